@@ -1,0 +1,218 @@
+//! The one error type: opaque, with a kind to branch on, and a message that says where, what was expected, what was
+//! found, and the way out.
+//!
+//! Damage has a type of its own, [`Damage`], because it is not only an error: readers hand it out as an item between
+//! events, reports list it.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use crate::ids::{Position, Revision};
+
+/// What every call of this crate that can fail returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed.
+///
+/// The message is made for people: one or two plain sentences with the way out. Programs branch on [`kind`](Self::kind).
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    source: Option<io::Error>,
+    conflict: Option<Conflict>,
+    damage: Option<Damage>,
+}
+
+/// The classes of errors. More may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The system refused or failed a call, for a reason that is none of the others.
+    Io,
+    /// No space, quota or file size left. The log is as it was; appending works again once there is space.
+    NoSpace,
+    /// The store was opened for reading only, or lies on something that cannot be written.
+    ReadOnly,
+    /// Another process, or another handle of this one, writes to the store.
+    Locked,
+    /// The expected revision is not the actual one; see [`Error::conflict`].
+    Conflict,
+    /// An argument is beyond a limit of the store.
+    Limit,
+    /// An argument makes no sense.
+    Invalid,
+    /// There is no such store, stream or event.
+    NotFound,
+    /// The directory, or a file in it, is something else than a store.
+    NotAStore,
+    /// The store was written by a newer version, or uses a feature that this build does not have.
+    Unsupported,
+    /// Bytes that were durable are not what was written; see [`Error::damage`].
+    Damage,
+    /// The copy of the store ends early.
+    CopyIncomplete,
+    /// Damage hides where the stream ends.
+    HeadUnknown,
+    /// An earlier write or sync of this store had an unknown effect: nothing is written until it is reopened.
+    Poisoned,
+    /// The store was closed.
+    Closed,
+}
+
+/// The expected revision met another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The stream.
+    pub stream: String,
+    /// Its actual head: the revision of its last event, or `None` where it does not exist.
+    pub actual: Option<Revision>,
+    /// Up to where the log must be durable for that head to be durable.
+    pub position: Position,
+}
+
+/// Bytes that are not what was written there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// What kind of damage.
+    pub class: DamageClass,
+    /// The file, by its name in the store.
+    pub file: String,
+    /// The bytes of the file that are lost to readers.
+    pub bytes: Range<u64>,
+    /// The positions that lie in them; empty where the file holds none.
+    pub positions: Range<Position>,
+    /// What was expected and what was found, in words.
+    pub detail: String,
+}
+
+/// The classes of damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DamageClass {
+    /// Bytes that fail their check below what was durable.
+    Damage,
+    /// A file, or the end of one, is not there.
+    Missing,
+    /// The file belongs to another store.
+    Foreign,
+    /// The file belongs to another moment of this store.
+    Stale,
+    /// The copy was made while the store was written, and ends early. Nothing was damaged.
+    CopyIncomplete,
+    /// Bytes behind the last whole frame that nobody was ever promised. For information.
+    TornTail,
+}
+
+impl DamageClass {
+    /// The word for it in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DamageClass::Damage => "damage",
+            DamageClass::Missing => "missing",
+            DamageClass::Foreign => "foreign",
+            DamageClass::Stale => "stale",
+            DamageClass::CopyIncomplete => "copy incomplete",
+            DamageClass::TornTail => "torn tail",
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}, bytes {}..{}", self.class.as_str(), self.file, self.bytes.start, self.bytes.end)?;
+        if self.positions.start < self.positions.end {
+            write!(f, " (positions {}..{})", self.positions.start, self.positions.end)?;
+        }
+        write!(f, ": {}", self.detail)
+    }
+}
+
+impl Error {
+    /// An error of this kind with this message.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner { kind, message: message.into(), source: None, conflict: None, damage: None }))
+    }
+
+    /// A failed call of the system: what was being done, to which file.
+    pub(crate) fn io(doing: &str, file: &str, source: io::Error) -> Error {
+        let (kind, way_out) = match source.kind() {
+            io::ErrorKind::StorageFull => (ErrorKind::NoSpace, "; make room on the disk and try again"),
+            io::ErrorKind::QuotaExceeded => (ErrorKind::NoSpace, "; the quota is used up: make room and try again"),
+            io::ErrorKind::FileTooLarge => {
+                (ErrorKind::NoSpace, "; the limit on file sizes (ulimit -f) is below the segment size")
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                (ErrorKind::ReadOnly, "; the file system is read-only: open the store for reading")
+            }
+            io::ErrorKind::PermissionDenied => (ErrorKind::Io, "; check who owns the folder and its permissions"),
+            io::ErrorKind::NotFound => (ErrorKind::NotFound, ""),
+            _ => (ErrorKind::Io, ""),
+        };
+        let mut error = Error::new(kind, format!("cannot {doing} {file}: {source}{way_out}"));
+        error.0.source = Some(source);
+        error
+    }
+
+    pub(crate) fn from_conflict(conflict: Conflict, message: String) -> Error {
+        let mut error = Error::new(ErrorKind::Conflict, message);
+        error.0.conflict = Some(conflict);
+        error
+    }
+
+    pub(crate) fn from_damage(damage: Damage) -> Error {
+        let kind = match damage.class {
+            DamageClass::CopyIncomplete => ErrorKind::CopyIncomplete,
+            _ => ErrorKind::Damage,
+        };
+        let mut error = Error::new(kind, damage.to_string());
+        error.0.damage = Some(damage);
+        error
+    }
+
+    /// The class to branch on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// For [`ErrorKind::Conflict`]: the stream and its actual head.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&Conflict> {
+        self.0.conflict.as_ref()
+    }
+
+    /// For [`ErrorKind::Damage`] and [`ErrorKind::CopyIncomplete`]: what is damaged, and where.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Damage> {
+        self.0.damage.as_ref()
+    }
+
+    /// Whether the outcome of the append is unknown: it may or may not be in the log after reopening. Append again with
+    /// the same batch id: the retry is recognised.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.0.kind == ErrorKind::Poisoned
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,11 @@
+//! treering: an embedded event-store engine for agents.
+
+pub mod checksum;
+mod error;
+mod ids;
+pub mod limits;
+
+pub use error::{Conflict, Damage, DamageClass, Error, ErrorKind, Result};
+pub use ids::{
+    BatchId, BootId, Epoch, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal, StoreId, StreamId,
+};

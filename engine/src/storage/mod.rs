@@ -1,0 +1,187 @@
+//! The only door to the system.
+//!
+//! Everything that the engine asks of an operating system goes through [`Storage`] (one directory, the clock, the
+//! random numbers) and [`StorageFile`] (one open file). Nothing else in the workspace's engine names a system call, and
+//! all unsafe code lives below this module.
+//!
+//! Two implementations: [`os`] is the real one, [`mem`] is exact and lives in memory; one conformance suite runs over
+//! both. Simulators implement the same traits.
+//!
+//! What is promised of every implementation:
+//!
+//! 1. A write that returned is seen by every read, mapping and process at once; it is durable only after a sync *of the
+//!    same open file* that began later and succeeded.
+//! 2. A created, renamed or removed name is durable only after [`Storage::sync_directory`].
+//! 3. Dropping a file or a mapping syncs nothing.
+//! 4. No call retries after an error other than an interruption, and none hides a short result.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::ids::BootId;
+
+pub mod mem;
+pub mod os;
+
+mod mapping;
+
+pub use mapping::{Mapping, WritableMapping};
+
+/// One directory of files, the clock and the source of randomness.
+///
+/// Names are plain file names: never empty, no `/`, neither `.` nor `..`. An implementation refuses others with
+/// [`io::ErrorKind::InvalidInput`], follows no symbolic link and opens regular files only.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// What stands in front of a name in messages: the path of the directory.
+    fn describe(&self) -> String;
+
+    /// The names in the directory, in no particular order.
+    fn list(&self) -> io::Result<Vec<DirectoryEntry>>;
+
+    /// Opens a regular file that exists.
+    ///
+    /// Fails with `NotFound` where there is none, `InvalidInput` where the name leads to anything else than a regular
+    /// file (a link, a folder, a pipe), without waiting for a pipe's other end.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>>;
+
+    /// Creates a file of `len` bytes that read as zero, none of them allocated; `AlreadyExists` where the name is taken.
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn StorageFile>>;
+
+    /// Gives the file another name; `AlreadyExists` (and nothing done) where that is taken.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name. Open files and mappings of it stay good.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes every earlier create, rename and remove in this directory durable.
+    fn sync_directory(&self) -> io::Result<()>;
+
+    /// Wall clock, in nanoseconds since 1970 UTC. May jump either way.
+    fn now(&self) -> i64;
+
+    /// Fills `bytes` with randomness that nobody can guess.
+    fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// This run of the kernel; all zero where it cannot be told.
+    fn boot_id(&self) -> BootId;
+
+    /// What kind of file system holds the directory.
+    fn file_system(&self) -> io::Result<FileSystem>;
+}
+
+/// One open regular file. All offsets are bytes from its start.
+pub trait StorageFile: Send + Sync + fmt::Debug {
+    /// The length, in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no byte.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads at `offset` until `buffer` is full or the file ends; returns how many bytes were read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// As [`read_at`](Self::read_at), past the page cache: what the device holds. `Unsupported` where that cannot be
+    /// done. `buffer` and `offset` may be of any alignment.
+    fn read_direct_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`, extending the file where it must.
+    ///
+    /// On failure a prefix of `bytes` may have been written. [`io::ErrorKind::StorageFull`],
+    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) and [`FileTooLarge`](io::ErrorKind::FileTooLarge) have that known
+    /// effect; after every other error the effect is unknown.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Allocates blocks for `range` so that later writes there need no space. Bytes that were never written read as zero;
+    /// bytes that were stay as they are. The length stays.
+    fn allocate(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// Gives the blocks of `range` back; it reads as zero. The length stays. May do nothing where it is not supported.
+    fn punch(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// How many bytes of disk the file takes.
+    fn allocated_len(&self) -> io::Result<u64>;
+
+    /// Makes the data of every earlier write to this file durable, with what is needed to read it back.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// As [`sync_data`](Self::sync_data), with all attributes.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Maps the whole file for reading, as long as it is now. An empty file gives an empty mapping.
+    fn map(&self) -> io::Result<Mapping>;
+
+    /// Maps `range` (which must lie in the file and be allocated) for copying bytes into it.
+    ///
+    /// `Unsupported` where stores into a mapping and positioned writes are not one and the same memory.
+    fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping>;
+
+    /// Tries to take the exclusive lock on the file, for as long as this open file lives. `false` where another open
+    /// file holds it, in this process or any other.
+    fn try_lock(&self) -> io::Result<bool>;
+
+    /// Lets go of the lock.
+    fn unlock(&self) -> io::Result<()>;
+
+    /// Who holds the lock, as far as the system tells.
+    fn lock_holder(&self) -> Option<LockHolder>;
+
+    /// Where the file lies. Two files that exist at once never have the same place.
+    fn place(&self) -> io::Result<FilePlace>;
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// One name in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// The file name; bytes that are not UTF-8 are replaced, so that it may not be openable.
+    pub name: String,
+    /// Whether it leads to a regular file, not to a folder, link, pipe or device.
+    pub is_file: bool,
+    /// Length in bytes; 0 for anything else than a regular file.
+    pub len: u64,
+}
+
+/// Where a file lies, to notice copies and restored images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FilePlace {
+    /// The identity of the file system (or the device number where it has none).
+    pub file_system: u64,
+    /// The inode.
+    pub inode: u64,
+    /// When the inode was born, in nanoseconds since 1970 UTC; 0 where unknown.
+    pub birth: i64,
+}
+
+/// The process that holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its state as one letter (`R` running, `S` sleeping, `T` stopped, …), where known.
+    pub state: Option<char>,
+    /// Its command name, where known.
+    pub command: Option<String>,
+}
+
+/// What kind of file system holds a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Its name, such as `ext4`; `0x…` where it has none here.
+    pub name: String,
+    /// Whether it lies across a network, where locks and syncs promise less.
+    pub is_network: bool,
+    /// Bytes free for this user.
+    pub free_bytes: u64,
+}
