@@ -2,6 +2,7 @@
 
 pub mod checksum;
 mod error;
+pub mod format;
 mod ids;
 pub mod limits;
 

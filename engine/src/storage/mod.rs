@@ -21,6 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ids::BootId;
+pub use crate::ids::FilePlace;
 
 pub mod mem;
 pub mod os;
@@ -151,17 +152,6 @@ pub struct DirectoryEntry {
     pub is_file: bool,
     /// Length in bytes; 0 for anything else than a regular file.
     pub len: u64,
-}
-
-/// Where a file lies, to notice copies and restored images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct FilePlace {
-    /// The identity of the file system (or the device number where it has none).
-    pub file_system: u64,
-    /// The inode.
-    pub inode: u64,
-    /// When the inode was born, in nanoseconds since 1970 UTC; 0 where unknown.
-    pub birth: i64,
 }
 
 /// The process that holds a lock.
