@@ -222,29 +222,47 @@ pub struct Sections<'a> {
     pending: Option<Section<'a>>,
 }
 
-/// One section of a batch.
+/// Where the parts of a section stand in its frame: all that a reader must keep to come back to it.
 #[derive(Clone, Copy, Debug)]
-pub struct Section<'a> {
-    /// How it continues its stream.
-    pub origin: Origin<'a>,
+pub struct SectionShape {
     /// The stream.
     pub stream: StreamId,
     /// Revision of its first event.
     pub first_revision: Revision,
+    /// The frame that holds the stream's section before, or its fork; `None` where the stream begins here.
+    pub previous: Option<Position>,
     /// How many events it has, at least one.
     pub count: u32,
     /// Place of its first event in the frame.
     pub first_ordinal: u32,
     /// How the body is stored; `None` where it is as given.
     pub coding: Option<Coding>,
-    /// The body as stored.
-    pub stored_body: &'a [u8],
     frame_position: Position,
-    plain: &'a [u8],
+    name_at: usize,
+    name_len: usize,
+    body_at: usize,
+    body_len: usize,
     types_at: usize,
     type_count: u32,
     skip_at: usize,
     entries_at: usize,
+}
+
+/// One section of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    shape: SectionShape,
+    plain: &'a [u8],
+    bodies: &'a [u8],
+}
+
+impl std::ops::Deref for Section<'_> {
+    type Target = SectionShape;
+
+    #[inline]
+    fn deref(&self) -> &SectionShape {
+        &self.shape
+    }
 }
 
 /// What stands in the plain part for one event.
@@ -305,7 +323,7 @@ impl<'a> Sections<'a> {
             .checked_add(section.count)
             .filter(|ordinal| *ordinal <= self.frame.header.events)
             .ok_or_else(|| Fault::bad("the sections hold more events than the frame says"))?;
-        self.body_at += section.stored_body.len();
+        self.body_at += section.body_len;
         self.pending = Some(section);
         Ok(Some(section))
     }
@@ -346,13 +364,14 @@ impl<'a> Sections<'a> {
         if unknown != 0 {
             return Err(Fault::Unsupported(format!("section flags {unknown:#x}")));
         }
-        let (origin, stream, first_revision) = if flags & SECTION_CREATES != 0 {
-            let name = wire.bytes()?;
-            if name.is_empty() || name.len() > limits::STREAM_NAME_BYTES_MAX {
-                return Err(Fault::bad(format!("a stream name of {} bytes", name.len())));
+        let (mut name_at, mut name_len) = (0, 0);
+        let (stream, first_revision, previous) = if flags & SECTION_CREATES != 0 {
+            name_len = wire.bytes()?.len();
+            name_at = wire.at() - name_len;
+            if name_len == 0 || name_len > limits::STREAM_NAME_BYTES_MAX {
+                return Err(Fault::bad(format!("a stream name of {name_len} bytes")));
             }
-            let stream = StreamId(frame_position.0 + u64::from(self.ordinal));
-            (Origin::Creates { name }, stream, Revision(0))
+            (StreamId(frame_position.0 + u64::from(self.ordinal)), Revision(0), None)
         } else {
             let stream = StreamId(back(frame_position.0, wire.var()?, "a stream")?);
             let first_revision = Revision(wire.var_up_to(limits::NUMBER_MAX, "a revision")?);
@@ -364,7 +383,7 @@ impl<'a> Sections<'a> {
             if previous >= frame_position || stream.0 >= frame_position.0 {
                 return Err(Fault::bad("a section continues a stream that is not before it"));
             }
-            (Origin::Continues { stream, first_revision, previous }, stream, first_revision)
+            (stream, first_revision, Some(previous))
         };
         let count = wire.var_up_to(limits::BATCH_EVENTS_MAX as u64, "the number of events in a section")? as u32;
         if count == 0 {
@@ -394,27 +413,31 @@ impl<'a> Sections<'a> {
         let skip_at = wire.at();
         wire.take(skip_table_len(count))?;
         let bodies = self.frame.bodies();
-        let stored_body =
-            self.body_at.checked_add(body_len).and_then(|end| bodies.get(self.body_at..end)).ok_or(Fault::Short)?;
-        Ok(Section {
-            origin,
+        if self.body_at.checked_add(body_len).is_none_or(|end| end > bodies.len()) {
+            return Err(Fault::Short);
+        }
+        let shape = SectionShape {
             stream,
             first_revision,
+            previous,
             count,
             first_ordinal: self.ordinal,
             coding,
-            stored_body,
             frame_position,
-            plain: self.frame.plain(),
+            name_at,
+            name_len,
+            body_at: self.body_at,
+            body_len,
             types_at,
             type_count,
             skip_at,
             entries_at: wire.at(),
-        })
+        };
+        Ok(Section { shape, plain: self.frame.plain(), bodies })
     }
 }
 
-impl<'a> Section<'a> {
+impl SectionShape {
     /// Position of the event at `index`.
     #[inline]
     #[must_use]
@@ -433,6 +456,44 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn last_revision(&self) -> Revision {
         self.revision(self.count - 1)
+    }
+
+    /// Length of the body before coding, in bytes.
+    #[must_use]
+    pub fn raw_len(&self) -> u64 {
+        self.coding.map_or(self.body_len as u64, |coding| coding.raw_len)
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The section of this shape in `frame`, in which it was found before.
+    #[inline]
+    #[must_use]
+    pub fn again(shape: SectionShape, frame: &Frame<'a>) -> Section<'a> {
+        debug_assert_eq!(shape.frame_position, frame.position);
+        Section { shape, plain: frame.plain(), bodies: frame.bodies() }
+    }
+
+    /// Where its parts stand.
+    #[must_use]
+    pub fn shape(&self) -> SectionShape {
+        self.shape
+    }
+
+    /// How it continues its stream.
+    #[must_use]
+    pub fn origin(&self) -> Origin<'a> {
+        match self.previous {
+            Some(previous) => Origin::Continues { stream: self.stream, first_revision: self.first_revision, previous },
+            None => Origin::Creates { name: &self.plain[self.name_at..self.name_at + self.name_len] },
+        }
+    }
+
+    /// The body as stored.
+    #[inline]
+    #[must_use]
+    pub fn stored_body(&self) -> &'a [u8] {
+        &self.bodies[self.body_at..self.body_at + self.body_len]
     }
 
     /// Walks the entries from the one at `index`, which must be one of the section.
@@ -468,17 +529,20 @@ impl<'a> Section<'a> {
         wire.take(usize::from(len))
     }
 
-    /// Length of the body before coding, in bytes.
-    #[must_use]
-    pub fn raw_len(&self) -> u64 {
-        self.coding.map_or(self.stored_body.len() as u64, |coding| coding.raw_len)
-    }
-
     fn entries_end(&self) -> Result<usize, Fault> {
         let mut entries = self.entries_from(self.count - 1)?;
         entries.next()?;
         Ok(entries.wire.at())
     }
+}
+
+/// Where a walk over entries stands.
+#[derive(Clone, Copy, Debug)]
+pub struct EntriesPlace {
+    at: usize,
+    /// The entry that comes next.
+    pub index: u32,
+    body_at: usize,
 }
 
 /// A walk over the entries of a section.
@@ -549,6 +613,21 @@ impl<'a> Entries<'a> {
     pub fn at(&self) -> usize {
         self.wire.at()
     }
+
+    /// Where the walk stands, for [`resume`](Self::resume).
+    #[inline]
+    #[must_use]
+    pub fn place(&self) -> EntriesPlace {
+        EntriesPlace { at: self.wire.at(), index: self.index, body_at: self.body_at }
+    }
+
+    /// The walk over `section` that stood at `place`.
+    #[inline]
+    #[must_use]
+    pub fn resume(section: Section<'a>, place: EntriesPlace) -> Entries<'a> {
+        let wire = Wire::starting_at(section.plain, place.at);
+        Entries { section, wire, index: place.index, body_at: place.body_at }
+    }
 }
 
 impl<'a> Entry<'a> {
@@ -579,7 +658,7 @@ pub fn check_structure(frame: &Frame<'_>) -> Result<(), Fault> {
     let mut sections = Sections::new(*frame)?;
     let mut stored = 0;
     while let Some(section) = sections.next()? {
-        stored += section.stored_body.len();
+        stored += section.body_len;
         let mut entries = section.entries_from(0)?;
         while let Some(entry) = entries.next()? {
             if entry.index.is_multiple_of(SKIP_EVERY) && entry.index > 0 {
@@ -687,11 +766,11 @@ mod tests {
             check_structure(&frame).expect("adds up");
             let mut sections = Sections::new(frame).expect("is a batch");
             let first = sections.next().expect("decodes").expect("is there");
-            assert_eq!(first.origin, Origin::Creates { name: b"agent" });
+            assert_eq!(first.origin(), Origin::Creates { name: b"agent" });
             assert_eq!((first.stream, first.count as usize), (StreamId(PLACE.0), count));
             for index in 0..count as u32 {
                 let entry = first.entries_from(index).and_then(|mut e| e.next()).expect("decodes").expect("is there");
-                let (metadata, payload) = entry.body(&first, seeds(), first.stored_body).expect("proves");
+                let (metadata, payload) = entry.body(&first, seeds(), first.stored_body()).expect("proves");
                 assert_eq!(entry.index, index);
                 assert_eq!(payload, vec![index as u8; index as usize % 40]);
                 assert_eq!(metadata, if index % 4 == 0 { &b"{}"[..] } else { b"" });
@@ -704,7 +783,7 @@ mod tests {
                 (StreamId(9000), Revision(41), count)
             );
             let entry = second.entries_from(0).and_then(|mut e| e.next()).expect("decodes").expect("is there");
-            assert_eq!(entry.body(&second, seeds(), second.stored_body), Ok((&b""[..], &b"pay"[..])));
+            assert_eq!(entry.body(&second, seeds(), second.stored_body()), Ok((&b""[..], &b"pay"[..])));
             assert!(sections.next().expect("decodes").is_none());
             assert_eq!(sections.items().expect("decodes").1, 0);
         }
@@ -722,7 +801,7 @@ mod tests {
         let mut entries = section.entries_from(0).expect("decodes");
         let mut lost = 0;
         while let Some(entry) = entries.next().expect("decodes") {
-            lost += usize::from(entry.body(&section, seeds(), section.stored_body).is_err());
+            lost += usize::from(entry.body(&section, seeds(), section.stored_body()).is_err());
         }
         assert_eq!(lost, 1);
     }
@@ -748,7 +827,7 @@ mod tests {
                 while let Ok(Some(section)) = sections.next() {
                     let Ok(mut entries) = section.entries_from(0) else { break };
                     while let Ok(Some(entry)) = entries.next() {
-                        proven += usize::from(entry.body(&section, seeds(), section.stored_body).is_ok());
+                        proven += usize::from(entry.body(&section, seeds(), section.stored_body()).is_ok());
                     }
                 }
                 assert!(!sound || proven <= 19);

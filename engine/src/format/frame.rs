@@ -138,6 +138,16 @@ impl<'a> Frame<'a> {
         Ok(Frame { position, header, bytes: &bytes[..frame_len as usize] })
     }
 
+    /// The frame that decoded to `header` at `position` before, from the same bytes.
+    ///
+    /// # Panics
+    /// Where `bytes` are shorter than the header says.
+    #[inline]
+    #[must_use]
+    pub fn again(position: Position, header: FrameHeader, bytes: &'a [u8]) -> Frame<'a> {
+        Frame { position, header, bytes: &bytes[..header.frame_len as usize] }
+    }
+
     /// Checks every byte of the frame, padding included.
     pub fn prove(&self, seeds: Seeds) -> Result<(), Fault> {
         let actual = frame_check(self.bytes, seeds, self.position);
