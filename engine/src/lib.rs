@@ -4,6 +4,7 @@ pub mod checksum;
 mod error;
 mod ids;
 pub mod limits;
+pub mod storage;
 
 pub use error::{Conflict, Damage, DamageClass, Error, ErrorKind, Result};
 pub use ids::{
