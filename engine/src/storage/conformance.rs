@@ -230,12 +230,13 @@ fn punching_gives_space_back_and_keeps_the_length(storage: &dyn Storage) {
     let mapping = file.map().unwrap();
     let before = file.allocated_len().unwrap();
     file.punch(5000..45_000).unwrap();
+    // Before anybody looks through a mapping: on tmpfs that alone allocates a page for a hole.
+    assert!(file.allocated_len().unwrap() <= before - 8 * 4096);
     let bytes = contents(&*file);
     assert_eq!(bytes.len(), 50_000);
     assert!(bytes[..5000].iter().chain(&bytes[45_000..]).all(|&byte| byte == 1));
     assert!(bytes[5000..45_000].iter().all(|&byte| byte == 0));
     assert_eq!(mapping.as_slice(), bytes);
-    assert!(file.allocated_len().unwrap() <= before - 8 * 4096);
     file.punch(49_999..90_000).unwrap();
     assert_eq!((file.len().unwrap(), contents(&*file)[49_999]), (50_000, 0));
     file.punch(5..5).unwrap();
