@@ -5,6 +5,7 @@ mod error;
 pub mod format;
 mod ids;
 pub mod limits;
+pub mod storage;
 
 pub use error::{Conflict, Damage, DamageClass, Error, ErrorKind, Result};
 pub use ids::{
