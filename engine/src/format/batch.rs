@@ -4,7 +4,10 @@
 //! bodies (metadata and payloads) lie behind it, so that rot in a body never hides a revision. Decoding borrows from the
 //! frame and walks; it allocates nothing.
 
+use std::borrow::Cow;
+
 use super::Fault;
+use super::codec;
 use super::frame::{FRAME_HEADER_BYTES, Frame, KIND_BATCH};
 use super::wire::{Wire, back, put_bytes, put_var};
 use crate::checksum::{Seeds, short_check};
@@ -458,6 +461,12 @@ impl SectionShape {
         self.revision(self.count - 1)
     }
 
+    /// Where its stored body begins in the bodies part of the frame.
+    #[must_use]
+    pub fn body_offset(&self) -> usize {
+        self.body_at
+    }
+
     /// Length of the body before coding, in bytes.
     #[must_use]
     pub fn raw_len(&self) -> u64 {
@@ -494,6 +503,23 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn stored_body(&self) -> &'a [u8] {
         &self.bodies[self.body_at..self.body_at + self.body_len]
+    }
+
+    /// The body before coding: borrowed where it is stored as given, else decoded after its stored bytes were checked.
+    pub fn raw_body(&self, seeds: Seeds) -> Result<Cow<'a, [u8]>, Fault> {
+        let stored = self.stored_body();
+        let Some(coding) = self.coding else { return Ok(Cow::Borrowed(stored)) };
+        let actual = stored_check(seeds, self.position(0), stored);
+        if actual != coding.stored_check {
+            return Err(Fault::bad(format!(
+                "the check of a coded body is {:08x}, the bytes give {actual:08x}",
+                coding.stored_check
+            )));
+        }
+        if coding.key != 0 {
+            return Err(Fault::Unsupported(format!("a body encrypted with key {}", coding.key)));
+        }
+        codec::decompress(coding.codec, stored, coding.raw_len).map(Cow::Owned)
     }
 
     /// Walks the entries from the one at `index`, which must be one of the section.
@@ -537,12 +563,26 @@ impl<'a> Section<'a> {
 }
 
 /// Where a walk over entries stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct EntriesPlace {
     at: usize,
     /// The entry that comes next.
     pub index: u32,
     body_at: usize,
+}
+
+impl EntriesPlace {
+    /// Behind all entries of a section of `count`, wherever they end.
+    #[must_use]
+    pub fn behind(count: u32) -> EntriesPlace {
+        EntriesPlace { at: 0, index: count, body_at: 0 }
+    }
+
+    /// The place in the plain part.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
 }
 
 /// A walk over the entries of a section.

@@ -39,7 +39,7 @@ pub struct IndexedSection {
 }
 
 /// Collects what the next index block will say, while frames are appended.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct IndexBlockBuilder {
     streams: Vec<u8>,
     stream_count: u32,

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod chain;
+pub mod codec;
 pub mod file_name;
 pub mod frame;
 pub mod index_block;
