@@ -6,5 +6,6 @@
 // A test may stop where it stands: that is how it fails.
 #![allow(clippy::unwrap_used)]
 
+mod model;
 mod reference;
 mod tidy;

@@ -116,14 +116,14 @@ impl Writer {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
         let reserve = tail.index.reserve(batch.sections.len(), name_bytes);
-        let header = self.encode(tail, batch, existing);
+        let mut header = self.encode(tail, batch, existing);
         let len = tail.scratch.len() as u64;
         if tail.at.0 + len + reserve > tail.segment.file_end().0 {
             // Links grow by a few bytes each in a segment further on.
             let grown = len + 32 * batch.sections.len() as u64 + 64;
             let names: usize = name_bytes + batch.sections.len() * 8;
             self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(batch.sections.len(), names))?;
-            self.encode(tail, batch, existing);
+            header = self.encode(tail, batch, existing);
         }
         tail.put_scratch(level).map_err(|error| self.failed_write(tail, error))?;
         Ok(self.adopt(tail, batch, existing, &header))

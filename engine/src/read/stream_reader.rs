@@ -31,21 +31,21 @@ impl ReadOptions {
         ReadOptions::default()
     }
 
-    /// From this revision on (backwards: down to it).
+    /// Begin with this revision. Default: the first; backwards the head.
     #[must_use]
     pub fn from(mut self, revision: Revision) -> ReadOptions {
         self.from = Some(revision);
         self
     }
 
-    /// Up to this revision, itself included (backwards: from it).
+    /// End with this revision, itself included. Default: the head; backwards the first.
     #[must_use]
     pub fn to(mut self, revision: Revision) -> ReadOptions {
         self.to = Some(revision);
         self
     }
 
-    /// Only the last so many events of what else was asked for.
+    /// Only the newest so many events of what else was asked for.
     #[must_use]
     pub fn last(mut self, count: u64) -> ReadOptions {
         self.last = Some(count);
@@ -109,8 +109,9 @@ impl StreamReader {
             false => reader.head_below(visible, stream.head)?,
         };
         let Some(head) = head else { return Ok(Some(reader)) };
-        let to = options.to.map_or(head, |to| to.min(head));
-        let mut from = options.from.unwrap_or(Revision(0));
+        let (low, high) = if options.backwards { (options.to, options.from) } else { (options.from, options.to) };
+        let to = high.map_or(head, |to| to.min(head));
+        let mut from = low.unwrap_or(Revision(0));
         if let Some(last) = options.last {
             if last == 0 {
                 return Ok(Some(reader));
