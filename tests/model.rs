@@ -17,7 +17,7 @@ fn cases(number: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn p12_the_engine_answers_as_the_model_does(ops in operations(60, Sizes::default())) {
@@ -34,7 +34,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(25))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn p12_the_engine_answers_as_the_model_does_on_a_disk(ops in operations(60, Sizes::default())) {

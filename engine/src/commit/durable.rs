@@ -120,7 +120,7 @@ impl Writer {
 impl Writer {
     /// The last sync of a store that is being closed, and the note that it ended cleanly.
     pub(crate) fn finish(&self, watermark: &mut crate::commit::keeper::WatermarkFile) -> Result<()> {
-        if let Some(prepared) = self.prepared.lock().take() {
+        if let Some(prepared) = self.next_segment.lock().prepared.take() {
             crate::segment::create::discard(&*self.set.storage, prepared);
         }
         self.wait_durable(self.marks.get().committed)?;

@@ -18,6 +18,14 @@ use crate::segment::create::{self, Prepared};
 use crate::segment::one::Segment;
 use crate::{Error, ErrorKind, Result, limits};
 
+/// The segment behind the active one.
+#[derive(Debug)]
+pub(crate) struct NextSegment {
+    pub(crate) ordinal: SegmentOrdinal,
+    /// Its file, where it was prepared already.
+    pub(crate) prepared: Option<Prepared>,
+}
+
 impl Writer {
     /// Rolls to a segment that has room for a frame of `frame_len` bytes with `reserve` bytes behind it.
     pub(crate) fn roll_for(&self, tail: &mut Tail, frame_len: u64, reserve: u64) -> Result<()> {
@@ -26,7 +34,7 @@ impl Writer {
         let span = needed.div_ceil(segment_bytes);
         let reason = if span > 1 { OpenReason::Jumbo } else { OpenReason::Full };
         let header = tail.segment.head.header;
-        let ordinal = SegmentOrdinal(header.ordinal.0 + u64::from(header.span));
+        let ordinal = tail.segment.next_ordinal();
         let end = (ordinal.0 + span).checked_mul(segment_bytes).filter(|end| *end <= limits::NUMBER_MAX);
         if end.is_none() {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 bytes"));
@@ -34,7 +42,10 @@ impl Writer {
         if tail.index.has_frames() {
             self.write_index_block(tail)?;
         }
-        let prepared = self.take_prepared(ordinal, span as u32)?;
+        // Held until the file has its name: nobody else may touch the one being prepared under it.
+        let mut next = self.next_segment.lock();
+        debug_assert_eq!(next.ordinal, ordinal);
+        let prepared = self.take_prepared(&mut next, span as u32)?;
         let allocated = prepared.allocated;
         let open = OpenFrame {
             incarnation: self.life.incarnation,
@@ -71,17 +82,18 @@ impl Writer {
         tail.has_asked_to_prepare = false;
         tail.index.begin(tail.at);
         tail.output.next_segment(allocated);
+        next.ordinal = segment.next_ordinal();
+        drop(next);
         tail.segment = segment;
         self.marks.commit(tail.at);
         self.signals.note_roll();
         Ok(())
     }
 
-    fn take_prepared(&self, ordinal: SegmentOrdinal, span: u32) -> Result<Prepared> {
-        let waiting = self.prepared.lock().take();
-        match waiting {
-            Some(prepared) if prepared.header.ordinal == ordinal && prepared.header.span == span => Ok(prepared),
-            _ => create::prepare(&*self.set.storage, &self.set.store, ordinal, span),
+    fn take_prepared(&self, next: &mut NextSegment, span: u32) -> Result<Prepared> {
+        match next.prepared.take() {
+            Some(prepared) if prepared.header.span == span => Ok(prepared),
+            _ => create::prepare(&*self.set.storage, &self.set.store, next.ordinal, span),
         }
     }
 
@@ -96,19 +108,12 @@ impl Writer {
 
     /// Prepares the next segment, in the background. A failure is not reported: the roll itself will meet it.
     pub(crate) fn prepare_next(&self) {
-        let ordinal = {
-            let tail = self.tail.lock();
-            if !tail.has_asked_to_prepare {
-                return;
-            }
-            let header = &tail.segment.head.header;
-            SegmentOrdinal(header.ordinal.0 + u64::from(header.span))
-        };
-        let mut waiting = self.prepared.lock();
-        if waiting.as_ref().is_none_or(|prepared| prepared.header.ordinal != ordinal)
-            && let Ok(prepared) = create::prepare(&*self.set.storage, &self.set.store, ordinal, 1)
-        {
-            *waiting = Some(prepared);
+        if !self.tail.lock().has_asked_to_prepare {
+            return;
+        }
+        let mut next = self.next_segment.lock();
+        if next.prepared.is_none() {
+            next.prepared = create::prepare(&*self.set.storage, &self.set.store, next.ordinal, 1).ok();
         }
     }
 

@@ -17,13 +17,13 @@ use crate::commit::group::Group;
 use crate::commit::index_state::Noted;
 use crate::commit::keeper::Signals;
 use crate::commit::pending::Pending;
+use crate::commit::roll::NextSegment;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Revision};
 use crate::index::streams::{Placed, StreamTable};
 use crate::options::{Durability, Options};
 use crate::poison::Poison;
-use crate::segment::create::Prepared;
 use crate::segment::set::SegmentSet;
 use crate::sync::{Mutex, RwLock};
 use crate::watermark::Marks;
@@ -40,7 +40,7 @@ pub(crate) struct Writer {
     pub(crate) poison: Poison,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) files: Mutex<Files>,
-    pub(crate) prepared: Mutex<Option<Prepared>>,
+    pub(crate) next_segment: Mutex<NextSegment>,
     pub(crate) signals: Signals,
     pub(crate) group: Group,
 }
@@ -63,6 +63,7 @@ impl Writer {
         tail: Tail,
     ) -> Writer {
         let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
+        let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
         Writer {
             set,
             streams,
@@ -72,7 +73,7 @@ impl Writer {
             poison: Poison::default(),
             tail: Mutex::new(tail),
             files,
-            prepared: Mutex::new(None),
+            next_segment: Mutex::new(next_segment),
             signals: Signals::default(),
             group: Group::default(),
         }

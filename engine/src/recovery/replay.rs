@@ -371,7 +371,7 @@ impl Replay {
         while let Some(segment) = self.segment.clone() {
             // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
             let _ = self.read_frames(&segment, Some(self.previous_check), segment.file_end())?;
-            let next = SegmentOrdinal(segment.ordinal().0 + u64::from(segment.head.header.span));
+            let next = segment.next_ordinal();
             let known = Known {
                 ordinal: next,
                 base: Position(next.0 * self.set.store.segment_bytes),

@@ -147,6 +147,11 @@ impl Segment {
         self.head.header.ordinal
     }
 
+    /// The ordinal of the segment behind it.
+    pub(crate) fn next_ordinal(&self) -> SegmentOrdinal {
+        SegmentOrdinal(self.ordinal().0 + u64::from(self.head.header.span))
+    }
+
     /// Where its first frame behind the open frame begins.
     pub(crate) fn first_frame(&self) -> Position {
         HeadBlock::first_frame(&self.head.header)

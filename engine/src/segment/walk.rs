@@ -72,21 +72,12 @@ impl LogWalk {
                     None => {}
                 }
             }
+            self.look_again(limit);
             let (known, segment) = self.standing.as_ref().expect("a segment was entered");
-            let end = known.end.unwrap_or(limit).min(limit);
+            let end = known.end.unwrap_or(known.file_end).min(limit);
             if self.at >= end {
                 if known.end.is_none() {
-                    // The segment may have been left since: what is known of it is looked up again.
-                    let ordinal = known.ordinal;
-                    match self
-                        .set
-                        .at_or_behind(known.base)
-                        .filter(|fresh| fresh.ordinal == ordinal && fresh.end.is_some())
-                    {
-                        Some(fresh) => self.standing.as_mut().expect("it stands").0 = fresh,
-                        None => return Ok(Walked::End),
-                    }
-                    continue;
+                    return Ok(Walked::End);
                 }
                 self.at = known.file_end;
                 self.standing = None;
@@ -117,6 +108,17 @@ impl LogWalk {
         }
     }
 
+    /// A segment that was active when it was entered may have been left since: a limit behind its file says so.
+    fn look_again(&mut self, limit: Position) {
+        if let Some((known, _)) = &mut self.standing
+            && known.end.is_none()
+            && limit > known.file_end
+            && let Some(fresh) = self.set.at_or_behind(known.base).filter(|fresh| fresh.ordinal == known.ordinal)
+        {
+            *known = fresh;
+        }
+    }
+
     fn fresh_last_block(&self, known: &Known) -> Position {
         match known.end {
             Some(_) => known.last_index_block,
@@ -140,7 +142,7 @@ impl LogWalk {
             }
             Err(other) => return Err(other.into()),
         };
-        let end = known.end.unwrap_or(limit);
+        let end = known.end.unwrap_or(known.file_end).min(limit);
         if self.at <= segment.first_frame() {
             self.at = segment.first_frame();
             self.previous_check = Some(segment.head.open_check);
