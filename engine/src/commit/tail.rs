@@ -75,7 +75,9 @@ impl Tail {
 
     /// Puts the frame in `scratch` at the end of the log. On error nothing of the tail has changed, and the frame is not
     /// in the log; whether its bytes are in the file is known only as [`is_effect_known`] says.
-    pub(crate) fn put_scratch(&mut self, level: Durability) -> Result<(), io::Error> {
+    ///
+    /// `level` is what the append waits for; `None` for the engine's own frames, which go the way of those around them.
+    pub(crate) fn put_scratch(&mut self, level: Option<Durability>) -> Result<(), io::Error> {
         let offset = self.at.0 - self.segment.base.0;
         self.output.put(&self.segment, &self.scratch, offset, level)
     }
@@ -120,12 +122,16 @@ impl Output {
         *self = Output { step: self.step, written_streak: self.written_streak, ..next };
     }
 
-    fn put(&mut self, segment: &Segment, bytes: &[u8], offset: u64, level: Durability) -> io::Result<()> {
+    fn put(&mut self, segment: &Segment, bytes: &[u8], offset: u64, level: Option<Durability>) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
         if end > self.allocated {
             self.allocate(segment, end)?;
         }
-        self.written_streak = if level == Durability::Written { self.written_streak.saturating_add(1) } else { 0 };
+        self.written_streak = match level {
+            Some(Durability::Written) => self.written_streak.saturating_add(1),
+            Some(Durability::Synced) => 0,
+            None => self.written_streak,
+        };
         let mapped =
             self.is_mapping_allowed && self.written_streak > MAPPED_STREAK && bytes.len() <= MAPPED_FRAME_BYTES_MAX;
         if mapped && self.prefault(segment, offset, end) {

@@ -126,7 +126,7 @@ impl Writer {
             self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(batch.sections.len(), names))?;
             header = self.encode(tail, batch, existing);
         }
-        tail.put_scratch(level).map_err(|error| self.failed_write(tail, error))?;
+        tail.put_scratch(Some(level)).map_err(|error| self.failed_write(tail, error))?;
         Ok(self.adopt(tail, batch, existing, &header))
     }
 
@@ -263,7 +263,7 @@ impl Writer {
         let (seeds, at) = (tail.segment.seeds, tail.at);
         let frame_check = frame::finish(&mut tail.scratch, plain_len, header, seeds, at);
         assert!(at.0 + tail.scratch.len() as u64 <= tail.segment.file_end().0, "room is kept for the engine's frames");
-        tail.put_scratch(Durability::Synced).map_err(|error| self.failed_write(tail, error))?;
+        tail.put_scratch(None).map_err(|error| self.failed_write(tail, error))?;
         self.advance(tail, frame_check);
         Ok(())
     }
