@@ -40,7 +40,7 @@ pub struct Store {
 struct Writing {
     writer: Arc<Writer>,
     watermark: Arc<Mutex<WatermarkFile>>,
-    keeper: Option<JoinHandle<()>>,
+    keeper: Option<[JoinHandle<()>; 2]>,
     /// Holds the writer's lock for as long as it lives.
     identity: Arc<dyn StorageFile>,
     coded: (u64, u64),
@@ -144,7 +144,7 @@ impl Store {
     pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
-        let keeper = keeper::start(Arc::clone(&writer), Arc::clone(&watermark))
+        let keeper = keeper::start(&writer, &watermark)
             .map_err(|error| Error::io("start a thread for", "the background work", error))?;
         let view = View::new(Arc::clone(&writer.set), Arc::clone(&writer.streams), Arc::clone(&writer.marks), None);
         let writing = Writing { writer, watermark, keeper: Some(keeper), identity, coded, is_closed: false };
@@ -358,8 +358,8 @@ impl Writing {
         }
         let writer = &self.writer;
         writer.signals.stop();
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join(); // a panic there was printed by it; the log does not depend on it
+        for thread in self.keeper.take().into_iter().flatten() {
+            let _ = thread.join(); // a panic there was printed by it; the log does not depend on it
         }
         writer.tail.lock().is_closed = true;
         let closed = writer.finish(&mut self.watermark.lock());

@@ -222,6 +222,9 @@ impl Writer {
         };
         self.write_due_index_block(tail);
         self.prepare_in_time(tail);
+        if let Some((ahead, to)) = tail.output.take_ahead(tail.at.0 - tail.segment.base.0) {
+            self.signals.want_pages(ahead, to);
+        }
         receipt
     }
 

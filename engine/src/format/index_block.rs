@@ -43,7 +43,7 @@ pub struct IndexedSection {
 pub struct IndexBlockBuilder {
     streams: Vec<u8>,
     stream_count: u32,
-    ids: std::collections::HashMap<StreamId, u32>,
+    ids: foldhash::HashMap<StreamId, u32>,
     stream_entries: Vec<(StreamId, std::ops::Range<usize>)>,
     frames: Vec<u8>,
     frame_count: u32,

@@ -4,8 +4,9 @@
 //! sections a place to start from; the sections between are reached by the link that each section has to the one before.
 //! So memory grows with streams and a small fraction of sections, never with events.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::ids::{Position, Revision, StreamId};
 
