@@ -62,10 +62,9 @@ def _watermark(file, out):
 
 def _segment(file, out):
     segment = Segment("", 0, file)
-    try:
-        segment.load_head()
-    except Unsupported as error:
-        print(f"segment, not supported: {error}", file=out)
+    segment.load_head()
+    if segment.unsupported:
+        print(f"segment, not supported: {segment.unsupported}", file=out)
         return 1
     print(f"segment, head blocks: {segment.blocks}", file=out)
     if segment.header is None:

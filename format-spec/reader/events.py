@@ -155,7 +155,7 @@ class Reader:
             expected = streams.heads[s.stream]
             if s.first != expected and not (s.first > expected and self.lossy()):
                 problem = f"revision {s.first} where {expected} is next (BAT-4)"
-            elif s.back != streams.places[s.stream] and not self.lossy():
+            elif s.back != streams.places.get(s.stream, s.back) and not self.lossy():
                 problem = "a previous place that is not the stream's (BAT-4)"
         if problem:
             self.damage(frame, 0, frame.header.length, problem, (s.first_position, s.first_position + s.count))

@@ -41,10 +41,10 @@ class FileBytes:
     """A regular file's bytes; a read beyond its end is short, a failed one too."""
 
     def __init__(self, path):
+        self.fd = -1
         self.fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         info = os.fstat(self.fd)
         if not stat.S_ISREG(info.st_mode):
-            os.close(self.fd)
             raise OSError("not a regular file")
         self.length, self.inode = info.st_size, info.st_ino
 
@@ -86,7 +86,7 @@ class Segment:
     def __init__(self, name, ordinal, file):
         self.name, self.ordinal, self.file = name, ordinal, file
         self.blocks, self.bad_block, self.header, self.open, self.open_header = "none", None, None, None, None
-        self.newer = False
+        self.newer, self.unsupported, self.salt = False, None, None
 
     def load_head(self):
         heads = [self._head(0), self._head(HEAD_BLOCK)]
@@ -116,8 +116,11 @@ class Segment:
             if any(shifted(OPEN_OFFSET + 72 + frame.plain, HEAD_BLOCK)):
                 return None
             return header, frame, open_part(plain, header.store.newer)
+        except Unsupported as error:
+            self.unsupported = str(error)
         except Bad:
-            return None
+            pass
+        return None
 
     def span(self, size):
         if self.header:
@@ -182,6 +185,9 @@ class Files:
             raise NotAStore("neither the identity file nor any segment begins as one (STO-3)")
         self.block = self.identity
         if self.identity is None:
+            for segment in self.segments.values():
+                if segment.unsupported:
+                    raise Unsupported(segment.unsupported)
             only = self.segments.get(0)
             if not self.identity_bytes and len(self.segments) == 1 and only and only.file.last_set(FIRST_FRAME) == FIRST_FRAME:
                 raise NotAStore("a store that was never finished (STO-8)")

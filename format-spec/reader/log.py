@@ -209,11 +209,13 @@ class Log:
             if lost:
                 self.tail = "copy" if lost == "copy_incomplete" else "damage"
             if lost == "copy_incomplete":
+                self.walks = self.walks[:i]
                 return
             if segment is None:
                 self.end = max(self.end, stated or 0)
                 continue
             if self._decide_segment(segment, stated, walk, i == len(self.walks) - 1):
+                self.walks = self.walks[:i + 1]  # what lies behind is not in the log
                 return
 
     def _decide_segment(self, segment, stated, walk, is_last):
@@ -290,8 +292,8 @@ class Log:
             return "damage"
         if below or (stated is not None and moved):
             self.rows.append("C8" if below else "C6" if stop == "zero" else "C14")
-            self._report("copy_incomplete", segment, base, at, max(gone, limit if stated is not None else 0),
-                         "the copy ends here")
+            upto = limit if stated is not None else min(self.witness - base, limit)
+            self._report("copy_incomplete", segment, base, at, max(at, upto), "the copy ends here")
             return "copy_incomplete"
         if stop == "zero" and stated is None:
             self.rows.append("C4")

@@ -65,9 +65,11 @@ class Result:
         for i, (segment, ordinal, stated, _, _) in enumerate(log.walks):
             following = next((w[0] for w in log.walks[i + 1:] if w[0]), None)
             if segment and stated is not None and following:
-                start, stop = stated - log.files.base(ordinal), segment.file.length
-                if segment.file.last_set(start) > start:
+                start = stated - log.files.base(ordinal)
+                stop = segment.file.last_set(start)
+                if stop > start:
                     self.void.append((segment.name, start, stop))
+        self.void.sort()
         kinds = {f.kind for f in self.findings}
         if "unsupported" in kinds:
             self.exit, self.exit_code = "unsupported", 1
