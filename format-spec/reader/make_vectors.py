@@ -50,8 +50,15 @@ def expected(v):
     """expected.json of a vector."""
     events = [event(r) for r in v.store.events if r[3] < v.end and r[3] not in v.lost] if v.end else []
     out = {"describe": v.describe, "exit": v.exit, "exit_code": EXIT_CODES[v.exit], "end": v.end, "opening": v.opening,
-           "decisions": v.decisions, "findings": v.findings, "void": v.void, "events": events}
-    return json.dumps(out, indent=1, ensure_ascii=False) + "\n"
+           "decisions": v.decisions}
+    for key, many in (("findings", v.findings), ("void", v.void), ("events", events)):
+        out[key] = many
+
+    def line(value):
+        return json.dumps(value, ensure_ascii=False)
+    rows = [f"{line(k)}: " + ("[\n  " + ",\n  ".join(map(line, x)) + "\n ]" if isinstance(x, list) and x and k != "decisions"
+                             else line(x)) for k, x in out.items()]
+    return "{\n " + ",\n ".join(rows) + "\n}\n"
 
 
 def all_vectors():
