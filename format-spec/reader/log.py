@@ -152,7 +152,8 @@ class Log:
             self._search(segment, max(stop.at + 8, covered), stop, ceiling, number)
 
     def _search(self, segment, start, stop, ceiling, number):
-        """REC-7: the first whole frame behind the break that a witness above the break proves, by itself or by its chain.
+        """REC-7: the first whole frame behind the break that a witness above the break or the slot proves, by itself or by
+        its chain.
 
         `number` is the global number expected at the break; an event takes at least 8 bytes, which rules out nearly all
         other bytes before a check is computed."""
@@ -184,7 +185,9 @@ class Log:
                 stop.behind = True
                 run, check = runs.get(here, (here, header.previous))
                 run = run if check == header.previous else here
-                if header.witness is not None and header.witness > base + stop.at:
+                slot = self.files.slot
+                named = slot and (slot.last_frame, slot.last_check) == (header.position, header.check)
+                if named or (header.witness is not None and header.witness > base + stop.at):
                     stop.resume = run
                     return
                 runs[here + length] = (run, header.check)

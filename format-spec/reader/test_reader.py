@@ -158,6 +158,133 @@ class Rows(unittest.TestCase):
             self.assertEqual((got.rows[-1], got.exit, got.end, len(got.events)), (row, "copy_incomplete", end, 6))
 
 
+class Watermark(unittest.TestCase):
+    """WMK-2: a slot that is not of this log changes nothing, whatever it says."""
+
+    def test_slots_that_do_not_count(self):
+        s = filled("slots", 3)
+        segment = s.segments[0]
+        ahead = b.u(8, segment.end + 8)
+        for other in ({"store_id": bytes(16)}, {"incarnation": bytes(16)}, {"last_check": bytes(8)}, {"durable": ahead},
+                      {"last_frame": b.u(8, segment.last + 8), "salt": bytes(16)}, {"reserved": b"\1"}, {"flags": b"\3"}):
+            s.watermark(s.slot(9, **other), s.slot(8))
+            got = read(s.files())
+            self.assertEqual((got.exit, len(got.events), got.rows), ("clean", 6, ["F4", "C4"]), other)
+            self.assertEqual([f.file for f in got.findings], ["watermark"], other)
+
+    def test_the_older_slot_serves_when_the_newer_is_bad(self):
+        s = filled("two slots", 3)
+        s.watermark(s.slot(9), s.slot(8))
+        s.extra["watermark"][100] ^= 1
+        segment = s.segments[0]
+        at = segment.frames[-1][0]
+        segment.data[at:] = bytes(len(segment.data) - at)
+        got = read(s.files())
+        self.assertEqual((got.exit, len(got.events), got.rows), ("damage", 4, ["F4", "C7"]))
+
+    def test_the_newer_slot_counts_in_either_place(self):
+        for newer_first in (True, False):
+            s = filled("slot order", 2)
+            older = s.slot(8)
+            more(s, 2)
+            slots = (s.slot(9), older) if newer_first else (older, s.slot(9))
+            s.watermark(*slots)
+            segment = s.segments[0]
+            at = segment.frames[-1][0]
+            segment.data[at:] = bytes(len(segment.data) - at)
+            self.assertEqual(read(s.files()).rows, ["F4", "C7"], newer_first)
+
+
+class Contradictions(unittest.TestCase):
+    """What no check can tell and only a rule forbids, under right checks."""
+
+    def found(self, s, rule, kind="damage"):
+        got = read(s.files())
+        self.assertIn(rule, " ".join(f.detail for f in got.findings if f.kind == kind), [f.detail for f in got.findings])
+        return got
+
+    def test_each(self):
+        def revision(s):
+            s.streams["a"]["next"] += 1
+            more(s, 0)
+
+        def name(s):
+            del s.streams["a"]
+            more(s, 0)
+
+        def place(s):
+            s.streams["a"]["place"] -= 8
+            more(s, 0)
+
+        def depth(s):
+            s.streams["a"]["depth"] = 4
+            s.batch(items=[b.fork("side", "a", 0)])
+
+        def beyond(s):
+            s.batch(items=[b.fork("side", "a", 1)])
+            segment = s.segments[0]
+            parts = bytearray(b.join(s.last_parts))
+            where = parts.index(b"side") + 4 + 2  # behind the name and a parent_back of two bytes
+            parts[where] = 9
+            again = s._frame(segment, segment.last, 2, [("plain", bytes(parts[72:72 + parts[12]]))], b"",
+                             int.from_bytes(parts[24:32], "little"), witness=segment.last)
+            segment.data[segment.last - segment.base:segment.at] = b.join(again)
+
+        def padding(s):
+            s.batch(b.Section("c", [b.Event("t", b"12345")]), padding=b"\1")
+
+        def witness(s):
+            s.durable -= 360
+            more(s, 0)
+
+        def stride(s):
+            s.stride = 1 << 20
+            for i in range(20):
+                more(s, i)
+
+        def counts(s):
+            length, kind, entry = s.segments[0].stretch[1]
+            s.segments[0].stretch[1] = (length, kind, [(entry[0][0], entry[0][1], 1)])
+            s.index()
+
+        def unnamed(s):
+            s.segments[0].known.add(s.streams["a"]["id"])
+            s.index()
+
+        def maximum(s):
+            s.max_recorded += 1
+            s.index()
+
+        def no_last_index(s):
+            s.start(1)
+
+        def seal(s):
+            s.roll()
+            s.seal_hash = bytes(31) + b"\1"
+            s.seal()
+
+        def incarnation(s):
+            s.incarnation = bytes(16)
+            s.roll()
+
+        for make, rule in ((revision, "BAT-4"), (name, "BAT-5"), (place, "BAT-4"), (depth, "BAT-14"), (beyond, "BAT-14"),
+                           (padding, "FRM-6"), (witness, "FRM-9"), (stride, "IDX-1"), (counts, "IDX-4"),
+                           (unnamed, "IDX-5"), (maximum, "running maximum"), (no_last_index, "IDX-2"), (seal, "SEA-4"),
+                           (incarnation, "OPN-7")):
+            with self.subTest(make.__name__):
+                s = filled("contradiction", 4)
+                self.assertEqual(read(s.files()).exit, "clean")
+                make(s)
+                self.found(s, rule)
+
+    def test_a_snapshot_of_something_else_is_ignored(self):
+        s = filled("snapshot", 4)
+        s.batch(items=[b.fork("side", "a", 1)])
+        s.chain = lambda stream, revision: bytes(32)
+        s.batch(b.Section("side", [b.Event("summary", b"s")]), items=[b.snapshot(0, "a", 0, 2, "l", "1")])
+        self.assertEqual(self.found(s, "BAT-16", "note").exit, "clean")
+
+
 class Hostile(unittest.TestCase):
     """Whatever the bytes: no exception, and no other answer without a word."""
 

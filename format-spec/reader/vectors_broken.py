@@ -97,6 +97,17 @@ def whole_frames_behind():
 
 
 @vector("torn")
+def second_frame_of_a_dead_writer():
+    s = filled("dead writer", 4)
+    segment = s.segments[0]
+    at = segment.at
+    segment.check ^= 1  # as if the frame before it were the dead writer's first, and not its successor's
+    more(s, 4, synced=False)
+    last, segment.at, s.events = segment.at, at, s.events[:-2]
+    return torn("a whole frame right behind the end that continues another frame than the last one", s, at, last, "C11")
+
+
+@vector("torn")
 def old_segment_behind_roll():
     s = filled("torn roll", 3)
     end = s.segments[0].end
@@ -263,19 +274,57 @@ def padding():
 
 @vector("damaged")
 def zeroed_block():
-    s = filled("damaged block", 40, 20)
+    s = filled("damaged block", 20, 20)
+    s.roll()
+    more(s, 1)
     segment = s.segments[0]
     start = segment.frames[3][0] // 512 * 512 + 512
     segment.data[start:start + 512] = bytes(512)
     hit = [i for i, f in enumerate(segment.frames) if f[0] < start + 512 and f[0] + f[1] > start]
     lost = set().union(*(lost_in(s, segment, i) for i in hit))
     low, high = segment.frames[hit[0]][0], sum(segment.frames[hit[-1]][:2])
-    v = damaged("512 bytes in the middle are zero; the borders behind come from an index block", s, [], lost=lost,
-                decisions=["C10", "C4"])
-    v.findings = [finding("damage", FIRST, start, start + 512, (low, high))]
-    s.watermark(s.slot(2, clean=False))
-    v.files = s.files()
-    return v
+    return damaged("512 bytes in the middle of an older segment are zero; the borders behind come from its index block", s,
+                   [finding("damage", FIRST, start, start + 512, (low, high))], lost=lost, decisions=["C10", "C1", "C4"])
+
+
+@vector("damaged")
+def first_of_a_group():
+    s = filled("damaged group", 2)
+    for i in range(2, 5):
+        more(s, i, synced=False)
+    s.sync()
+    s.watermark(s.slot(6, clean=False))
+    segment = s.segments[0]
+    at, length = frame(segment, 2)
+    flip(segment, at + 16)
+    return damaged("the first of three frames that one sync made durable is bad; the two behind it say no witness above it, but "
+                   "lead to the frame that the watermark names", s, [finding("damage", FIRST, at, at + length)],
+                   lost=lost_in(s, segment, 2), decisions=["C10", "C4"])
+
+
+@vector("damaged")
+def frame_in_a_payload():
+    inside, at = 200, filled("damaged payload frame", 2).segments[0].at
+
+    def build(zeros):
+        """The store whose third frame has, behind so many zeros, a frame that is whole `inside` bytes behind its start."""
+        s = filled("damaged payload frame", 2)
+        segment, position = s.segments[0], s.segments[0].end + inside
+        entry = b"\x00\x00\x00\x04"
+        check = b.u(4, b.crc(segment.seeds.short(position), entry + b"t" + b"fake"))
+        plain = b"\x01\x00" + b"\x01\x05other\x01\x04\x01\x01t" + entry + check
+        fake = b.join(s._frame(segment, position, 2, [("plain", plain)], b"fake", 0, events=1, witness=segment.end))
+        s.batch(Section("a", [Event("turn", bytes(zeros) + fake)]))
+        more(s, 3)
+        return s, bytes(segment.data).index(fake[:72], at) - at
+    _, place = build(100)
+    s, place = build(100 + inside - place)
+    assert place == inside
+    segment = s.segments[0]
+    length = frame(segment, 2)[1]
+    flip(segment, at + 8, 0x40)
+    return damaged("a payload that holds a whole frame, made for the very place where it lies; the frame around it is bad", s,
+                   [finding("damage", FIRST, at, at + length)], lost=lost_in(s, segment, 2), decisions=["C10", "C4"])
 
 
 @vector("damaged")
@@ -368,11 +417,14 @@ def missing_newest():
 
 @vector("damaged")
 def foreign_segment():
-    s, other = three_segments("foreign"), three_segments("foreign, another store")
+    s, other = filled("foreign", 4), filled("foreign, another store", 4)
+    s.roll()
+    more(s, 4)
+    s.index()  # names the stream again
     files = s.files()
-    files[SECOND] = other.segments[1].data
-    return damaged("a segment of another store under the name of one of this store", s,
-                   [finding("foreign", SECOND, 0, 16384)], lost=without_second(s), decisions=["F6", "C4"], files=files)
+    files[FIRST] = other.segments[0].data
+    return damaged("a segment of another store under the name of one of this store", s, [finding("foreign", FIRST, 0, 16384)],
+                   lost={e[3] for e in s.events if e[3] < 16384}, decisions=["F6", "C4"], files=files)
 
 
 @vector("damaged")
