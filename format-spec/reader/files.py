@@ -7,6 +7,8 @@ regular files only. What is found wrong becomes a `Finding`; `NotAStore` and `Un
 import os
 import re
 import stat
+import weakref
+from collections import OrderedDict
 
 from layout import (FIRST_FRAME, HEAD_BLOCK, NONE, OPEN, OPEN_LENGTH, OPEN_OFFSET, Bad, Seeds, Unsupported,
                     frame_check_right, frame_header, open_part, segment_header, store_block, watermark_slot)
@@ -38,21 +40,35 @@ class Finding:
 
 
 class FileBytes:
-    """A regular file's bytes; a read beyond its end is short, a failed one too."""
+    """A regular file's bytes; a read beyond its end is short, a failed one too. Few files are open at a time."""
+
+    _open = OrderedDict()
 
     def __init__(self, path):
-        self.fd = -1
-        self.fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        info = os.fstat(self.fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError("not a regular file")
+        self.path, self.fd = path, -1
+        info = os.fstat(self._descriptor())
         self.length, self.inode = info.st_size, info.st_ino
+
+    def _descriptor(self):
+        """An open descriptor; the ones used longest ago are closed."""
+        if self.fd < 0:
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+                os.close(self.fd)
+                self.fd = -1
+                raise OSError("not a regular file")
+            self._open[self.fd] = weakref.ref(self)
+            while len(self._open) > 64:
+                oldest = self._open[next(iter(self._open))]()
+                oldest.close()
+        self._open.move_to_end(self.fd)
+        return self.fd
 
     def read(self, start, end):
         start, end, parts = max(0, start), min(end, self.length), []
         while start < end:
             try:
-                part = os.pread(self.fd, min(end - start, 1 << 24), start)
+                part = os.pread(self._descriptor(), min(end - start, 1 << 24), start)
             except OSError:
                 break
             if not part:
@@ -74,6 +90,7 @@ class FileBytes:
 
     def close(self):
         if self.fd >= 0:
+            del self._open[self.fd]
             os.close(self.fd)
         self.fd = -1
 

@@ -152,7 +152,7 @@ class Log:
             self._search(segment, max(stop.at + 8, covered), stop, ceiling, number)
 
     def _search(self, segment, start, stop, ceiling, number):
-        """REC-7: the first whole frame behind the break that a witness above the break or the slot proves, by itself or by
+        """REC-5: the first whole frame behind the break that a witness above the break or the slot proves, by itself or by
         its chain.
 
         `number` is the global number expected at the break; an event takes at least 8 bytes, which rules out nearly all
@@ -248,7 +248,7 @@ class Log:
         return False
 
     def _take(self, frame):
-        """Adds a frame to the log; False at one that wants a newer reader (GEN-6)."""
+        """Adds a frame to the log; False at one that wants a newer reader (GEN-5)."""
         try:
             require_known(frame.header)
             if frame.header.kind == BATCH:

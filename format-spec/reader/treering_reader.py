@@ -3,7 +3,7 @@
 
     treering_reader.py STORE            every event as a JSON line, in the order of the log; findings on standard error
     treering_reader.py STORE --verify   checks everything that the pages let be checked; findings as JSON lines, then a summary
-    treering_reader.py --dump FILE      one file of a store as text
+    treering_reader.py FILE --dump      one file of a store as text
 
 It writes nothing and trusts no length. Exit: 0 whole, 1 not a store or not supported, 2 usage, 4 damage, 5 copy incomplete.
 """
