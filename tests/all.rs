@@ -1,1 +1,11 @@
 //! All tests, one binary.
+//!
+//! A test that holds a promise begins with its number (`p05_…`) and is listed in `engine/PROMISES.md`; one that holds a
+//! rule of the format names the rule in square brackets. Both are checked by `tidy`.
+
+// A test may stop where it stands: that is how it fails.
+#![allow(clippy::unwrap_used)]
+
+mod model;
+mod reference;
+mod tidy;

@@ -150,6 +150,17 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// Where a file lies, to notice copies and restored images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FilePlace {
+    /// The identity of the file system (or the device number where it has none).
+    pub file_system: u64,
+    /// The inode.
+    pub inode: u64,
+    /// When the inode was born, in nanoseconds since 1970 UTC; 0 where unknown.
+    pub birth: i64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,1 +1,13 @@
-//! Support for the tests: reference model, workloads, helpers.
+//! What the tests share: the reference model of a store, random workloads, and the runner that compares a store with
+//! the model.
+//!
+//! The model uses nothing of the engine, so that the two can only agree by both being right. A store is put behind [`Target`],
+//! whose words are those of the public API and whose types are plain numbers, strings and bytes.
+
+pub mod engine;
+pub mod model;
+pub mod run;
+pub mod workload;
+
+pub use engine::Engine;
+pub use run::{Target, run};

@@ -21,13 +21,37 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ids::BootId;
+pub use crate::ids::FilePlace;
 
 pub mod mem;
 pub mod os;
 
 mod mapping;
 
+#[cfg(test)]
+mod conformance;
+
 pub use mapping::{Mapping, WritableMapping};
+
+/// The longest file name, in bytes.
+const MAX_NAME_LEN: usize = 255;
+
+/// Refuses what is no plain file name, the same way in every implementation.
+fn check_name(name: &str) -> io::Result<()> {
+    let plain = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']) && name.len() <= MAX_NAME_LEN;
+    if plain {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a plain file name: {name:?}")))
+}
+
+/// Refuses a range of file offsets that is not in order or leaves what a file can have.
+fn check_range(range: &Range<u64>) -> io::Result<()> {
+    if range.start <= range.end && range.end <= i64::MAX as u64 {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a range of file offsets: {range:?}")))
+}
 
 /// One directory of files, the clock and the source of randomness.
 ///
@@ -96,7 +120,7 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Allocates blocks for `range` so that later writes there need no space. Bytes that were never written read as zero;
-    /// bytes that were stay as they are. The length stays.
+    /// bytes that were stay as they are. The length stays. Does nothing where the file system cannot.
     fn allocate(&self, range: Range<u64>) -> io::Result<()>;
 
     /// Gives the blocks of `range` back; it reads as zero. The length stays. May do nothing where it is not supported.
@@ -116,7 +140,9 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
 
     /// Maps `range` (which must lie in the file and be allocated) for copying bytes into it.
     ///
-    /// `Unsupported` where stores into a mapping and positioned writes are not one and the same memory.
+    /// `InvalidInput` where the range is empty, leaves the file, or is evidently not allocated. `Unsupported` where stores
+    /// into a mapping and positioned writes are not one and the same memory, where a store into allocated blocks may
+    /// still meet a full disk, and where an [`allocate`](Self::allocate) of this open file could do nothing.
     fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping>;
 
     /// Tries to take the exclusive lock on the file, for as long as this open file lives. `false` where another open
@@ -151,17 +177,6 @@ pub struct DirectoryEntry {
     pub is_file: bool,
     /// Length in bytes; 0 for anything else than a regular file.
     pub len: u64,
-}
-
-/// Where a file lies, to notice copies and restored images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct FilePlace {
-    /// The identity of the file system (or the device number where it has none).
-    pub file_system: u64,
-    /// The inode.
-    pub inode: u64,
-    /// When the inode was born, in nanoseconds since 1970 UTC; 0 where unknown.
-    pub birth: i64,
 }
 
 /// The process that holds a lock.

@@ -1,0 +1,265 @@
+//! The batch: events that become visible together or not at all.
+//!
+//! Everything is borrowed: an append copies it into the log before it returns. All limits on what users hand in are
+//! checked here, before anything is locked.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::ids::{BatchId, Revision};
+use crate::options::Durability;
+use crate::{Error, ErrorKind, Result, limits};
+
+/// An event to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEvent<'a> {
+    pub(crate) event_type: &'a str,
+    pub(crate) payload: &'a [u8],
+    pub(crate) metadata: &'a [u8],
+    pub(crate) id: Option<&'a str>,
+    pub(crate) occurred_at: Option<i64>,
+    pub(crate) recorded_at: Option<i64>,
+}
+
+impl<'a> NewEvent<'a> {
+    /// An event of this type (1 to 255 bytes) with this payload (may be empty).
+    pub fn new(event_type: &'a str, payload: &'a (impl AsRef<[u8]> + ?Sized)) -> NewEvent<'a> {
+        let payload = payload.as_ref();
+        NewEvent { event_type, payload, metadata: &[], id: None, occurred_at: None, recorded_at: None }
+    }
+
+    /// An id of the caller's own (1 to 255 bytes). The store does not look at it; it need not be unique.
+    #[must_use]
+    pub fn id(mut self, id: &'a str) -> NewEvent<'a> {
+        self.id = Some(id);
+        self
+    }
+
+    /// Metadata beside the payload, mostly JSON; at most 16 MiB.
+    #[must_use]
+    pub fn metadata(mut self, metadata: &'a (impl AsRef<[u8]> + ?Sized)) -> NewEvent<'a> {
+        self.metadata = metadata.as_ref();
+        self
+    }
+
+    /// When it happened, in nanoseconds since 1970 UTC, where that is another time than now.
+    #[must_use]
+    pub fn occurred_at(mut self, nanoseconds: i64) -> NewEvent<'a> {
+        self.occurred_at = Some(nanoseconds);
+        self
+    }
+
+    /// When it was recorded the first time, for events that come from an export of another store.
+    #[must_use]
+    pub fn recorded_at(mut self, nanoseconds: i64) -> NewEvent<'a> {
+        self.recorded_at = Some(nanoseconds);
+        self
+    }
+}
+
+/// What the stream must be like for an append to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Expected {
+    /// Anything goes.
+    #[default]
+    Any,
+    /// The stream does not exist.
+    NoStream,
+    /// The stream exists.
+    Exists,
+    /// The stream's last event has this revision.
+    Exactly(Revision),
+}
+
+/// One stream's part of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchSection<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) expected: Expected,
+    pub(crate) events: &'a [NewEvent<'a>],
+}
+
+/// Events to be appended together, to one stream or several.
+#[derive(Clone, Debug)]
+pub struct Batch<'a> {
+    pub(crate) id: BatchId,
+    pub(crate) is_id_given: bool,
+    pub(crate) durability: Option<Durability>,
+    pub(crate) sections: Vec<BatchSection<'a>>,
+}
+
+impl Default for Batch<'_> {
+    fn default() -> Self {
+        Batch::new()
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// An empty batch with a random id.
+    #[must_use]
+    pub fn new() -> Batch<'a> {
+        Batch { id: random_id(), is_id_given: false, durability: None, sections: Vec::new() }
+    }
+
+    /// An empty batch with an id given by the caller: appending it again, also in another process, returns the first
+    /// receipt, as long as the batch is among the newest 65,536 with an id given, or expects an exact revision.
+    #[must_use]
+    pub fn with_id(id: BatchId) -> Batch<'a> {
+        Batch { id, is_id_given: true, durability: None, sections: Vec::new() }
+    }
+
+    /// A batch of events to one stream.
+    #[must_use]
+    pub fn to(stream: &'a str, expected: Expected, events: &'a [NewEvent<'a>]) -> Batch<'a> {
+        Batch::new().section(stream, expected, events)
+    }
+
+    /// Adds events to one more stream. Each stream once, each with one event at least.
+    #[must_use]
+    pub fn section(mut self, stream: &'a str, expected: Expected, events: &'a [NewEvent<'a>]) -> Batch<'a> {
+        self.sections.push(BatchSection { stream, expected, events });
+        self
+    }
+
+    /// What the append waits for; otherwise the store's option decides.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Batch<'a> {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> BatchId {
+        self.id
+    }
+
+    /// How many events it holds.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.sections.iter().map(|section| section.events.len()).sum()
+    }
+
+    /// Refuses what is beyond the limits. Returns the sum of payloads and metadata in bytes.
+    pub(crate) fn check(&self) -> Result<usize> {
+        let limit = |what: String| Err(Error::new(ErrorKind::Limit, what));
+        let invalid = |what: String| Err(Error::new(ErrorKind::Invalid, what));
+        if self.sections.is_empty() {
+            return invalid("a batch needs one event at least".into());
+        }
+        if self.sections.len() > limits::BATCH_SECTIONS_MAX {
+            return limit(format!(
+                "a batch appends to {} streams at most, not {}",
+                limits::BATCH_SECTIONS_MAX,
+                self.sections.len()
+            ));
+        }
+        let (mut events, mut bytes) = (0usize, 0usize);
+        for section in &self.sections {
+            check_stream_name(section.stream)?;
+            if section.events.is_empty() {
+                return invalid(format!("a batch needs one event at least for the stream {:?}", section.stream));
+            }
+            if let Expected::Exactly(revision) = section.expected
+                && revision.0 >= limits::NUMBER_MAX
+            {
+                return limit(format!("an expected revision is below 2^63, not {revision}"));
+            }
+            events += section.events.len();
+            for event in section.events {
+                bytes = bytes.saturating_add(check_event(event)?);
+            }
+        }
+        if events > limits::BATCH_EVENTS_MAX {
+            return limit(format!("a batch has {} events at most, not {events}", limits::BATCH_EVENTS_MAX));
+        }
+        if bytes > limits::BATCH_BYTES_MAX {
+            return limit(format!(
+                "payloads and metadata of a batch are 1 GiB at most, not {bytes} bytes; append them in several batches"
+            ));
+        }
+        if self.sections.len() > 1 {
+            let mut names: Vec<&str> = self.sections.iter().map(|section| section.stream).collect();
+            names.sort_unstable();
+            if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                return invalid(format!(
+                    "the stream {:?} stands twice in the batch; put its events into one section",
+                    twice[0]
+                ));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Refuses what cannot be the name of a user's stream.
+pub(crate) fn check_stream_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, "a stream name must not be empty"));
+    }
+    if name.len() > limits::STREAM_NAME_BYTES_MAX {
+        let max = limits::STREAM_NAME_BYTES_MAX;
+        return Err(Error::new(ErrorKind::Limit, format!("a stream name is {max} bytes at most, not {}", name.len())));
+    }
+    if name.starts_with(limits::RESERVED_NAME_PREFIX) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("stream names that begin with $ belong to the engine: {name:?}"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_event(event: &NewEvent<'_>) -> Result<usize> {
+    let limit = |what: String| Err(Error::new(ErrorKind::Limit, what));
+    let invalid = |what: &str| Err(Error::new(ErrorKind::Invalid, what));
+    if event.event_type.is_empty() {
+        return invalid("an event type must not be empty");
+    }
+    if event.event_type.len() > limits::TYPE_BYTES_MAX {
+        return limit(format!(
+            "an event type is {} bytes at most, not {}",
+            limits::TYPE_BYTES_MAX,
+            event.event_type.len()
+        ));
+    }
+    if let Some(id) = event.id {
+        if id.is_empty() {
+            return invalid("an event id must not be empty; leave it out instead");
+        }
+        if id.len() > limits::EVENT_ID_BYTES_MAX {
+            return limit(format!("an event id is {} bytes at most, not {}", limits::EVENT_ID_BYTES_MAX, id.len()));
+        }
+    }
+    if event.metadata.len() > limits::METADATA_BYTES_MAX {
+        return limit(format!("metadata is 16 MiB at most, not {} bytes", event.metadata.len()));
+    }
+    Ok(event.payload.len().saturating_add(event.metadata.len()))
+}
+
+/// A random id, from the keys that the standard library drew for this thread and a counter.
+fn random_id() -> BatchId {
+    thread_local! {
+        static SOURCE: RefCell<(RandomState, RandomState, u64)> = RefCell::new((RandomState::new(), RandomState::new(), 0));
+    }
+    SOURCE.with_borrow_mut(|(low, high, counter)| {
+        *counter += 1;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&low.hash_one(*counter).to_le_bytes());
+        id[8..].copy_from_slice(&high.hash_one(*counter).to_le_bytes());
+        BatchId(id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_ids_differ_within_and_between_threads() {
+        let draw = || (0..1000).map(|_| random_id()).collect::<Vec<_>>();
+        let other = std::thread::spawn(draw).join().expect("no panic");
+        let all: std::collections::HashSet<_> = draw().into_iter().chain(other).collect();
+        assert_eq!(all.len(), 2000);
+    }
+}

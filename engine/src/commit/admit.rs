@@ -1,0 +1,173 @@
+//! Admission: what a batch expects of its streams, and whether it was appended before.
+
+use crate::append::encode::Existing;
+use crate::append::{Batch, BatchSection, Expected, Receipt, SectionReceipt};
+use crate::commit::tail::Tail;
+use crate::commit::writer::Writer;
+use crate::error::Conflict;
+use crate::format::Fault;
+use crate::format::batch::Sections;
+use crate::format::frame::Frame;
+use crate::ids::{Epoch, Position, Revision};
+use crate::index::find;
+use crate::index::streams::{Stream, StreamTable};
+use crate::options::Durability;
+use crate::{Error, Result};
+
+/// What became of a batch at the door.
+pub(crate) enum Admitted {
+    /// It may be appended; for each section the stream that it continues.
+    New(Vec<Option<Existing>>),
+    /// It is in the log already.
+    Repeated(Receipt),
+}
+
+impl Writer {
+    /// Admits a batch, under the tail's lock.
+    pub(crate) fn admit(&self, tail: &Tail, batch: &Batch<'_>) -> Result<Admitted> {
+        let streams = self.streams.read();
+        if batch.is_id_given
+            && let Some(frame) = tail.retries.frame_of(batch.id)
+        {
+            return self.repeated(&streams, batch, frame, &batch.sections[0]).map(Admitted::Repeated);
+        }
+        let mut existing = Vec::with_capacity(batch.sections.len());
+        for section in &batch.sections {
+            let stream = streams.by_name(section.stream);
+            let head = stream.map(|stream| stream.head);
+            // The revision that the batch would own here, had an earlier try of it been appended.
+            let (is_met, owned) = match section.expected {
+                Expected::Any => (true, None),
+                Expected::Exists => (head.is_some(), None),
+                Expected::NoStream => (head.is_none(), Some(Revision(0))),
+                Expected::Exactly(revision) => (head == Some(revision), revision.next()),
+            };
+            if !is_met {
+                if let (Some(stream), Some(owned)) =
+                    (stream, owned.filter(|owned| head.is_some_and(|head| *owned <= head)))
+                {
+                    let frame = find::frame_holding(&self.set, stream, owned)?;
+                    return self.repeated(&streams, batch, frame, section).map(Admitted::Repeated);
+                }
+                return Err(conflict(section, stream));
+            }
+            existing.push(stream.map(|stream| Existing {
+                stream: stream.id,
+                head: stream.head,
+                last_place: stream.last_place,
+            }));
+        }
+        Ok(Admitted::New(existing))
+    }
+
+    /// The receipt of the first try, where the frame holds this very batch; else the conflict on `section`.
+    fn repeated(
+        &self,
+        streams: &StreamTable,
+        batch: &Batch<'_>,
+        position: Position,
+        section: &BatchSection<'_>,
+    ) -> Result<Receipt> {
+        let segment = self.set.holding(position)?;
+        let frame = segment.frame(position, segment.file_end()).map_err(|fault| {
+            Error::from_damage(segment.damage(position, position, crate::DamageClass::Damage, fault.to_string()))
+        })?;
+        let is_same_id = frame.header.batch == batch.id;
+        let same = if is_same_id {
+            self.same_content(streams, &frame, batch).map_err(|fault| damaged(&segment, &frame, &fault))?
+        } else {
+            None
+        };
+        let Some(sections) = same else {
+            let stream = streams.by_name(section.stream);
+            if !is_same_id {
+                return Err(conflict(section, stream));
+            }
+            return Err(conflict_with(
+                section.stream,
+                stream,
+                format!("the batch id {} was used before for other events; give each batch an id of its own", batch.id),
+            ));
+        };
+        let is_durable = self.marks.get().durable >= frame.end();
+        Ok(Receipt {
+            batch: batch.id,
+            epoch: Epoch { segment: segment.ordinal(), takeover: frame.header.takeover },
+            incarnation: segment.head.open.incarnation,
+            position,
+            end: frame.end(),
+            level: if is_durable { Durability::Synced } else { Durability::Written },
+            is_repeated: true,
+            sections,
+        })
+    }
+
+    /// The sections of the frame as receipts, where they hold what the batch holds.
+    fn same_content(
+        &self,
+        streams: &StreamTable,
+        frame: &Frame<'_>,
+        batch: &Batch<'_>,
+    ) -> Result<Option<Vec<SectionReceipt>>, Fault> {
+        let seeds = self.set.holding(frame.position).map_err(|error| Fault::bad(error.to_string()))?.seeds;
+        let mut receipts = Vec::with_capacity(batch.sections.len());
+        let mut sections = Sections::new(*frame)?;
+        for given in &batch.sections {
+            let Some(section) = sections.next()? else { return Ok(None) };
+            let Some(stream) = streams.by_id(section.stream) else { return Ok(None) };
+            if *stream.name != *given.stream || section.count as usize != given.events.len() {
+                return Ok(None);
+            }
+            let body = section.raw_body(seeds)?;
+            let mut entries = section.entries_from(0)?;
+            for event in given.events {
+                let Some(entry) = entries.next()? else { return Ok(None) };
+                let (metadata, payload) = entry.body(&section, seeds, &body)?;
+                let same = metadata == event.metadata
+                    && payload == event.payload
+                    && section.type_name(entry.type_index)? == event.event_type.as_bytes()
+                    && entry.id == event.id.map(str::as_bytes)
+                    && entry.occurred_at == event.occurred_at
+                    && entry.recorded_at == event.recorded_at;
+                if !same {
+                    return Ok(None);
+                }
+            }
+            receipts.push(SectionReceipt {
+                stream: stream.name.clone(),
+                first_revision: section.first_revision,
+                last_revision: section.last_revision(),
+                first_position: section.position(0),
+            });
+        }
+        Ok(sections.next()?.is_none().then_some(receipts))
+    }
+}
+
+fn damaged(segment: &crate::segment::one::Segment, frame: &Frame<'_>, fault: &Fault) -> Error {
+    Error::from_damage(segment.damage(frame.position, frame.end(), crate::DamageClass::Damage, fault.to_string()))
+}
+
+fn conflict(section: &BatchSection<'_>, stream: Option<&Stream>) -> Error {
+    let name = section.stream;
+    let expected = match section.expected {
+        Expected::Any => "anything".into(),
+        Expected::NoStream => "no stream".into(),
+        Expected::Exists => "a stream that exists".into(),
+        Expected::Exactly(revision) => format!("revision {revision}"),
+    };
+    let actual = match stream {
+        Some(stream) => format!("its head is revision {}", stream.head),
+        None => "there is no such stream".into(),
+    };
+    conflict_with(
+        name,
+        stream,
+        format!("the append to {name:?} expected {expected}, but {actual}; read what is new and decide again"),
+    )
+}
+
+fn conflict_with(name: &str, stream: Option<&Stream>, message: String) -> Error {
+    let position = stream.map_or(Position::ZERO, |stream| Position(stream.head_position.0 + 1));
+    Error::from_conflict(Conflict { stream: name.into(), actual: stream.map(|stream| stream.head), position }, message)
+}

@@ -1,0 +1,18 @@
+//! Appending: one writer, its place at the end of the log, group commit, and the work in the background.
+//!
+//! [`writer`] admits batches and writes their frames, [`tail`] is the end of the log and what must be known to continue
+//! it, [`index_state`] collects the next index block, [`group`] makes one sync serve many, [`keeper`] does what nobody
+//! waits for: interval syncs, the next segment, seals, the watermark file.
+
+pub(crate) mod admit;
+pub(crate) mod durable;
+pub(crate) mod group;
+pub(crate) mod index_state;
+pub(crate) mod keeper;
+mod pending;
+pub(crate) mod retry;
+pub(crate) mod roll;
+pub(crate) mod tail;
+pub(crate) mod writer;
+
+pub use pending::Pending;

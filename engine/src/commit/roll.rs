@@ -1,0 +1,186 @@
+//! Rolling: the log goes on in the next segment.
+//!
+//! The last stretch of the old segment gets its index block; the new segment's open frame states where the old one ended
+//! and is durable, with the file's name, before anything behind it is shown to anyone. The old segment's own bytes need not
+//! be durable by then: an open frame is believed only as far as the bytes before it prove themselves, and nothing behind it
+//! is acknowledged as durable before they are.
+
+use std::sync::Arc;
+
+use crate::commit::tail::{SealState, Tail};
+use crate::commit::writer::Writer;
+use crate::format::frame::KIND_SEAL;
+use crate::format::open::{OpenFrame, OpenReason, Predecessor};
+use crate::format::seal::Seal;
+use crate::format::segment_header::FIRST_FRAME_OFFSET;
+use crate::ids::{Position, SegmentOrdinal};
+use crate::segment::create::{self, Prepared};
+use crate::segment::one::Segment;
+use crate::{Error, ErrorKind, Result, limits};
+
+impl Writer {
+    /// Rolls to a segment that has room for a frame of `frame_len` bytes with `reserve` bytes behind it.
+    pub(crate) fn roll_for(&self, tail: &mut Tail, frame_len: u64, reserve: u64) -> Result<()> {
+        let segment_bytes = self.set.store.segment_bytes;
+        let needed = FIRST_FRAME_OFFSET + frame_len + reserve;
+        let span = needed.div_ceil(segment_bytes);
+        let reason = if span > 1 { OpenReason::Jumbo } else { OpenReason::Full };
+        let header = tail.segment.head.header;
+        let ordinal = SegmentOrdinal(header.ordinal.0 + u64::from(header.span));
+        let end = (ordinal.0 + span).checked_mul(segment_bytes).filter(|end| *end <= limits::NUMBER_MAX);
+        if end.is_none() {
+            return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 bytes"));
+        }
+        if tail.index.has_frames() {
+            self.write_index_block(tail)?;
+        }
+        let prepared = self.take_prepared(ordinal, span as u32)?;
+        let allocated = prepared.allocated;
+        let open = OpenFrame {
+            incarnation: self.life.incarnation,
+            identity_place: self.life.identity_place,
+            boot: self.life.boot,
+            predecessor: Some(Predecessor {
+                ordinal: header.ordinal,
+                end: tail.at,
+                last_frame: tail.last_frame,
+                last_index_block: tail.index.last_block(),
+                salt: header.salt,
+            }),
+            last_seal: tail.seals.last,
+            reason,
+            max_recorded_at: tail.max_recorded_at,
+            previous_check: tail.previous_check,
+            first_number: tail.next_number,
+            witness: Some(self.marks.get().durable.min(tail.at)),
+            recorded_at: self.set.storage.now(),
+        };
+        let segment = match create::publish(&*self.set.storage, &prepared, &open) {
+            Ok(segment) => Arc::new(segment),
+            Err(failed) if failed.is_effect_unknown => return Err(self.stop(&failed.error)),
+            Err(failed) => {
+                create::discard(&*self.set.storage, prepared);
+                return Err(failed.error);
+            }
+        };
+        self.set.roll(&segment, tail.at, tail.index.last_block());
+        self.files.lock().roll(Arc::clone(&segment));
+        tail.at = segment.first_frame();
+        tail.previous_check = segment.head.open_check;
+        tail.takeover = 0;
+        tail.has_asked_to_prepare = false;
+        tail.index.begin(tail.at);
+        tail.output.next_segment(allocated);
+        tail.segment = segment;
+        self.marks.commit(tail.at);
+        self.signals.note_roll();
+        Ok(())
+    }
+
+    fn take_prepared(&self, ordinal: SegmentOrdinal, span: u32) -> Result<Prepared> {
+        let waiting = self.prepared.lock().take();
+        match waiting {
+            Some(prepared) if prepared.header.ordinal == ordinal && prepared.header.span == span => Ok(prepared),
+            _ => create::prepare(&*self.set.storage, &self.set.store, ordinal, span),
+        }
+    }
+
+    /// Has the next segment prepared in the background once half of this one is used.
+    pub(crate) fn prepare_in_time(&self, tail: &mut Tail) {
+        let used = tail.at.0 - tail.segment.base.0;
+        if !tail.has_asked_to_prepare && used > self.set.store.segment_bytes / 2 {
+            tail.has_asked_to_prepare = true;
+            self.signals.want_work();
+        }
+    }
+
+    /// Prepares the next segment, in the background. A failure is not reported: the roll itself will meet it.
+    pub(crate) fn prepare_next(&self) {
+        let ordinal = {
+            let tail = self.tail.lock();
+            if !tail.has_asked_to_prepare {
+                return;
+            }
+            let header = &tail.segment.head.header;
+            SegmentOrdinal(header.ordinal.0 + u64::from(header.span))
+        };
+        let mut waiting = self.prepared.lock();
+        if waiting.as_ref().is_none_or(|prepared| prepared.header.ordinal != ordinal)
+            && let Ok(prepared) = create::prepare(&*self.set.storage, &self.set.store, ordinal, 1)
+        {
+            *waiting = Some(prepared);
+        }
+    }
+
+    /// Seals the oldest finished segment that is durable and has no seal, in the background. Returns whether there was one.
+    ///
+    /// The hash is over the bytes as they are mapped; a segment with known damage is not sealed, nor any behind it.
+    pub(crate) fn seal_next(&self) -> Result<bool> {
+        const CHUNK_BYTES: u64 = 1 << 20;
+        let seals = self.tail.lock().seals;
+        let Some(known) = self.set.all().into_iter().find(|known| known.ordinal >= seals.next && known.end.is_some())
+        else {
+            return Ok(false);
+        };
+        let end = known.end.expect("it was filtered by it");
+        if known.damage.is_some() || self.marks.get().durable < end {
+            return Ok(false);
+        }
+        let segment = self.set.open(&known)?;
+        let mut hasher = crate::format::seal::hasher(&seals.hash);
+        let mut at = segment.base;
+        while at < end {
+            let to = Position((at.0 + CHUNK_BYTES).min(end.0));
+            segment
+                .mapping()
+                .populate((at.0 - segment.base.0) as usize..(to.0 - segment.base.0) as usize)
+                .map_err(|error| Error::io("read", &segment.name, error))?;
+            hasher.update(segment.bytes(at, to));
+            at = to;
+            if self.signals.is_stopping() {
+                return Ok(false);
+            }
+        }
+        let seal = Seal {
+            ordinal: known.ordinal,
+            span: segment.head.header.span,
+            end,
+            previous: seals.last,
+            hash: *hasher.finalize().as_bytes(),
+            previous_hash: seals.hash,
+        };
+        self.append_seal(&segment, seal)?;
+        Ok(true)
+    }
+
+    fn append_seal(&self, segment: &Segment, seal: Seal) -> Result<()> {
+        const SEAL_FRAME_BYTES: u64 = 256;
+        let mut tail = self.tail.lock();
+        self.poison.check()?;
+        if tail.is_closed {
+            return Ok(());
+        }
+        if tail.at.0 + SEAL_FRAME_BYTES + tail.index.reserve(1, 0) > tail.segment.file_end().0 {
+            self.roll_for(&mut tail, SEAL_FRAME_BYTES, crate::commit::index_state::fresh_reserve(1, 0))?;
+        }
+        tail.scratch.clear();
+        let mut scratch = std::mem::take(&mut tail.scratch);
+        let plain_len = seal.encode(&mut scratch);
+        tail.scratch = scratch;
+        let (position, frame_len) = (tail.at, tail.scratch.len() as u32);
+        self.put_engine_frame(&mut tail, KIND_SEAL, plain_len)?;
+        tail.index.note_other(KIND_SEAL, frame_len);
+        tail.seals =
+            SealState { last: position, hash: seal.hash, next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)) };
+        drop(tail);
+        self.signals.note_unsynced();
+        // What lies behind the end was never part of the log: its blocks go back to the disk.
+        let from = (seal.end.0 - segment.base.0).next_multiple_of(4096);
+        let to = segment.head.header.file_bytes();
+        if from < to {
+            let file = self.set.storage.open(&segment.name, crate::storage::Access::ReadWrite);
+            let _ = file.and_then(|file| file.punch(from..to)); // a favour to the disk; nothing depends on it
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! The writer: admits batches, writes their frames, moves the end of the log.
+//!
+//! Invariants, under the tail's lock:
+//! 1. everything below `committed` is in the page cache, whole and chained; `committed` is the tail's place;
+//! 2. the stream table knows exactly the sections below `committed`;
+//! 3. a frame never leaves less room in its segment than the index block that covers it needs.
+//!
+//! Admission is in [`admit`](super::admit), rolling in [`roll`](super::roll), syncing in [`durable`](super::durable).
+
+use std::sync::Arc;
+
+use crate::append::encode::{Existing, encode_batch};
+use crate::append::{Batch, Receipt, SectionReceipt};
+use crate::commit::admit::Admitted;
+use crate::commit::durable::Files;
+use crate::commit::group::Group;
+use crate::commit::index_state::Noted;
+use crate::commit::keeper::Signals;
+use crate::commit::pending::Pending;
+use crate::commit::tail::{Tail, write_error};
+use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
+use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Revision};
+use crate::index::streams::{Placed, StreamTable};
+use crate::options::{Durability, Options};
+use crate::poison::Poison;
+use crate::segment::create::Prepared;
+use crate::segment::set::SegmentSet;
+use crate::sync::{Mutex, RwLock};
+use crate::watermark::Marks;
+use crate::{Error, ErrorKind, Result, limits};
+
+/// The one writer of a store.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) set: Arc<SegmentSet>,
+    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) options: Options,
+    pub(crate) life: Life,
+    pub(crate) poison: Poison,
+    pub(crate) tail: Mutex<Tail>,
+    pub(crate) files: Mutex<Files>,
+    pub(crate) prepared: Mutex<Option<Prepared>>,
+    pub(crate) signals: Signals,
+    pub(crate) group: Group,
+}
+
+/// Which life of the store this is, for open frames and receipts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) identity_place: FilePlace,
+    pub(crate) boot: BootId,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        set: Arc<SegmentSet>,
+        streams: Arc<RwLock<StreamTable>>,
+        marks: Arc<Marks>,
+        options: Options,
+        life: Life,
+        tail: Tail,
+    ) -> Writer {
+        let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
+        Writer {
+            set,
+            streams,
+            marks,
+            options,
+            life,
+            poison: Poison::default(),
+            tail: Mutex::new(tail),
+            files,
+            prepared: Mutex::new(None),
+            signals: Signals::default(),
+            group: Group::default(),
+        }
+    }
+
+    /// Appends a batch: when this returns it is in the log and visible as committed.
+    pub(crate) fn submit(self: &Arc<Self>, batch: &Batch<'_>) -> Result<Pending> {
+        let body_bytes = batch.check()?;
+        let level = batch.durability.unwrap_or(self.options.durability);
+        let receipt = {
+            let mut tail = self.tail.lock();
+            self.poison.check()?;
+            if tail.is_closed {
+                return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+            }
+            match self.admit(&tail, batch)? {
+                Admitted::Repeated(receipt) => receipt,
+                Admitted::New(existing) => self.write_batch(&mut tail, batch, body_bytes, &existing, level)?,
+            }
+        };
+        if level == Durability::Written {
+            self.signals.note_unsynced();
+            self.hold_back()?;
+        }
+        Ok(Pending::new(Arc::clone(self), receipt, level))
+    }
+
+    fn write_batch(
+        &self,
+        tail: &mut Tail,
+        batch: &Batch<'_>,
+        body_bytes: usize,
+        existing: &[Option<Existing>],
+        level: Durability,
+    ) -> Result<Receipt> {
+        let events = batch.events() as u64;
+        let created = existing.iter().zip(&batch.sections).filter(|(existing, _)| existing.is_none());
+        let name_bytes: usize = batch.sections.iter().map(|section| section.stream.len()).sum();
+        debug_assert!(created.count() <= batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
+        if tail.next_number.saturating_add(events) > limits::NUMBER_MAX {
+            return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
+        }
+        let reserve = tail.index.reserve(batch.sections.len(), name_bytes);
+        let mut header = self.encode(tail, batch, existing);
+        let len = tail.scratch.len() as u64;
+        if tail.at.0 + len + reserve > tail.segment.file_end().0 {
+            // Links grow by a few bytes each in a segment further on.
+            let grown = len + 32 * batch.sections.len() as u64 + 64;
+            let names: usize = name_bytes + batch.sections.len() * 8;
+            self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(batch.sections.len(), names))?;
+            header = self.encode(tail, batch, existing);
+        }
+        tail.put_scratch(level).map_err(|error| self.failed_write(tail, error))?;
+        Ok(self.adopt(tail, batch, existing, &header))
+    }
+
+    /// Encodes the batch for the tail's place, into its scratch buffer.
+    fn encode(&self, tail: &mut Tail, batch: &Batch<'_>, existing: &[Option<Existing>]) -> FrameHeader {
+        let flags = if batch.is_id_given { FLAG_GIVEN_ID } else { 0 };
+        let header =
+            FrameHeader { events: batch.events() as u32, batch: batch.id, ..self.header(tail, KIND_BATCH, flags) };
+        let mut scratch = std::mem::take(&mut tail.scratch);
+        scratch.clear();
+        let seeds = tail.segment.seeds;
+        let frame_check =
+            encode_batch(&mut scratch, &batch.sections, existing, header, seeds, tail.at, self.options.compression);
+        tail.scratch = scratch;
+        FrameHeader { frame_check, ..header }
+    }
+
+    /// The header of the next frame, lengths and checks left out.
+    pub(crate) fn header(&self, tail: &Tail, kind: u8, flags: u8) -> FrameHeader {
+        FrameHeader {
+            kind,
+            flags,
+            takeover: tail.takeover,
+            frame_len: 0,
+            plain_len: 0,
+            witness: Some(self.marks.get().durable.min(tail.at)),
+            events: 0,
+            previous_check: tail.previous_check,
+            first_number: tail.next_number,
+            recorded_at: self.set.storage.now(),
+            batch: BatchId::default(),
+            frame_check: 0,
+        }
+    }
+
+    /// Takes the batch in, whose bytes are at the tail now.
+    fn adopt(
+        &self,
+        tail: &mut Tail,
+        batch: &Batch<'_>,
+        existing: &[Option<Existing>],
+        header: &FrameHeader,
+    ) -> Receipt {
+        let position = tail.at;
+        let mut sections = Vec::with_capacity(batch.sections.len());
+        let mut first_position = position;
+        let mut max_recorded_at = tail.max_recorded_at.max(header.recorded_at);
+        {
+            let mut streams = self.streams.write();
+            for (section, existing) in batch.sections.iter().zip(existing) {
+                let first_revision = existing.map_or(Revision(0), |existing| Revision(existing.head.0 + 1));
+                let stream = existing.map_or(crate::StreamId(first_position.0), |existing| existing.stream);
+                let count = section.events.len() as u32;
+                let name = existing.is_none().then_some(section.stream);
+                let placed = Placed { stream, first_revision, count, frame: position, first_position };
+                let continued = streams.place(name, placed);
+                assert!(continued, "the table was asked before the batch was admitted");
+                let known = streams.by_id(stream).expect("it was just placed");
+                sections.push(SectionReceipt {
+                    stream: Arc::clone(&known.name),
+                    first_revision,
+                    last_revision: known.head,
+                    first_position,
+                });
+                for recorded_at in section.events.iter().filter_map(|event| event.recorded_at) {
+                    max_recorded_at = max_recorded_at.max(recorded_at);
+                }
+                first_position.0 += u64::from(count);
+            }
+        }
+        let noted = sections.iter().zip(existing).map(|(section, existing)| Noted {
+            stream: existing.map_or(crate::StreamId(section.first_position.0), |existing| existing.stream),
+            name: &section.stream,
+            first_revision: section.first_revision,
+            count: (section.last_revision.0 - section.first_revision.0 + 1) as u32,
+        });
+        tail.index.note_batch(tail.scratch.len() as u32, noted);
+        if batch.is_id_given {
+            tail.retries.remember(batch.id, position);
+        }
+        tail.next_number += u64::from(header.events);
+        tail.max_recorded_at = max_recorded_at;
+        self.advance(tail, header.frame_check);
+        let receipt = Receipt {
+            batch: batch.id,
+            epoch: tail.epoch(),
+            incarnation: self.life.incarnation,
+            position,
+            end: tail.at,
+            level: Durability::Written,
+            is_repeated: false,
+            sections,
+        };
+        self.write_due_index_block(tail);
+        self.prepare_in_time(tail);
+        receipt
+    }
+
+    /// Moves the tail behind the frame in scratch, which is in the page cache now, and publishes it.
+    fn advance(&self, tail: &mut Tail, frame_check: u64) {
+        const SCRATCH_KEPT_BYTES: usize = 1 << 20;
+        tail.last_frame = tail.at;
+        tail.at.0 += tail.scratch.len() as u64;
+        tail.previous_check = frame_check;
+        if tail.scratch.capacity() > SCRATCH_KEPT_BYTES {
+            tail.scratch = Vec::new();
+        }
+        self.marks.commit(tail.at);
+    }
+
+    fn write_due_index_block(&self, tail: &mut Tail) {
+        if tail.index.is_due(tail.at, self.set.store.index_stride_bytes) {
+            // The batch before it is in the log whatever happens here; for want of space the block is written later.
+            let _ = self.write_index_block(tail);
+        }
+    }
+
+    /// Writes the index block for the stretch that ends at the tail.
+    pub(crate) fn write_index_block(&self, tail: &mut Tail) -> Result<()> {
+        tail.scratch.clear();
+        let mut scratch = std::mem::take(&mut tail.scratch);
+        let plain_len = tail.index.encode(&mut scratch, tail.at, tail.max_recorded_at);
+        tail.scratch = scratch;
+        let position = tail.at;
+        self.put_engine_frame(tail, KIND_INDEX_BLOCK, plain_len)?;
+        tail.index.note_block(position, tail.at);
+        self.set.set_last_index_block(position);
+        Ok(())
+    }
+
+    /// Writes a frame of the engine's own, whose plain part is in scratch.
+    pub(crate) fn put_engine_frame(&self, tail: &mut Tail, kind: u8, plain_len: usize) -> Result<()> {
+        let header = self.header(tail, kind, 0);
+        let (seeds, at) = (tail.segment.seeds, tail.at);
+        let frame_check = frame::finish(&mut tail.scratch, plain_len, header, seeds, at);
+        assert!(at.0 + tail.scratch.len() as u64 <= tail.segment.file_end().0, "room is kept for the engine's frames");
+        tail.put_scratch(Durability::Synced).map_err(|error| self.failed_write(tail, error))?;
+        self.advance(tail, frame_check);
+        Ok(())
+    }
+
+    /// What a failed write means: for want of space nothing happened, else nobody writes any more.
+    fn failed_write(&self, tail: &Tail, error: std::io::Error) -> Error {
+        let (error, known) = write_error(&tail.segment, error);
+        if known { error } else { self.stop(&error) }
+    }
+
+    /// Poisons the store; the error that says so.
+    pub(crate) fn stop(&self, cause: &Error) -> Error {
+        self.poison.set(cause);
+        self.marks.close();
+        self.group.served(None, std::time::Duration::ZERO);
+        self.poison.error()
+    }
+}

@@ -1,0 +1,213 @@
+//! A subscription reads the log from a place and, at its end, waits for more.
+//!
+//! There is no hand-over between history and live: both are the same reader over the same log, so nothing can fall
+//! between. Waiting is on the watermark (see there for the lost wake-up). On a store that another process writes, the
+//! wait is a poll, at most every [`POLL`].
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use crate::follow::view::View;
+use crate::ids::{Position, Revision};
+use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
+use crate::watermark::Visibility;
+use crate::{Error, ErrorKind, Result};
+
+/// How often a store that another process writes is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What a subscription hands out, and from where.
+#[derive(Clone, Debug)]
+pub struct SubscribeOptions {
+    stream: Option<String>,
+    from: Position,
+    from_revision: Revision,
+    visibility: Visibility,
+}
+
+impl SubscribeOptions {
+    /// The events of all streams.
+    #[must_use]
+    pub fn all() -> SubscribeOptions {
+        SubscribeOptions {
+            stream: None,
+            from: Position::ZERO,
+            from_revision: Revision(0),
+            visibility: Visibility::Durable,
+        }
+    }
+
+    /// The events of one stream, which need not exist yet.
+    #[must_use]
+    pub fn stream(name: impl Into<String>) -> SubscribeOptions {
+        SubscribeOptions { stream: Some(name.into()), ..SubscribeOptions::all() }
+    }
+
+    /// Only what lies behind this position: that of the last event that was handled.
+    #[must_use]
+    pub fn after(mut self, position: Position) -> SubscribeOptions {
+        self.from = Position(position.0.saturating_add(1));
+        self
+    }
+
+    /// Only events of this revision and later ones; for a subscription to one stream.
+    #[must_use]
+    pub fn from(mut self, revision: Revision) -> SubscribeOptions {
+        self.from_revision = revision;
+        self
+    }
+
+    /// Whether events that are not durable yet are handed out. Default: no.
+    #[must_use]
+    pub fn visibility(mut self, visibility: Visibility) -> SubscribeOptions {
+        self.visibility = visibility;
+        self
+    }
+}
+
+/// Events of the log, those that are there and those that come.
+#[derive(Debug)]
+pub struct Subscription {
+    view: Arc<View>,
+    options: SubscribeOptions,
+    reader: LogReader,
+    seen: Position,
+}
+
+impl Subscription {
+    pub(crate) fn new(view: &Arc<View>, mut options: SubscribeOptions) -> Result<Subscription> {
+        if let Some(name) = &options.stream
+            && options.from_revision.0 > 0
+        {
+            // The place of the revision is looked up once, so that the history before it is not read.
+            let one = ReadOptions::new()
+                .from(options.from_revision)
+                .to(options.from_revision)
+                .visibility(Visibility::Committed);
+            if let Some(mut reader) = view.stream_reader(name, one)?
+                && let Some(Ok(event)) = reader.next()
+            {
+                options.from = options.from.max(event.position());
+            }
+        } else if let Some(name) = &options.stream
+            && let Some(stream) = view.stream(name)
+        {
+            options.from = options.from.max(Position(stream.id.0));
+        }
+        let read = ReadAllOptions::new().from(options.from).visibility(options.visibility);
+        let reader = view.log_reader(read);
+        Ok(Subscription { view: Arc::clone(view), options, reader, seen: Position::ZERO })
+    }
+
+    /// The next event that is there already; `None` where the visible log ends.
+    ///
+    /// # Errors
+    /// As [`LogReader::next`].
+    pub fn try_next(&mut self) -> Result<Option<Event>> {
+        self.view.refresh()?;
+        // Taken before reading: what is raised later than this wakes the wait.
+        self.seen = self.view.visible(self.options.visibility);
+        while let Some(event) = self.reader.next() {
+            let event = event?;
+            let wanted = self
+                .options
+                .stream
+                .as_ref()
+                .is_none_or(|name| event.stream() == name && event.revision() >= self.options.from_revision);
+            if wanted {
+                return Ok(Some(event.hold()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next event; blocks until there is one.
+    ///
+    /// # Errors
+    /// As [`LogReader::next`]; [`Closed`](ErrorKind::Closed) once the store was closed and everything was handed out.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Event> {
+        loop {
+            if let Some(event) = self.next_timeout(Duration::from_secs(3600))? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event, or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Event>> {
+        let until = Instant::now() + timeout;
+        loop {
+            let was_closed = self.view.marks.is_closed();
+            if let Some(event) = self.try_next()? {
+                return Ok(Some(event));
+            }
+            if was_closed {
+                return Err(Error::new(
+                    ErrorKind::Closed,
+                    "the store was closed; everything that it held was handed out",
+                ));
+            }
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            self.view.wait_above(self.options.visibility, self.seen, until, POLL);
+        }
+    }
+
+    /// The next event, for a task. Needs no runtime: the writer's threads wake the task.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next); [`Unsupported`](ErrorKind::Unsupported) on a store opened for reading, which has nobody to
+    /// wake a task: use [`next_timeout`](Self::next_timeout) there.
+    pub async fn next_async(&mut self) -> Result<Event> {
+        if self.view.is_follower() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a store opened for reading cannot wake tasks; use next_timeout",
+            ));
+        }
+        let marks = Arc::clone(&self.view.marks);
+        let visibility = self.options.visibility;
+        let _watch = Watch::new(&marks);
+        loop {
+            let was_closed = self.view.marks.is_closed();
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            if was_closed {
+                return Err(Error::new(
+                    ErrorKind::Closed,
+                    "the store was closed; everything that it held was handed out",
+                ));
+            }
+            let seen = self.seen;
+            poll_fn(|context| match marks.poll_above(visibility, seen, context.waker()) {
+                Some(_) => Poll::Ready(()),
+                None => Poll::Pending,
+            })
+            .await;
+        }
+    }
+}
+
+/// Counts a task among the watchers for as long as it may be polled.
+struct Watch<'m>(&'m crate::watermark::Marks);
+
+impl<'m> Watch<'m> {
+    fn new(marks: &'m crate::watermark::Marks) -> Watch<'m> {
+        marks.watch();
+        Watch(marks)
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.0.unwatch();
+    }
+}

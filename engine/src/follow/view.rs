@@ -1,0 +1,110 @@
+//! An open store as readers see it: its segments, its streams, how far it reaches.
+//!
+//! In the process that writes, the writer keeps all of it up to date. In any other, [`View::refresh`] reads what was
+//! appended since.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::format::file_name;
+use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
+use crate::ids::{Position, Revision};
+use crate::index::streams::{Stream, StreamTable};
+use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
+use crate::recovery::replay::Replay;
+use crate::segment::set::SegmentSet;
+use crate::storage::Access;
+use crate::sync::{Mutex, RwLock};
+use crate::watermark::{Marks, Visibility, Watermarks};
+
+/// An open store, to be read.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) set: Arc<SegmentSet>,
+    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) marks: Arc<Marks>,
+    /// What goes on reading where another process writes; `None` in the process that does.
+    replay: Option<Mutex<Replay>>,
+}
+
+impl View {
+    pub(crate) fn new(
+        set: Arc<SegmentSet>,
+        streams: Arc<RwLock<StreamTable>>,
+        marks: Arc<Marks>,
+        replay: Option<Replay>,
+    ) -> View {
+        View { set, streams, marks, replay: replay.map(Mutex::new) }
+    }
+
+    /// Whether another process may write.
+    pub(crate) fn is_follower(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Takes in what another process appended. Costs a look at the next frame's place, and reading what is new.
+    pub(crate) fn refresh(&self) -> Result<()> {
+        let Some(replay) = &self.replay else { return Ok(()) };
+        let mut replay = replay.lock();
+        replay.follow()?;
+        let durable = replay.witness.max(self.witnessed_by_file(&replay)).min(replay.at);
+        self.marks.commit(replay.at);
+        self.marks.make_durable(durable);
+        Ok(())
+    }
+
+    /// Global number of the next event, and the bytes in coded sections before and after coding; for a follower.
+    pub(crate) fn replayed<T>(&self, look: impl FnOnce(&Replay) -> T) -> Option<T> {
+        self.replay.as_ref().map(|replay| look(&replay.lock()))
+    }
+
+    fn witnessed_by_file(&self, replay: &Replay) -> Position {
+        let slot = || {
+            let file = self.set.storage.open(file_name::WATERMARK, Access::Read).ok()?;
+            let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
+            let read = file.read_at(&mut bytes, 0).ok()?;
+            let (_, watermark) = Watermark::newest(&bytes[..read])?;
+            let is_ours = watermark.store == self.set.store.store && watermark.incarnation == replay.incarnation;
+            is_ours.then_some(watermark.durable)
+        };
+        slot().unwrap_or(Position::ZERO)
+    }
+
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        self.marks.get()
+    }
+
+    pub(crate) fn visible(&self, visibility: Visibility) -> Position {
+        self.marks.visible(visibility)
+    }
+
+    pub(crate) fn stream(&self, name: &str) -> Option<Stream> {
+        self.streams.read().by_name(name).cloned()
+    }
+
+    pub(crate) fn stream_reader(&self, name: &str, options: ReadOptions) -> Result<Option<StreamReader>> {
+        let visible = self.visible(options.visibility);
+        StreamReader::new(Arc::clone(&self.set), Arc::clone(&self.streams), name, visible, options)
+    }
+
+    pub(crate) fn log_reader(&self, options: ReadAllOptions) -> LogReader {
+        LogReader::new(Arc::clone(&self.set), Arc::clone(&self.streams), Arc::clone(&self.marks), options)
+    }
+
+    pub(crate) fn event(&self, name: &str, revision: Revision, visibility: Visibility) -> Result<Option<Event>> {
+        let options = ReadOptions::new().from(revision).to(revision).visibility(visibility);
+        let Some(mut reader) = self.stream_reader(name, options)? else { return Ok(None) };
+        reader.next().transpose().map(|event| event.map(|event| event.hold()))
+    }
+
+    /// Waits until the mark lies above `seen`, at most until `until`; where another process writes, at most for `poll`.
+    pub(crate) fn wait_above(&self, visibility: Visibility, seen: Position, until: Instant, poll: Duration) {
+        if self.is_follower() {
+            let left = until.saturating_duration_since(Instant::now());
+            std::thread::sleep(poll.min(left));
+        } else {
+            self.marks.wait_above(visibility, seen, Some(until));
+        }
+    }
+}

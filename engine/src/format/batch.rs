@@ -1,0 +1,877 @@
+//! The batch frame: sections of events, one a stream, and items.
+//!
+//! The plain part holds everything that is needed to find events (streams, revisions, lengths, types, ids, checks); the
+//! bodies (metadata and payloads) lie behind it, so that rot in a body never hides a revision. Decoding borrows from the
+//! frame and walks; it allocates nothing.
+
+use std::borrow::Cow;
+
+use super::Fault;
+use super::codec;
+use super::frame::{FRAME_HEADER_BYTES, Frame, KIND_BATCH};
+use super::wire::{Wire, back, put_bytes, put_var};
+use crate::checksum::{Seeds, short_check};
+use crate::ids::{Position, Revision, StreamId};
+use crate::limits;
+
+/// Section flag: the stream begins here; its name follows.
+pub const SECTION_CREATES: u8 = 0x01;
+/// Section flag: the body is compressed or encrypted.
+pub const SECTION_CODED: u8 = 0x02;
+/// Section flag bits that must be known to use the section.
+pub const SECTION_REQUIRED: u8 = 0x1F;
+/// Codec: one zstd frame.
+pub const CODEC_ZSTD: u8 = 1;
+
+/// Entry flag: an id follows.
+pub const ENTRY_ID: u8 = 0x01;
+/// Entry flag: the time it happened follows.
+pub const ENTRY_OCCURRED: u8 = 0x02;
+/// Entry flag: its own time of recording follows.
+pub const ENTRY_RECORDED: u8 = 0x04;
+/// Entry flag: tags follow.
+pub const ENTRY_TAGS: u8 = 0x08;
+/// Entry flag: keyed digests of an encrypted body follow.
+pub const ENTRY_DIGESTS: u8 = 0x10;
+/// Entry flag bits that must be known to use the entry.
+pub const ENTRY_REQUIRED: u8 = 0x1F;
+/// Length of the digests of an entry, in bytes.
+pub const ENTRY_DIGEST_BYTES: usize = 64;
+
+/// Every so many entries the skip table of a longer section has a line.
+pub const SKIP_EVERY: u32 = 16;
+const SKIP_LINE_BYTES: usize = 8;
+
+/// How a section continues its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// It begins the stream of this name.
+    Creates {
+        /// The name, as bytes.
+        name: &'a [u8],
+    },
+    /// It continues the stream.
+    Continues {
+        /// The stream.
+        stream: StreamId,
+        /// Revision of the section's first event.
+        first_revision: Revision,
+        /// The frame that holds the stream's section before, or its fork.
+        previous: Position,
+    },
+}
+
+/// How the body of a section is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coding {
+    /// The codec.
+    pub codec: u8,
+    /// The key it is encrypted with; 0 for none.
+    pub key: u64,
+    /// Length of the body before coding, in bytes.
+    pub raw_len: u64,
+    /// Check over the stored bytes.
+    pub stored_check: u32,
+}
+
+/// What an entry says of its event, to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry<'a> {
+    /// Its type, as index into the section's types.
+    pub type_index: u32,
+    /// The caller's id.
+    pub id: Option<&'a str>,
+    /// When it happened.
+    pub occurred_at: Option<i64>,
+    /// When it was recorded, where that is not the frame's time.
+    pub recorded_at: Option<i64>,
+    /// Metadata.
+    pub metadata: &'a [u8],
+    /// Payload.
+    pub payload: &'a [u8],
+}
+
+/// Appends the counts that a plain part begins with.
+pub fn put_counts(out: &mut Vec<u8>, sections: usize, items: usize) {
+    put_var(out, sections as u64);
+    put_var(out, items as u64);
+}
+
+/// Appends a section: its head and its entries.
+///
+/// `first_position` is that of the section's first event, `body_len` the stored length of its body.
+#[allow(clippy::too_many_arguments)]
+pub fn put_section<'a>(
+    out: &mut Vec<u8>,
+    seeds: Seeds,
+    frame_position: Position,
+    first_position: Position,
+    origin: Origin<'_>,
+    body_len: u64,
+    coding: Option<Coding>,
+    types: &[&str],
+    entries: impl ExactSizeIterator<Item = NewEntry<'a>>,
+) {
+    let count = entries.len() as u32;
+    let creates = matches!(origin, Origin::Creates { .. });
+    out.push(if creates { SECTION_CREATES } else { 0 } | if coding.is_some() { SECTION_CODED } else { 0 });
+    match origin {
+        Origin::Creates { name } => put_bytes(out, name),
+        Origin::Continues { stream, first_revision, previous } => {
+            put_var(out, frame_position.0 - stream.0);
+            put_var(out, first_revision.0);
+            put_var(out, (frame_position.0 - previous.0) / 8);
+        }
+    }
+    put_var(out, u64::from(count));
+    put_var(out, body_len);
+    if let Some(coding) = coding {
+        out.push(coding.codec);
+        put_var(out, coding.key);
+        put_var(out, coding.raw_len);
+        out.extend_from_slice(&coding.stored_check.to_le_bytes());
+    }
+    put_var(out, types.len() as u64);
+    for name in types {
+        out.push(name.len() as u8);
+        out.extend_from_slice(name.as_bytes());
+    }
+    let mut skip_at = out.len();
+    out.resize(skip_at + skip_table_len(count), 0);
+    let entries_start = out.len();
+    let mut body_at = 0u32;
+    for (index, entry) in entries.enumerate() {
+        if index > 0 && (index as u32).is_multiple_of(SKIP_EVERY) {
+            let entry_at = (out.len() - entries_start) as u32;
+            out[skip_at..skip_at + 4].copy_from_slice(&entry_at.to_le_bytes());
+            out[skip_at + 4..skip_at + 8].copy_from_slice(&body_at.to_le_bytes());
+            skip_at += SKIP_LINE_BYTES;
+        }
+        let position = Position(first_position.0 + index as u64);
+        put_entry(out, seeds, position, &entry, types[entry.type_index as usize]);
+        body_at += (entry.metadata.len() + entry.payload.len()) as u32;
+    }
+}
+
+fn skip_table_len(count: u32) -> usize {
+    count.saturating_sub(1) as usize / SKIP_EVERY as usize * SKIP_LINE_BYTES
+}
+
+#[inline]
+fn put_entry(out: &mut Vec<u8>, seeds: Seeds, position: Position, entry: &NewEntry<'_>, type_name: &str) {
+    let start = out.len();
+    let mut flags = 0;
+    out.push(0);
+    put_var(out, u64::from(entry.type_index));
+    if let Some(id) = entry.id {
+        flags |= ENTRY_ID;
+        out.push(id.len() as u8);
+        out.extend_from_slice(id.as_bytes());
+    }
+    if let Some(at) = entry.occurred_at {
+        flags |= ENTRY_OCCURRED;
+        out.extend_from_slice(&at.to_le_bytes());
+    }
+    if let Some(at) = entry.recorded_at {
+        flags |= ENTRY_RECORDED;
+        out.extend_from_slice(&at.to_le_bytes());
+    }
+    out[start] = flags;
+    put_var(out, entry.metadata.len() as u64);
+    put_var(out, entry.payload.len() as u64);
+    let check = event_check(seeds, position, &out[start..], type_name.as_bytes(), entry.metadata, entry.payload);
+    out.extend_from_slice(&check.to_le_bytes());
+}
+
+/// The check of an event: over its entry (without the check), type, metadata and payload.
+#[inline]
+#[must_use]
+pub fn event_check(
+    seeds: Seeds,
+    position: Position,
+    entry: &[u8],
+    type_name: &[u8],
+    metadata: &[u8],
+    payload: &[u8],
+) -> u32 {
+    // Short parts are joined first: one pass of the check costs more to begin than to continue.
+    let mut short = [0u8; 128];
+    let joined = entry.len() + type_name.len();
+    let start = seeds.short(position);
+    if joined <= short.len() && metadata.is_empty() {
+        short[..entry.len()].copy_from_slice(entry);
+        short[entry.len()..joined].copy_from_slice(type_name);
+        return short_check(start, &[&short[..joined], payload]);
+    }
+    short_check(start, &[entry, type_name, metadata, payload])
+}
+
+/// The check over the stored bytes of a coded section.
+#[must_use]
+pub fn stored_check(seeds: Seeds, first_position: Position, stored: &[u8]) -> u32 {
+    short_check(seeds.short(first_position), &[stored])
+}
+
+/// Walks the sections of a batch frame, then its items.
+#[derive(Clone, Debug)]
+pub struct Sections<'a> {
+    frame: Frame<'a>,
+    wire: Wire<'a>,
+    left: u32,
+    items: u32,
+    ordinal: u32,
+    body_at: usize,
+    /// The section that was handed out last, where its end is not known yet.
+    pending: Option<Section<'a>>,
+}
+
+/// Where the parts of a section stand in its frame: all that a reader must keep to come back to it.
+#[derive(Clone, Copy, Debug)]
+pub struct SectionShape {
+    /// The stream.
+    pub stream: StreamId,
+    /// Revision of its first event.
+    pub first_revision: Revision,
+    /// The frame that holds the stream's section before, or its fork; `None` where the stream begins here.
+    pub previous: Option<Position>,
+    /// How many events it has, at least one.
+    pub count: u32,
+    /// Place of its first event in the frame.
+    pub first_ordinal: u32,
+    /// How the body is stored; `None` where it is as given.
+    pub coding: Option<Coding>,
+    frame_position: Position,
+    name_at: usize,
+    name_len: usize,
+    body_at: usize,
+    body_len: usize,
+    types_at: usize,
+    type_count: u32,
+    skip_at: usize,
+    entries_at: usize,
+}
+
+/// One section of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    shape: SectionShape,
+    plain: &'a [u8],
+    bodies: &'a [u8],
+}
+
+impl std::ops::Deref for Section<'_> {
+    type Target = SectionShape;
+
+    #[inline]
+    fn deref(&self) -> &SectionShape {
+        &self.shape
+    }
+}
+
+/// What stands in the plain part for one event.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Its place in the section.
+    pub index: u32,
+    /// Its type, as index into the section's types.
+    pub type_index: u32,
+    /// The caller's id.
+    pub id: Option<&'a [u8]>,
+    /// When it happened.
+    pub occurred_at: Option<i64>,
+    /// When it was recorded, where that is not the frame's time.
+    pub recorded_at: Option<i64>,
+    /// Tags; opaque.
+    pub tags: &'a [u8],
+    /// Keyed digests of metadata and payload.
+    pub digests: Option<&'a [u8]>,
+    /// Where its metadata begins in the raw body; the payload follows.
+    pub body_at: usize,
+    /// Length of the metadata, in bytes.
+    pub metadata_len: usize,
+    /// Length of the payload, in bytes.
+    pub payload_len: usize,
+    /// The event's check.
+    pub check: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Sections<'a> {
+    /// The sections of a batch frame.
+    pub fn new(frame: Frame<'a>) -> Result<Sections<'a>, Fault> {
+        if frame.header.kind != KIND_BATCH {
+            return Err(Fault::bad(format!("a frame of kind {} is no batch", frame.header.kind)));
+        }
+        let mut wire = Wire::new(frame.plain());
+        let sections = wire.var_up_to(limits::BATCH_SECTIONS_MAX as u64, "the number of sections")? as u32;
+        let items = wire.var_up_to(u64::from(frame.header.frame_len), "the number of items")? as u32;
+        if sections == 0 && items == 0 {
+            return Err(Fault::bad("a batch is empty"));
+        }
+        Ok(Sections { frame, wire, left: sections, items, ordinal: 0, body_at: 0, pending: None })
+    }
+
+    /// The next section; `None` behind the last.
+    #[allow(clippy::should_implement_trait)]
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Section<'a>>, Fault> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.settle()?;
+        self.left -= 1;
+        let section = self.decode_section()?;
+        self.ordinal = self
+            .ordinal
+            .checked_add(section.count)
+            .filter(|ordinal| *ordinal <= self.frame.header.events)
+            .ok_or_else(|| Fault::bad("the sections hold more events than the frame says"))?;
+        self.body_at += section.body_len;
+        self.pending = Some(section);
+        Ok(Some(section))
+    }
+
+    /// Tells where the entries of the section handed out last end, by who has walked them anyway.
+    pub fn walked_to(&mut self, end: usize) {
+        if self.pending.take().is_some() {
+            self.wire = Wire::starting_at(self.frame.plain(), end);
+        }
+    }
+
+    /// Behind the last section: the bytes of the items and their number.
+    pub fn items(mut self) -> Result<(Wire<'a>, u32), Fault> {
+        while self.next()?.is_some() {}
+        self.settle()?;
+        if self.ordinal != self.frame.header.events {
+            return Err(Fault::bad(format!(
+                "the frame says {} events, its sections hold {}",
+                self.frame.header.events, self.ordinal
+            )));
+        }
+        Ok((self.wire, self.items))
+    }
+
+    fn settle(&mut self) -> Result<(), Fault> {
+        if let Some(section) = self.pending.take() {
+            let end = section.entries_end()?;
+            self.wire = Wire::starting_at(self.frame.plain(), end);
+        }
+        Ok(())
+    }
+
+    fn decode_section(&mut self) -> Result<Section<'a>, Fault> {
+        let wire = &mut self.wire;
+        let frame_position = self.frame.position;
+        let flags = wire.u8()?;
+        let unknown = flags & SECTION_REQUIRED & !(SECTION_CREATES | SECTION_CODED);
+        if unknown != 0 {
+            return Err(Fault::Unsupported(format!("section flags {unknown:#x}")));
+        }
+        let (mut name_at, mut name_len) = (0, 0);
+        let (stream, first_revision, previous) = if flags & SECTION_CREATES != 0 {
+            name_len = wire.bytes()?.len();
+            name_at = wire.at() - name_len;
+            if name_len == 0 || name_len > limits::STREAM_NAME_BYTES_MAX {
+                return Err(Fault::bad(format!("a stream name of {name_len} bytes")));
+            }
+            (StreamId(frame_position.0 + u64::from(self.ordinal)), Revision(0), None)
+        } else {
+            let stream = StreamId(back(frame_position.0, wire.var()?, "a stream")?);
+            let first_revision = Revision(wire.var_up_to(limits::NUMBER_MAX, "a revision")?);
+            let distance = wire
+                .var()?
+                .checked_mul(8)
+                .ok_or_else(|| Fault::bad("a stream's previous place lies before the log"))?;
+            let previous = Position(back(frame_position.0, distance, "a stream's previous place")?);
+            if previous >= frame_position || stream.0 >= frame_position.0 {
+                return Err(Fault::bad("a section continues a stream that is not before it"));
+            }
+            (stream, first_revision, Some(previous))
+        };
+        let count = wire.var_up_to(limits::BATCH_EVENTS_MAX as u64, "the number of events in a section")? as u32;
+        if count == 0 {
+            return Err(Fault::bad("a section is empty"));
+        }
+        let body_len = wire.var_up_to(u64::from(self.frame.header.frame_len), "the length of a body")? as usize;
+        let coding = match flags & SECTION_CODED {
+            0 => None,
+            _ => Some(Coding {
+                codec: wire.u8()?,
+                key: wire.var()?,
+                raw_len: wire.var_up_to(limits::BATCH_BYTES_MAX as u64, "the raw length of a body")?,
+                stored_check: wire.u32()?,
+            }),
+        };
+        let type_count = wire.var_up_to(u64::from(count), "the number of types")? as u32;
+        if type_count == 0 {
+            return Err(Fault::bad("a section has no types"));
+        }
+        let types_at = wire.at();
+        for _ in 0..type_count {
+            match wire.u8()? {
+                0 => return Err(Fault::bad("a type is empty")),
+                len => wire.take(usize::from(len))?,
+            };
+        }
+        let skip_at = wire.at();
+        wire.take(skip_table_len(count))?;
+        let bodies = self.frame.bodies();
+        if self.body_at.checked_add(body_len).is_none_or(|end| end > bodies.len()) {
+            return Err(Fault::Short);
+        }
+        let shape = SectionShape {
+            stream,
+            first_revision,
+            previous,
+            count,
+            first_ordinal: self.ordinal,
+            coding,
+            frame_position,
+            name_at,
+            name_len,
+            body_at: self.body_at,
+            body_len,
+            types_at,
+            type_count,
+            skip_at,
+            entries_at: wire.at(),
+        };
+        Ok(Section { shape, plain: self.frame.plain(), bodies })
+    }
+}
+
+impl SectionShape {
+    /// Position of the event at `index`.
+    #[inline]
+    #[must_use]
+    pub fn position(&self, index: u32) -> Position {
+        Position(self.frame_position.0 + u64::from(self.first_ordinal) + u64::from(index))
+    }
+
+    /// Revision of the event at `index`.
+    #[inline]
+    #[must_use]
+    pub fn revision(&self, index: u32) -> Revision {
+        Revision(self.first_revision.0 + u64::from(index))
+    }
+
+    /// Revision of its last event.
+    #[must_use]
+    pub fn last_revision(&self) -> Revision {
+        self.revision(self.count - 1)
+    }
+
+    /// Where its stored body begins in the bodies part of the frame.
+    #[must_use]
+    pub fn body_offset(&self) -> usize {
+        self.body_at
+    }
+
+    /// Length of the body before coding, in bytes.
+    #[must_use]
+    pub fn raw_len(&self) -> u64 {
+        self.coding.map_or(self.body_len as u64, |coding| coding.raw_len)
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The section of this shape in `frame`, in which it was found before.
+    #[inline]
+    #[must_use]
+    pub fn again(shape: SectionShape, frame: &Frame<'a>) -> Section<'a> {
+        debug_assert_eq!(shape.frame_position, frame.position);
+        Section { shape, plain: frame.plain(), bodies: frame.bodies() }
+    }
+
+    /// Where its parts stand.
+    #[must_use]
+    pub fn shape(&self) -> SectionShape {
+        self.shape
+    }
+
+    /// How it continues its stream.
+    #[must_use]
+    pub fn origin(&self) -> Origin<'a> {
+        match self.previous {
+            Some(previous) => Origin::Continues { stream: self.stream, first_revision: self.first_revision, previous },
+            None => Origin::Creates { name: &self.plain[self.name_at..self.name_at + self.name_len] },
+        }
+    }
+
+    /// The body as stored.
+    #[inline]
+    #[must_use]
+    pub fn stored_body(&self) -> &'a [u8] {
+        &self.bodies[self.body_at..self.body_at + self.body_len]
+    }
+
+    /// The body before coding: borrowed where it is stored as given, else decoded after its stored bytes were checked.
+    pub fn raw_body(&self, seeds: Seeds) -> Result<Cow<'a, [u8]>, Fault> {
+        let stored = self.stored_body();
+        let Some(coding) = self.coding else { return Ok(Cow::Borrowed(stored)) };
+        let actual = stored_check(seeds, self.position(0), stored);
+        if actual != coding.stored_check {
+            return Err(Fault::bad(format!(
+                "the check of a coded body is {:08x}, the bytes give {actual:08x}",
+                coding.stored_check
+            )));
+        }
+        if coding.key != 0 {
+            return Err(Fault::Unsupported(format!("a body encrypted with key {}", coding.key)));
+        }
+        codec::decompress(coding.codec, stored, coding.raw_len).map(Cow::Owned)
+    }
+
+    /// Walks the entries from the one at `index`, which must be one of the section.
+    #[inline]
+    pub fn entries_from(&self, index: u32) -> Result<Entries<'a>, Fault> {
+        debug_assert!(index <= self.count);
+        let mut entries =
+            Entries { section: *self, wire: Wire::starting_at(self.plain, self.entries_at), index: 0, body_at: 0 };
+        let lines = index.min(self.count - 1) / SKIP_EVERY;
+        if lines > 0 {
+            let mut line = Wire::starting_at(self.plain, self.skip_at + (lines as usize - 1) * SKIP_LINE_BYTES);
+            let entry_at = line.u32()? as usize;
+            entries.body_at = line.u32()? as usize;
+            entries.wire = Wire::starting_at(self.plain, self.entries_at.saturating_add(entry_at));
+            entries.index = lines * SKIP_EVERY;
+        }
+        while entries.index < index && entries.next()?.is_some() {}
+        Ok(entries)
+    }
+
+    /// The type with this index.
+    #[inline]
+    pub fn type_name(&self, index: u32) -> Result<&'a [u8], Fault> {
+        if index >= self.type_count {
+            return Err(Fault::bad(format!("type {index} of {}", self.type_count)));
+        }
+        let mut wire = Wire::starting_at(self.plain, self.types_at);
+        for _ in 0..index {
+            let len = wire.u8()?;
+            wire.take(usize::from(len))?;
+        }
+        let len = wire.u8()?;
+        wire.take(usize::from(len))
+    }
+
+    fn entries_end(&self) -> Result<usize, Fault> {
+        let mut entries = self.entries_from(self.count - 1)?;
+        entries.next()?;
+        Ok(entries.wire.at())
+    }
+}
+
+/// Where a walk over entries stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EntriesPlace {
+    at: usize,
+    /// The entry that comes next.
+    pub index: u32,
+    body_at: usize,
+}
+
+impl EntriesPlace {
+    /// Behind all entries of a section of `count`, wherever they end.
+    #[must_use]
+    pub fn behind(count: u32) -> EntriesPlace {
+        EntriesPlace { at: 0, index: count, body_at: 0 }
+    }
+
+    /// The place in the plain part.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+}
+
+/// A walk over the entries of a section.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    section: Section<'a>,
+    wire: Wire<'a>,
+    index: u32,
+    body_at: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// The next entry; `None` behind the last.
+    #[allow(clippy::should_implement_trait)]
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Entry<'a>>, Fault> {
+        if self.index == self.section.count {
+            return Ok(None);
+        }
+        let wire = &mut self.wire;
+        let start = wire.at();
+        let flags = wire.u8()?;
+        let type_index = wire.var_up_to(u64::from(self.section.type_count) - 1, "the type of an event")? as u32;
+        let mut entry = Entry {
+            index: self.index,
+            type_index,
+            id: None,
+            occurred_at: None,
+            recorded_at: None,
+            tags: &[],
+            digests: None,
+            body_at: self.body_at,
+            metadata_len: 0,
+            payload_len: 0,
+            check: 0,
+            bytes: &[],
+        };
+        if flags & ENTRY_REQUIRED != 0 {
+            if flags & ENTRY_ID != 0 {
+                let len = wire.u8()?;
+                entry.id = Some(wire.take(usize::from(len))?);
+            }
+            if flags & ENTRY_OCCURRED != 0 {
+                entry.occurred_at = Some(wire.i64()?);
+            }
+            if flags & ENTRY_RECORDED != 0 {
+                entry.recorded_at = Some(wire.i64()?);
+            }
+            if flags & ENTRY_TAGS != 0 {
+                entry.tags = wire.bytes()?;
+            }
+            if flags & ENTRY_DIGESTS != 0 {
+                entry.digests = Some(wire.take(ENTRY_DIGEST_BYTES)?);
+            }
+        }
+        entry.metadata_len = wire.var_up_to(limits::METADATA_BYTES_MAX as u64, "the length of metadata")? as usize;
+        entry.payload_len = wire.var_up_to(limits::BATCH_BYTES_MAX as u64, "the length of a payload")? as usize;
+        let end = wire.at();
+        entry.bytes = &self.section.plain[start..end];
+        entry.check = wire.u32()?;
+        self.body_at = self.body_at.saturating_add(entry.metadata_len + entry.payload_len);
+        self.index += 1;
+        Ok(Some(entry))
+    }
+
+    /// Where the walk stands in the plain part.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.wire.at()
+    }
+
+    /// Where the walk stands, for [`resume`](Self::resume).
+    #[inline]
+    #[must_use]
+    pub fn place(&self) -> EntriesPlace {
+        EntriesPlace { at: self.wire.at(), index: self.index, body_at: self.body_at }
+    }
+
+    /// The walk over `section` that stood at `place`.
+    #[inline]
+    #[must_use]
+    pub fn resume(section: Section<'a>, place: EntriesPlace) -> Entries<'a> {
+        let wire = Wire::starting_at(section.plain, place.at);
+        Entries { section, wire, index: place.index, body_at: place.body_at }
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// Metadata and payload in the section's raw body, after their check held.
+    #[inline]
+    pub fn body<'b>(
+        &self,
+        section: &Section<'_>,
+        seeds: Seeds,
+        raw_body: &'b [u8],
+    ) -> Result<(&'b [u8], &'b [u8]), Fault> {
+        let metadata_end = self.body_at.saturating_add(self.metadata_len);
+        let metadata = raw_body.get(self.body_at..metadata_end).ok_or(Fault::Short)?;
+        let payload = raw_body.get(metadata_end..metadata_end.saturating_add(self.payload_len)).ok_or(Fault::Short)?;
+        let type_name = section.type_name(self.type_index)?;
+        let actual = event_check(seeds, section.position(self.index), self.bytes, type_name, metadata, payload);
+        if actual != self.check {
+            return Err(Fault::bad(format!("the event's check is {:08x}, the bytes give {actual:08x}", self.check)));
+        }
+        Ok((metadata, payload))
+    }
+}
+
+/// Checks the structure of a whole batch, but for bodies: that everything adds up, and nothing is left over.
+///
+/// The streams of the sections are not compared with each other here; `verify` does.
+pub fn check_structure(frame: &Frame<'_>) -> Result<(), Fault> {
+    let mut sections = Sections::new(*frame)?;
+    let mut stored = 0;
+    while let Some(section) = sections.next()? {
+        stored += section.body_len;
+        let mut entries = section.entries_from(0)?;
+        while let Some(entry) = entries.next()? {
+            if entry.index.is_multiple_of(SKIP_EVERY) && entry.index > 0 {
+                let mut skipped = section.entries_from(entry.index)?;
+                let same = skipped.next()?.is_some_and(|other| {
+                    other.body_at == entry.body_at && other.bytes.as_ptr() == entry.bytes.as_ptr()
+                });
+                if !same {
+                    return Err(Fault::bad(format!("the skip table does not lead to entry {}", entry.index)));
+                }
+            }
+        }
+        if entries.body_at as u64 != section.raw_len() {
+            return Err(Fault::bad(format!(
+                "a body is {} bytes long, its events take {}",
+                section.raw_len(),
+                entries.body_at
+            )));
+        }
+        sections.walked_to(entries.at());
+    }
+    let (mut wire, items) = sections.items()?;
+    for _ in 0..items {
+        wire.u8()?;
+        wire.bytes()?;
+    }
+    wire.end("the plain part of a batch")?;
+    let padding = frame.bodies().get(stored..).ok_or(Fault::Short)?;
+    if padding.len() >= super::frame::FRAME_ALIGNMENT as usize || padding.iter().any(|byte| *byte != 0) {
+        return Err(Fault::bad("what follows the bodies is not padding"));
+    }
+    Ok(())
+}
+
+const _: () = assert!(FRAME_HEADER_BYTES.is_multiple_of(8));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::frame::{self, FrameHeader};
+    use crate::ids::{BatchId, Salt};
+
+    const PLACE: Position = Position(81_920);
+
+    fn seeds() -> Seeds {
+        Seeds::new(Salt([5; 16]))
+    }
+
+    /// Two sections: one that creates with `count` events, one that continues with a single event.
+    fn sample(count: usize) -> Vec<u8> {
+        let payloads: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; i % 40]).collect();
+        let mut out = Vec::new();
+        frame::begin(&mut out);
+        put_counts(&mut out, 2, 0);
+        let entries = payloads.iter().enumerate().map(|(i, payload)| NewEntry {
+            type_index: (i % 2) as u32,
+            id: (i % 3 == 0).then_some("an-id"),
+            occurred_at: (i % 5 == 0).then_some(-7),
+            recorded_at: None,
+            metadata: if i % 4 == 0 { b"{}" } else { b"" },
+            payload,
+        });
+        let body: Vec<u8> = entries.clone().flat_map(|e| [e.metadata, e.payload].concat()).collect();
+        let origin = Origin::Creates { name: b"agent" };
+        put_section(&mut out, seeds(), PLACE, PLACE, origin, body.len() as u64, None, &["user", "model"], entries);
+        let one = NewEntry {
+            type_index: 0,
+            id: None,
+            occurred_at: None,
+            recorded_at: Some(3),
+            metadata: b"",
+            payload: b"pay",
+        };
+        let origin =
+            Origin::Continues { stream: StreamId(9000), first_revision: Revision(41), previous: Position(81_000) };
+        let first = Position(PLACE.0 + count as u64);
+        put_section(&mut out, seeds(), PLACE, first, origin, 3, None, &["tool"], std::iter::once(one));
+        let plain = out.len() - FRAME_HEADER_BYTES;
+        out.extend_from_slice(&body);
+        out.extend_from_slice(b"pay");
+        frame::pad(&mut out, 0);
+        let header = FrameHeader {
+            kind: KIND_BATCH,
+            flags: 0,
+            takeover: 0,
+            frame_len: 0,
+            plain_len: 0,
+            witness: None,
+            events: count as u32 + 1,
+            previous_check: 0,
+            first_number: 0,
+            recorded_at: 55,
+            batch: BatchId([1; 16]),
+            frame_check: 0,
+        };
+        frame::finish(&mut out, plain, header, seeds(), PLACE);
+        out
+    }
+
+    #[test]
+    fn sections_and_entries_round_trip_and_any_entry_is_found_directly() {
+        for count in [2, 16, 17, 18, 33, 100] {
+            let bytes = sample(count);
+            let frame = Frame::decode(&bytes, seeds(), PLACE).expect("decodes");
+            check_structure(&frame).expect("adds up");
+            let mut sections = Sections::new(frame).expect("is a batch");
+            let first = sections.next().expect("decodes").expect("is there");
+            assert_eq!(first.origin(), Origin::Creates { name: b"agent" });
+            assert_eq!((first.stream, first.count as usize), (StreamId(PLACE.0), count));
+            for index in 0..count as u32 {
+                let entry = first.entries_from(index).and_then(|mut e| e.next()).expect("decodes").expect("is there");
+                let (metadata, payload) = entry.body(&first, seeds(), first.stored_body()).expect("proves");
+                assert_eq!(entry.index, index);
+                assert_eq!(payload, vec![index as u8; index as usize % 40]);
+                assert_eq!(metadata, if index % 4 == 0 { &b"{}"[..] } else { b"" });
+                assert_eq!(entry.id, (index % 3 == 0).then_some(&b"an-id"[..]));
+                assert_eq!(first.type_name(entry.type_index), Ok(if index % 2 == 0 { &b"user"[..] } else { b"model" }));
+            }
+            let second = sections.next().expect("decodes").expect("is there");
+            assert_eq!(
+                (second.stream, second.first_revision, second.first_ordinal as usize),
+                (StreamId(9000), Revision(41), count)
+            );
+            let entry = second.entries_from(0).and_then(|mut e| e.next()).expect("decodes").expect("is there");
+            assert_eq!(entry.body(&second, seeds(), second.stored_body()), Ok((&b""[..], &b"pay"[..])));
+            assert!(sections.next().expect("decodes").is_none());
+            assert_eq!(sections.items().expect("decodes").1, 0);
+        }
+    }
+
+    #[test]
+    fn p05_a_flipped_body_loses_its_own_event_only() {
+        let mut bytes = sample(20);
+        let frame = Frame::decode(&bytes, seeds(), PLACE).expect("decodes");
+        let hit = FRAME_HEADER_BYTES + frame.plain().len() + 10;
+        bytes[hit] ^= 0x40;
+        let frame = Frame::decode(&bytes, seeds(), PLACE).expect("the plain part is whole");
+        assert!(frame.prove(seeds()).is_err());
+        let section = Sections::new(frame).and_then(|mut s| s.next()).expect("decodes").expect("is there");
+        let mut entries = section.entries_from(0).expect("decodes");
+        let mut lost = 0;
+        while let Some(entry) = entries.next().expect("decodes") {
+            lost += usize::from(entry.body(&section, seeds(), section.stored_body()).is_err());
+        }
+        assert_eq!(lost, 1);
+    }
+
+    #[test]
+    fn p07_any_bytes_in_place_of_the_plain_part_are_refused_without_panic() {
+        // The checks are made right again after each change, as an attacker would.
+        let good = sample(18);
+        let plain_len = Frame::decode(&good, seeds(), PLACE).expect("decodes").plain().len();
+        let header = Frame::decode(&good, seeds(), PLACE).expect("decodes").header;
+        for at in 0..plain_len {
+            for value in [0x00, 0x01, 0x7F, 0x80, 0xFF] {
+                let mut bytes = good.clone();
+                if bytes[FRAME_HEADER_BYTES + at] == value {
+                    continue;
+                }
+                bytes[FRAME_HEADER_BYTES + at] = value;
+                frame::finish(&mut bytes, plain_len, header, seeds(), PLACE);
+                let frame = Frame::decode(&bytes, seeds(), PLACE).expect("checks hold");
+                let sound = check_structure(&frame).is_ok();
+                let Ok(mut sections) = Sections::new(frame) else { continue };
+                let mut proven = 0;
+                while let Ok(Some(section)) = sections.next() {
+                    let Ok(mut entries) = section.entries_from(0) else { break };
+                    while let Ok(Some(entry)) = entries.next() {
+                        proven += usize::from(entry.body(&section, seeds(), section.stored_body()).is_ok());
+                    }
+                }
+                assert!(!sound || proven <= 19);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Compression of section bodies: one zstd frame, decoded into no more than was promised.
+
+use super::Fault;
+use super::batch::CODEC_ZSTD;
+
+/// Whether this build can decode the codec.
+#[must_use]
+pub fn is_known(codec: u8) -> bool {
+    cfg!(feature = "zstd") && codec == CODEC_ZSTD
+}
+
+/// `raw` as one zstd frame, or `None` where that would not be smaller or this build cannot.
+#[must_use]
+pub fn compress(raw: &[u8], level: i32) -> Option<Vec<u8>> {
+    #[cfg(feature = "zstd")]
+    {
+        zstd::bulk::compress(raw, level).ok().filter(|stored| stored.len() < raw.len())
+    }
+    #[cfg(not(feature = "zstd"))]
+    {
+        let _ = (raw, level);
+        None
+    }
+}
+
+/// The bytes that were compressed to `stored`; exactly `raw_len` of them, or a fault.
+///
+/// Memory grows with what is decoded, never ahead of it, and stops one byte behind `raw_len`.
+pub fn decompress(codec: u8, stored: &[u8], raw_len: u64) -> Result<Vec<u8>, Fault> {
+    if !is_known(codec) {
+        return Err(Fault::Unsupported(format!("codec {codec}")));
+    }
+    #[cfg(feature = "zstd")]
+    {
+        use std::io::Read;
+        let bad = |error: std::io::Error| Fault::bad(format!("a compressed body cannot be decoded: {error}"));
+        let decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(bad)?.single_frame();
+        let mut raw = Vec::with_capacity((raw_len as usize).min(stored.len().saturating_mul(8)));
+        decoder.take(raw_len + 1).read_to_end(&mut raw).map_err(bad)?;
+        if raw.len() as u64 != raw_len {
+            return Err(Fault::bad(format!("a compressed body holds {} bytes, {raw_len} were said", raw.len())));
+        }
+        Ok(raw)
+    }
+    #[cfg(not(feature = "zstd"))]
+    {
+        let _ = (stored, raw_len);
+        Err(Fault::Unsupported(format!("codec {codec}")))
+    }
+}
+
+#[cfg(all(test, feature = "zstd"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p07_a_bomb_decodes_to_what_was_said_and_no_more() {
+        let raw = vec![0u8; 16 << 20];
+        let stored = compress(&raw, 3).expect("shrinks");
+        assert_eq!(decompress(CODEC_ZSTD, &stored, raw.len() as u64).as_deref(), Ok(&raw[..]));
+        for said in [0, 1, 1000, raw.len() as u64 - 1, raw.len() as u64 + 1] {
+            assert!(matches!(decompress(CODEC_ZSTD, &stored, said), Err(Fault::Bad(_))), "{said}");
+        }
+        for cut in [0, 1, 4, stored.len() - 1] {
+            assert!(decompress(CODEC_ZSTD, &stored[..cut], raw.len() as u64).is_err());
+        }
+        assert!(matches!(decompress(9, &stored, 1), Err(Fault::Unsupported(_))));
+    }
+
+    #[test]
+    fn what_does_not_shrink_stays() {
+        assert_eq!(compress(b"a", 3), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! The names of the files of a store, built and parsed in this one place.
+
+use crate::ids::SegmentOrdinal;
+
+/// The identity file: written once, and locked by the writer.
+pub const IDENTITY: &str = "identity";
+/// The watermark file: derived, two slots.
+pub const WATERMARK: &str = "watermark";
+/// The control page: derived, shared between processes.
+pub const CONTROL: &str = "control";
+/// The folder of claim locks.
+pub const CLAIMS: &str = "claims";
+
+const SEGMENT: &str = ".segment";
+const PREPARED: &str = ".prepared";
+const SEGMENT_INDEX: &str = ".index";
+const TEMPORARY: &str = ".new";
+const DIRECTORY: &str = "directory-";
+
+/// What a name in a store's directory stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// The identity file.
+    Identity,
+    /// A segment.
+    Segment(SegmentOrdinal),
+    /// A segment that is being prepared; not part of the log.
+    Prepared(SegmentOrdinal),
+    /// The index of a sealed segment; derived.
+    SegmentIndex(SegmentOrdinal),
+    /// The watermark file; derived.
+    Watermark,
+    /// The control page; derived.
+    Control,
+    /// A file of the stream directory; derived.
+    Directory,
+    /// The folder of claim locks.
+    Claims,
+    /// A file that was being written when its writer died; not part of the store.
+    Temporary,
+    /// Not a name of a store.
+    Other,
+}
+
+/// The name of a segment file.
+#[must_use]
+pub fn segment(ordinal: SegmentOrdinal) -> String {
+    format!("{ordinal:016x}{SEGMENT}", ordinal = ordinal.0)
+}
+
+/// The name of a segment file that is being prepared.
+#[must_use]
+pub fn prepared(ordinal: SegmentOrdinal) -> String {
+    format!("{ordinal:016x}{PREPARED}", ordinal = ordinal.0)
+}
+
+/// The name under which a file is written before it gets its own.
+#[must_use]
+pub fn temporary(name: &str, salt: u64) -> String {
+    format!("{name}-{salt:016x}{TEMPORARY}")
+}
+
+/// What the name stands for.
+#[must_use]
+pub fn parse(name: &str) -> FileKind {
+    let ordinal = |digits: &str| {
+        let canonical = digits.len() == 16 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        canonical.then(|| u64::from_str_radix(digits, 16).ok().map(SegmentOrdinal)).flatten()
+    };
+    match name {
+        IDENTITY => return FileKind::Identity,
+        WATERMARK => return FileKind::Watermark,
+        CONTROL => return FileKind::Control,
+        CLAIMS => return FileKind::Claims,
+        _ => {}
+    }
+    if name.ends_with(TEMPORARY) {
+        return FileKind::Temporary;
+    }
+    if let Some(digits) = name.strip_prefix(DIRECTORY) {
+        return if ordinal(digits).is_some() { FileKind::Directory } else { FileKind::Other };
+    }
+    type Kind = fn(SegmentOrdinal) -> FileKind;
+    let endings: [(&str, Kind); 3] = [
+        (SEGMENT, FileKind::Segment as Kind),
+        (PREPARED, FileKind::Prepared as Kind),
+        (SEGMENT_INDEX, FileKind::SegmentIndex as Kind),
+    ];
+    endings
+        .into_iter()
+        .find_map(|(ending, kind)| ordinal(name.strip_suffix(ending)?).map(kind))
+        .unwrap_or(FileKind::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_only_canonical_ones_parse() {
+        for ordinal in [0, 1, 0xABCDEF, u64::MAX].map(SegmentOrdinal) {
+            assert_eq!(parse(&segment(ordinal)), FileKind::Segment(ordinal));
+            assert_eq!(parse(&prepared(ordinal)), FileKind::Prepared(ordinal));
+        }
+        assert_eq!(parse(&temporary(IDENTITY, 7)), FileKind::Temporary);
+        assert_eq!(parse("directory-0000000000000001"), FileKind::Directory);
+        for other in
+            ["", "1.segment", "000000000000000A.segment", "+00000000000000a.segment", "x", "directory-1", "identity "]
+        {
+            assert_eq!(parse(other), FileKind::Other, "{other:?}");
+        }
+    }
+}

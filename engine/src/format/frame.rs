@@ -1,0 +1,354 @@
+//! The header that every frame begins with, and the checks that make a frame prove itself.
+//!
+//! Three types, so that skipping a check does not compile: raw bytes; a [`Frame`], whose header check holds (lengths,
+//! kind, table and stored checks may be used); and a [`Frame`] on which [`Frame::prove`] succeeded, after which every byte
+//! of it is known to be as written.
+
+use super::Fault;
+use super::wire::Wire;
+use crate::checksum::{Seeds, long_check_of_parts, short_check};
+use crate::ids::{BatchId, Position};
+use crate::limits::FRAME_BYTES_MAX;
+
+/// Length of the frame header, in bytes; the plain part follows it.
+pub const FRAME_HEADER_BYTES: usize = 72;
+/// Frames begin and end at multiples of this many bytes.
+pub const FRAME_ALIGNMENT: u64 = 8;
+/// The value of `witness back` that says nothing.
+pub const WITNESS_UNKNOWN: u32 = u32::MAX;
+
+/// Kind of the frame that opens a segment.
+pub const KIND_OPEN: u8 = 1;
+/// Kind of the frame that holds a batch.
+pub const KIND_BATCH: u8 = 2;
+/// Kind of the frame that seals an earlier segment.
+pub const KIND_SEAL: u8 = 3;
+/// Kind of an index block.
+pub const KIND_INDEX_BLOCK: u8 = 0x81;
+/// Kinds from here on may be skipped by who does not know them.
+pub const KIND_IGNORABLE: u8 = 0x80;
+
+/// Flag bits that must be known to use the frame.
+pub const FLAGS_REQUIRED: u8 = 0x0F;
+/// Flag: the caller gave the batch id.
+pub const FLAG_GIVEN_ID: u8 = 0x10;
+
+/// The fields of a frame header that are not checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the frame holds.
+    pub kind: u8,
+    /// Flags.
+    pub flags: u8,
+    /// Second half of the writer's epoch.
+    pub takeover: u16,
+    /// Length of the frame with its padding, in bytes.
+    pub frame_len: u32,
+    /// Length of the plain part, in bytes.
+    pub plain_len: u32,
+    /// Up to where the log was known durable when the frame was written.
+    pub witness: Option<Position>,
+    /// How many events it holds.
+    pub events: u32,
+    /// The stored check of the frame before.
+    pub previous_check: u64,
+    /// How many events are in the log before it.
+    pub first_number: u64,
+    /// When it was written, in nanoseconds since 1970 UTC.
+    pub recorded_at: i64,
+    /// The batch.
+    pub batch: BatchId,
+    /// The check over the whole frame, as stored.
+    pub frame_check: u64,
+}
+
+/// A frame whose header check holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Where it begins.
+    pub position: Position,
+    /// Its header.
+    pub header: FrameHeader,
+    bytes: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The frame at the start of `bytes`, which reach to the end of what may be a frame here.
+    ///
+    /// [`Fault::Absent`] where the first [`FRAME_HEADER_BYTES`] are zero; [`Fault::Short`] where the frame would be longer
+    /// than `bytes`; [`Fault::Bad`] where anything contradicts itself.
+    #[inline]
+    pub fn decode(bytes: &'a [u8], seeds: Seeds, position: Position) -> Result<Frame<'a>, Fault> {
+        let head = bytes.get(..FRAME_HEADER_BYTES).ok_or(Fault::Short)?;
+        let mut wire = Wire::new(head);
+        let header_check = wire.u32()?;
+        let kind = wire.u8()?;
+        let flags = wire.u8()?;
+        let takeover = wire.u16()?;
+        let frame_len = wire.u32()?;
+        let plain_len = wire.u32()?;
+        if kind == 0 || kind == 0xFF {
+            return Err(match head.iter().all(|byte| *byte == 0) {
+                true => Fault::Absent,
+                false => Fault::bad("no frame begins here"),
+            });
+        }
+        let content = FRAME_HEADER_BYTES as u64 + u64::from(plain_len);
+        let len = u64::from(frame_len);
+        if len % FRAME_ALIGNMENT != 0 || len > FRAME_BYTES_MAX || content > len {
+            return Err(Fault::bad(format!("a frame of {frame_len} bytes with a plain part of {plain_len} cannot be")));
+        }
+        if len > bytes.len() as u64 {
+            return Err(Fault::Short);
+        }
+        let actual = short_check(seeds.short(position), &[&bytes[4..content as usize]]);
+        if actual != header_check {
+            return Err(Fault::bad(format!("the header check is {header_check:08x}, the bytes give {actual:08x}")));
+        }
+        let witness_back = wire.u32()?;
+        let witness = match witness_back {
+            WITNESS_UNKNOWN => None,
+            back => Some(Position(
+                position
+                    .0
+                    .checked_sub(u64::from(back) * FRAME_ALIGNMENT)
+                    .ok_or_else(|| Fault::bad("the witness lies before the log"))?,
+            )),
+        };
+        let events = wire.u32()?;
+        let header = FrameHeader {
+            kind,
+            flags,
+            takeover,
+            frame_len,
+            plain_len,
+            witness,
+            events,
+            previous_check: wire.u64()?,
+            first_number: wire.u64()?,
+            recorded_at: wire.i64()?,
+            batch: BatchId(wire.array()?),
+            frame_check: wire.u64()?,
+        };
+        if u64::from(events) > len || (kind != KIND_BATCH && kind < KIND_IGNORABLE && events != 0) {
+            return Err(Fault::bad(format!(
+                "a frame of kind {kind} and {frame_len} bytes cannot hold {events} events"
+            )));
+        }
+        Ok(Frame { position, header, bytes: &bytes[..frame_len as usize] })
+    }
+
+    /// The frame that decoded to `header` at `position` before, from the same bytes.
+    ///
+    /// # Panics
+    /// Where `bytes` are shorter than the header says.
+    #[inline]
+    #[must_use]
+    pub fn again(position: Position, header: FrameHeader, bytes: &'a [u8]) -> Frame<'a> {
+        Frame { position, header, bytes: &bytes[..header.frame_len as usize] }
+    }
+
+    /// Checks every byte of the frame, padding included.
+    pub fn prove(&self, seeds: Seeds) -> Result<(), Fault> {
+        let actual = frame_check(self.bytes, seeds, self.position);
+        if actual != self.header.frame_check {
+            let stored = self.header.frame_check;
+            return Err(Fault::bad(format!("the frame check is {stored:016x}, the bytes give {actual:016x}")));
+        }
+        Ok(())
+    }
+
+    /// Whether this version may use what the frame holds. `Ok(false)`: it may be skipped.
+    pub fn is_known(&self) -> Result<bool, Fault> {
+        let FrameHeader { kind, flags, .. } = self.header;
+        if flags & FLAGS_REQUIRED != 0 {
+            return Err(Fault::Unsupported(format!(
+                "flags {:#x} of the frame at {}",
+                flags & FLAGS_REQUIRED,
+                self.position
+            )));
+        }
+        match kind {
+            KIND_OPEN | KIND_BATCH | KIND_SEAL | KIND_INDEX_BLOCK => Ok(true),
+            KIND_IGNORABLE.. => Ok(false),
+            _ => Err(Fault::Unsupported(format!("kind {kind} of the frame at {}", self.position))),
+        }
+    }
+
+    /// Where the next frame begins.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> Position {
+        Position(self.position.0 + u64::from(self.header.frame_len))
+    }
+
+    /// The plain part.
+    #[inline]
+    #[must_use]
+    pub fn plain(&self) -> &'a [u8] {
+        &self.bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + self.header.plain_len as usize]
+    }
+
+    /// The bodies with the padding behind them.
+    #[inline]
+    #[must_use]
+    pub fn bodies(&self) -> &'a [u8] {
+        &self.bytes[FRAME_HEADER_BYTES + self.header.plain_len as usize..]
+    }
+
+    /// All bytes of the frame.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// The check over a whole frame, by its bytes (the header check and the stored frame check left out).
+fn frame_check(bytes: &[u8], seeds: Seeds, position: Position) -> u64 {
+    long_check_of_parts(seeds.long(position), &[&bytes[4..FRAME_HEADER_BYTES - 8], &bytes[FRAME_HEADER_BYTES..]])
+}
+
+/// Completes the frame in `bytes` (header room, plain part, bodies; aligned length): writes the header with its checks.
+/// Returns the frame check.
+///
+/// `header.frame_len`, `header.plain_len` and `header.frame_check` are set here.
+pub fn finish(bytes: &mut [u8], plain_len: usize, mut header: FrameHeader, seeds: Seeds, position: Position) -> u64 {
+    assert!(bytes.len() as u64 % FRAME_ALIGNMENT == 0 && bytes.len() as u64 <= FRAME_BYTES_MAX);
+    assert!(FRAME_HEADER_BYTES + plain_len <= bytes.len() && header.events as usize <= bytes.len());
+    header.frame_len = bytes.len() as u32;
+    header.plain_len = plain_len as u32;
+    let witness_back = header.witness.and_then(|witness| {
+        let distance =
+            position.0.checked_sub(witness.0).expect("a witness is never ahead of the frame that carries it");
+        debug_assert!(distance.is_multiple_of(FRAME_ALIGNMENT));
+        u32::try_from(distance / FRAME_ALIGNMENT).ok().filter(|back| *back != WITNESS_UNKNOWN)
+    });
+    bytes[4] = header.kind;
+    bytes[5] = header.flags;
+    bytes[6..8].copy_from_slice(&header.takeover.to_le_bytes());
+    bytes[8..12].copy_from_slice(&header.frame_len.to_le_bytes());
+    bytes[12..16].copy_from_slice(&header.plain_len.to_le_bytes());
+    bytes[16..20].copy_from_slice(&witness_back.unwrap_or(WITNESS_UNKNOWN).to_le_bytes());
+    bytes[20..24].copy_from_slice(&header.events.to_le_bytes());
+    bytes[24..32].copy_from_slice(&header.previous_check.to_le_bytes());
+    bytes[32..40].copy_from_slice(&header.first_number.to_le_bytes());
+    bytes[40..48].copy_from_slice(&header.recorded_at.to_le_bytes());
+    bytes[48..64].copy_from_slice(&header.batch.0);
+    let long = frame_check(bytes, seeds, position);
+    bytes[64..72].copy_from_slice(&long.to_le_bytes());
+    let short = short_check(seeds.short(position), &[&bytes[4..FRAME_HEADER_BYTES + plain_len]]);
+    bytes[0..4].copy_from_slice(&short.to_le_bytes());
+    long
+}
+
+/// Begins a frame in `out`: room for the header. The plain part follows.
+pub fn begin(out: &mut Vec<u8>) {
+    out.resize(out.len() + FRAME_HEADER_BYTES, 0);
+}
+
+/// Fills `out` with zeros to the alignment of frames, counted from `start`.
+pub fn pad(out: &mut Vec<u8>, start: usize) {
+    let len = (out.len() - start).next_multiple_of(FRAME_ALIGNMENT as usize);
+    out.resize(start + len, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Salt;
+
+    fn header() -> FrameHeader {
+        FrameHeader {
+            kind: KIND_BATCH,
+            flags: FLAG_GIVEN_ID,
+            takeover: 7,
+            frame_len: 0,
+            plain_len: 0,
+            witness: Some(Position(8000)),
+            events: 2,
+            previous_check: 77,
+            first_number: 5,
+            recorded_at: -3,
+            batch: BatchId([9; 16]),
+            frame_check: 0,
+        }
+    }
+
+    fn frame(seeds: Seeds, position: Position) -> Vec<u8> {
+        let mut out = Vec::new();
+        begin(&mut out);
+        out.extend_from_slice(b"plain part");
+        out.extend_from_slice(b"bodies");
+        pad(&mut out, 0);
+        finish(&mut out, 10, header(), seeds, position);
+        out
+    }
+
+    #[test]
+    fn p03_a_frame_proves_itself_at_its_own_place_only() {
+        let (seeds, place) = (Seeds::new(Salt([1; 16])), Position(8192));
+        let bytes = frame(seeds, place);
+        let decoded = Frame::decode(&bytes, seeds, place).expect("decodes");
+        decoded.prove(seeds).expect("proves");
+        assert_eq!((decoded.plain(), &decoded.bodies()[..6]), (&b"plain part"[..], &b"bodies"[..]));
+        assert_eq!(
+            decoded.header,
+            FrameHeader {
+                frame_len: bytes.len() as u32,
+                plain_len: 10,
+                frame_check: decoded.header.frame_check,
+                ..header()
+            }
+        );
+        assert!(Frame::decode(&bytes, seeds, Position(8200)).is_err());
+        assert!(Frame::decode(&bytes, Seeds::new(Salt([2; 16])), place).is_err());
+        assert_eq!(Frame::decode(&[0; 200], seeds, place).err(), Some(Fault::Absent));
+    }
+
+    #[test]
+    fn p05_every_flipped_bit_of_a_frame_is_found_padding_included() {
+        let (seeds, place) = (Seeds::new(Salt([1; 16])), Position(8192));
+        let good = frame(seeds, place);
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let found = Frame::decode(&bytes, seeds, place).and_then(|frame| frame.prove(seeds));
+            assert!(found.is_err(), "bit {bit} of byte {}", bit / 8);
+        }
+    }
+
+    #[test]
+    fn p07_every_cut_of_a_frame_is_short() {
+        let (seeds, place) = (Seeds::new(Salt([1; 16])), Position(8192));
+        let good = frame(seeds, place);
+        for cut in 0..good.len() {
+            assert_eq!(Frame::decode(&good[..cut], seeds, place).err(), Some(Fault::Short), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_witness_too_far_back_says_nothing_rather_than_something_wrong() {
+        let seeds = Seeds::new(Salt([1; 16]));
+        let place = Position(1 << 40);
+        let mut out = vec![0; 80];
+        finish(&mut out, 0, FrameHeader { witness: Some(Position(8192)), ..header() }, seeds, place);
+        assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").header.witness, None);
+        finish(&mut out, 0, FrameHeader { witness: Some(place), ..header() }, seeds, place);
+        assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").header.witness, Some(place));
+    }
+
+    #[test]
+    fn unknown_kinds_and_flags_are_skipped_or_refused_by_their_range() {
+        let (seeds, place) = (Seeds::new(Salt([1; 16])), Position(8192));
+        let known = |kind, flags| {
+            let mut out = vec![0; 80];
+            finish(&mut out, 0, FrameHeader { kind, flags, events: 0, ..header() }, seeds, place);
+            Frame::decode(&out, seeds, place).and_then(|frame| frame.is_known())
+        };
+        assert_eq!(known(KIND_BATCH, 0x80), Ok(true));
+        assert_eq!(known(0xA0, 0), Ok(false));
+        assert!(matches!(known(9, 0), Err(Fault::Unsupported(_))));
+        assert!(matches!(known(KIND_BATCH, 1), Err(Fault::Unsupported(_))));
+        assert!(matches!(known(0xFF, 0), Err(Fault::Bad(_))));
+    }
+}

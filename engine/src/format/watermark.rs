@@ -1,0 +1,176 @@
+//! The watermark file: two slots that say how far the log is durable. Derived: only ever a hint and a witness.
+
+use super::Fault;
+use super::wire::Wire;
+use crate::checksum::long_check;
+use crate::ids::{BootId, Incarnation, Position, Salt, StoreId};
+
+/// First bytes of a slot.
+pub const WATERMARK_MAGIC: [u8; 8] = *b"TRINGWMK";
+/// Length of a slot, in bytes.
+pub const WATERMARK_SLOT_BYTES: usize = 128;
+/// Distance between the slots: each has a block of its own.
+pub const WATERMARK_SLOT_STRIDE: u64 = 4096;
+/// Length of the file, in bytes.
+pub const WATERMARK_FILE_BYTES: u64 = 2 * WATERMARK_SLOT_STRIDE;
+/// Flag: the log ended here and nobody was writing.
+pub const WATERMARK_CLEAN: u8 = 1;
+
+/// What a slot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Rises with every write; the higher valid slot counts.
+    pub generation: u64,
+    /// The store.
+    pub store: StoreId,
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// Everything below is durable.
+    pub durable: Position,
+    /// Stored check of the last frame below.
+    pub last_check: u64,
+    /// Where that frame begins.
+    pub last_frame: Position,
+    /// The last index block below; zero where there is none in its segment.
+    pub last_index_block: Position,
+    /// Global number of the next event.
+    pub next_number: u64,
+    /// Salt of the segment that holds `durable`.
+    pub salt: Salt,
+    /// Second half of the epoch of who wrote it.
+    pub takeover: u16,
+    /// The log ended at `durable` and nobody was writing.
+    pub is_clean: bool,
+    /// The run of the kernel, folded by [`fold_boot`].
+    pub boot: u64,
+}
+
+/// A boot id as one word; zero where it is not known.
+#[must_use]
+pub fn fold_boot(boot: BootId) -> u64 {
+    let mut wire = Wire::new(&boot.0);
+    wire.u64().and_then(|low| Ok(low ^ wire.u64()?)).unwrap_or(0)
+}
+
+impl Watermark {
+    /// The slot as bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; WATERMARK_SLOT_BYTES] {
+        let mut out = Vec::with_capacity(WATERMARK_SLOT_BYTES);
+        out.extend_from_slice(&WATERMARK_MAGIC);
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        out.extend_from_slice(&self.store.0);
+        out.extend_from_slice(&self.incarnation.0);
+        for word in [self.durable.0, self.last_check, self.last_frame.0, self.last_index_block.0, self.next_number] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        out.extend_from_slice(&self.salt.0);
+        out.extend_from_slice(&self.takeover.to_le_bytes());
+        out.push(if self.is_clean { WATERMARK_CLEAN } else { 0 });
+        out.extend_from_slice(&[0; 5]);
+        out.extend_from_slice(&self.boot.to_le_bytes());
+        out.extend_from_slice(&long_check(0, &out).to_le_bytes());
+        let mut slot = [0; WATERMARK_SLOT_BYTES];
+        slot.copy_from_slice(&out);
+        slot
+    }
+
+    /// The value of one slot.
+    pub fn decode(bytes: &[u8]) -> Result<Watermark, Fault> {
+        let bytes = bytes.get(..WATERMARK_SLOT_BYTES).ok_or(Fault::Short)?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(Fault::Absent);
+        }
+        let mut wire = Wire::new(bytes);
+        if wire.array::<8>()? != WATERMARK_MAGIC {
+            return Err(Fault::bad("the slot does not begin with TRINGWMK"));
+        }
+        let check = Wire::starting_at(bytes, WATERMARK_SLOT_BYTES - 8).u64()?;
+        if check != long_check(0, &bytes[..WATERMARK_SLOT_BYTES - 8]) {
+            return Err(Fault::bad("the check of the slot does not hold"));
+        }
+        let generation = wire.u64()?;
+        let store = StoreId(wire.array()?);
+        let incarnation = Incarnation(wire.array()?);
+        let durable = Position(wire.u64()?);
+        let last_check = wire.u64()?;
+        let last_frame = Position(wire.u64()?);
+        let last_index_block = Position(wire.u64()?);
+        let next_number = wire.u64()?;
+        let salt = Salt(wire.array()?);
+        let takeover = wire.u16()?;
+        let flags = wire.u8()?;
+        wire.zeros(5, "the reserved part of the slot")?;
+        Ok(Watermark {
+            generation,
+            store,
+            incarnation,
+            durable,
+            last_check,
+            last_frame,
+            last_index_block,
+            next_number,
+            salt,
+            takeover,
+            is_clean: flags & WATERMARK_CLEAN != 0,
+            boot: wire.u64()?,
+        })
+    }
+
+    /// The slot that counts in the bytes of a watermark file, and its number.
+    #[must_use]
+    pub fn newest(file: &[u8]) -> Option<(usize, Watermark)> {
+        (0..2)
+            .filter_map(|slot| {
+                let bytes = file.get(slot * WATERMARK_SLOT_STRIDE as usize..)?;
+                Some((slot, Watermark::decode(bytes).ok()?))
+            })
+            .max_by_key(|(_, watermark)| watermark.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watermark(generation: u64) -> Watermark {
+        Watermark {
+            generation,
+            store: StoreId([1; 16]),
+            incarnation: Incarnation([2; 16]),
+            durable: Position(9000),
+            last_check: 5,
+            last_frame: Position(8200),
+            last_index_block: Position::ZERO,
+            next_number: 4,
+            salt: Salt([7; 16]),
+            takeover: 3,
+            is_clean: true,
+            boot: 9,
+        }
+    }
+
+    #[test]
+    fn p07_every_flipped_bit_of_a_slot_is_found() {
+        let good = watermark(1).encode();
+        assert_eq!(Watermark::decode(&good), Ok(watermark(1)));
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(Watermark::decode(&bytes), Err(Fault::Bad(_))), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_higher_valid_slot_counts() {
+        let mut file = vec![0; WATERMARK_FILE_BYTES as usize];
+        assert_eq!(Watermark::newest(&file), None);
+        file[..128].copy_from_slice(&watermark(4).encode());
+        assert_eq!(Watermark::newest(&file), Some((0, watermark(4))));
+        file[4096..4224].copy_from_slice(&watermark(5).encode());
+        assert_eq!(Watermark::newest(&file), Some((1, watermark(5))));
+        file[4100] ^= 1;
+        assert_eq!(Watermark::newest(&file), Some((0, watermark(4))));
+        assert_eq!(Watermark::newest(&file[..50]), None);
+    }
+}

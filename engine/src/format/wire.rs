@@ -1,0 +1,216 @@
+//! Numbers and byte strings on the wire: little-endian fixed integers and canonical LEB128.
+
+use super::Fault;
+
+/// The most bytes that a `var` takes.
+pub const VAR_BYTES_MAX: usize = 10;
+
+/// Appends `value` as LEB128 in its shortest form.
+#[inline]
+pub fn put_var(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// How many bytes [`put_var`] takes for `value`.
+#[must_use]
+pub fn var_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// Appends the length of `bytes` as a `var`, then the bytes.
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_var(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Reads from the start of a byte string towards its end; every method fails with [`Fault::Short`] where it ends early.
+#[derive(Clone, Debug)]
+pub struct Wire<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Wire<'a> {
+    /// A reader at the start of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Wire<'a> {
+        Wire { bytes, at: 0 }
+    }
+
+    /// A reader at byte `at` of `bytes`.
+    #[must_use]
+    pub fn starting_at(bytes: &'a [u8], at: usize) -> Wire<'a> {
+        Wire { bytes, at: at.min(bytes.len()) }
+    }
+
+    /// How many bytes were read.
+    #[inline]
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// How many bytes are left.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// The next `len` bytes.
+    #[inline]
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
+        let end = self.at.checked_add(len).ok_or(Fault::Short)?;
+        let taken = self.bytes.get(self.at..end).ok_or(Fault::Short)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    /// The next `N` bytes.
+    #[inline]
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    /// One byte.
+    #[inline]
+    pub fn u8(&mut self) -> Result<u8, Fault> {
+        let byte = *self.bytes.get(self.at).ok_or(Fault::Short)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// Two bytes, little-endian.
+    pub fn u16(&mut self) -> Result<u16, Fault> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    /// Four bytes, little-endian.
+    #[inline]
+    pub fn u32(&mut self) -> Result<u32, Fault> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    /// Eight bytes, little-endian.
+    #[inline]
+    pub fn u64(&mut self) -> Result<u64, Fault> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// Eight bytes, little-endian, signed.
+    pub fn i64(&mut self) -> Result<i64, Fault> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// A LEB128 number in its shortest form; any other form is bad.
+    #[inline]
+    pub fn var(&mut self) -> Result<u64, Fault> {
+        let first = self.u8()?;
+        if first < 0x80 {
+            return Ok(u64::from(first));
+        }
+        let mut value = u64::from(first & 0x7F);
+        let mut shift = 7;
+        loop {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7F);
+            if shift == 63 && bits > 1 {
+                return Err(Fault::bad("a number is larger than 64 bits"));
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                if byte == 0 {
+                    return Err(Fault::bad("a number is not in its shortest form"));
+                }
+                return Ok(value);
+            }
+            shift += 7;
+            if shift > 63 {
+                return Err(Fault::bad("a number is larger than 64 bits"));
+            }
+        }
+    }
+
+    /// A `var` that must not be above `max`.
+    pub fn var_up_to(&mut self, max: u64, what: &str) -> Result<u64, Fault> {
+        let value = self.var()?;
+        if value > max {
+            return Err(Fault::bad(format!("{what} is {value}, above {max}")));
+        }
+        Ok(value)
+    }
+
+    /// A `var` length, then that many bytes.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Fault> {
+        let len = self.var()?;
+        self.take(usize::try_from(len).map_err(|_| Fault::Short)?)
+    }
+
+    /// Takes `len` bytes that must all be zero.
+    pub fn zeros(&mut self, len: usize, what: &str) -> Result<(), Fault> {
+        match self.take(len)?.iter().all(|byte| *byte == 0) {
+            true => Ok(()),
+            false => Err(Fault::bad(format!("{what} must be zero and is not"))),
+        }
+    }
+
+    /// Nothing may be left.
+    pub fn end(&self, what: &str) -> Result<(), Fault> {
+        match self.left() {
+            0 => Ok(()),
+            left => Err(Fault::bad(format!("{left} bytes too many in {what}"))),
+        }
+    }
+}
+
+/// `bytes` as text.
+pub fn text<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Fault> {
+    std::str::from_utf8(bytes).map_err(|_| Fault::bad(format!("{what} is not UTF-8")))
+}
+
+/// `place − back`, where a distance backwards must not lead before the start.
+pub fn back(place: u64, distance: u64, what: &str) -> Result<u64, Fault> {
+    place.checked_sub(distance).ok_or_else(|| Fault::bad(format!("{what} leads before the start of the log")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [FMT-1] A `var` has one spelling only.
+    #[test]
+    fn vars_round_trip_and_have_one_spelling() {
+        for value in [0, 1, 127, 128, 300, 16_383, 16_384, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+            let mut out = Vec::new();
+            put_var(&mut out, value);
+            assert_eq!(out.len(), var_len(value), "{value}");
+            assert!(out.len() <= VAR_BYTES_MAX);
+            assert_eq!(Wire::new(&out).var(), Ok(value));
+            for cut in 0..out.len() {
+                assert_eq!(Wire::new(&out[..cut]).var(), Err(Fault::Short));
+            }
+        }
+        for bad in [
+            &[0x80, 0x00][..],
+            &[0xFF, 0x80, 0x00],
+            &[0xFF; 10],
+            &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02],
+        ] {
+            assert!(matches!(Wire::new(bad).var(), Err(Fault::Bad(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn p07_taking_more_than_there_is_fails_without_moving() {
+        let mut wire = Wire::new(b"abc");
+        assert_eq!(wire.take(4), Err(Fault::Short));
+        assert_eq!(wire.take(usize::MAX), Err(Fault::Short));
+        assert_eq!(wire.take(3), Ok(&b"abc"[..]));
+        assert_eq!(wire.u8(), Err(Fault::Short));
+    }
+}

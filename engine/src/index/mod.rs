@@ -1,0 +1,4 @@
+//! Finding: where the events of a stream lie.
+
+pub(crate) mod find;
+pub(crate) mod streams;

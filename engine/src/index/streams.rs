@@ -1,0 +1,183 @@
+//! The streams of the store: name to identity, head and places.
+//!
+//! Kept in memory and rebuilt from the log at opening. For each stream: where its last section lies, and every so many
+//! sections a place to start from; the sections between are reached by the link that each section has to the one before.
+//! So memory grows with streams and a small fraction of sections, never with events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::ids::{Position, Revision, StreamId};
+
+/// Every so many sections of a stream its place is remembered.
+const PLACE_EVERY: u32 = 32;
+
+/// A stream, as the table knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) name: Arc<str>,
+    pub(crate) id: StreamId,
+    /// Revision of its last event.
+    pub(crate) head: Revision,
+    /// Position of its last event.
+    pub(crate) head_position: Position,
+    /// The frame that holds its last section.
+    pub(crate) last_place: Position,
+    /// First revision and frame of every so many sections, in order; the first is that of the stream's first section.
+    places: Vec<(Revision, Position)>,
+    sections: u32,
+}
+
+impl Stream {
+    /// A remembered frame from which going back reaches the section that holds `revision`: the first whose section begins
+    /// behind it, else the last section of the stream.
+    pub(crate) fn place_behind(&self, revision: Revision) -> Position {
+        let index = self.places.partition_point(|(first, _)| *first <= revision);
+        self.places.get(index).map_or(self.last_place, |(_, place)| *place)
+    }
+
+    /// The last remembered frame whose section does not begin behind `revision`.
+    pub(crate) fn place_before(&self, revision: Revision) -> Option<(Revision, Position)> {
+        let index = self.places.partition_point(|(first, _)| *first <= revision);
+        index.checked_sub(1).map(|index| self.places[index])
+    }
+}
+
+/// A section that was appended or found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) stream: StreamId,
+    pub(crate) first_revision: Revision,
+    pub(crate) count: u32,
+    pub(crate) frame: Position,
+    pub(crate) first_position: Position,
+}
+
+/// All streams of the store.
+#[derive(Debug, Default)]
+pub(crate) struct StreamTable {
+    streams: Vec<Stream>,
+    by_name: HashMap<Arc<str>, u32>,
+    by_id: HashMap<StreamId, u32>,
+}
+
+impl StreamTable {
+    /// The stream of this name.
+    #[inline]
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Stream> {
+        self.by_name.get(name).map(|index| &self.streams[*index as usize])
+    }
+
+    /// The stream of this identity.
+    pub(crate) fn by_id(&self, id: StreamId) -> Option<&Stream> {
+        self.by_id.get(&id).map(|index| &self.streams[*index as usize])
+    }
+
+    /// All streams, in order of their making.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter()
+    }
+
+    /// How many streams there are.
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Takes in a section; `name` where it makes the stream. `false`, and nothing changed, where it does not continue what
+    /// is known: the name or the stream exists already, is not known, or the revision leaves a gap behind the head.
+    pub(crate) fn place(&mut self, name: Option<&str>, placed: Placed) -> bool {
+        let head = Revision(placed.first_revision.0 + u64::from(placed.count) - 1);
+        let head_position = Position(placed.first_position.0 + u64::from(placed.count) - 1);
+        if let Some(name) = name {
+            if self.by_name.contains_key(name)
+                || self.by_id.contains_key(&placed.stream)
+                || placed.first_revision.0 != 0
+            {
+                return false;
+            }
+            let name: Arc<str> = name.into();
+            let index = self.streams.len() as u32;
+            self.streams.push(Stream {
+                name: Arc::clone(&name),
+                id: placed.stream,
+                head,
+                head_position,
+                last_place: placed.frame,
+                places: vec![(placed.first_revision, placed.frame)],
+                sections: 1,
+            });
+            self.by_name.insert(name, index);
+            self.by_id.insert(placed.stream, index);
+            return true;
+        }
+        let Some(index) = self.by_id.get(&placed.stream) else { return false };
+        let stream = &mut self.streams[*index as usize];
+        if stream.head.next() != Some(placed.first_revision) {
+            return false;
+        }
+        if stream.sections.is_multiple_of(PLACE_EVERY) {
+            stream.places.push((placed.first_revision, placed.frame));
+        }
+        stream.sections += 1;
+        stream.head = head;
+        stream.head_position = head_position;
+        stream.last_place = placed.frame;
+        true
+    }
+
+    /// As [`place`](Self::place), behind damage: what lies between the head and the section is lost.
+    pub(crate) fn place_behind_gap(&mut self, name: Option<&str>, placed: Placed) -> bool {
+        if let (None, Some(index)) = (name, self.by_id.get(&placed.stream)) {
+            let stream = &mut self.streams[*index as usize];
+            if placed.first_revision.0 > 0 && placed.first_revision > stream.head {
+                stream.head = Revision(placed.first_revision.0 - 1);
+                stream.sections = stream.sections.next_multiple_of(PLACE_EVERY);
+            }
+        }
+        self.place(name, placed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(revision: u64, count: u32, frame: u64) -> Placed {
+        Placed {
+            stream: StreamId(100),
+            first_revision: Revision(revision),
+            count,
+            frame: Position(frame),
+            first_position: Position(frame),
+        }
+    }
+
+    #[test]
+    fn sections_continue_their_stream_without_gap() {
+        let mut table = StreamTable::default();
+        assert!(!table.place(None, placed(0, 1, 100)), "not known yet");
+        assert!(table.place(Some("a"), placed(0, 2, 100)));
+        assert!(!table.place(Some("a"), placed(0, 2, 300)), "the name is taken");
+        assert!(!table.place(None, placed(3, 1, 300)), "leaves a gap");
+        assert!(!table.place(None, placed(1, 1, 300)), "was there");
+        assert!(table.place(None, placed(2, 3, 300)));
+        let stream = table.by_name("a").expect("is there");
+        assert_eq!((stream.head, stream.head_position, stream.last_place), (Revision(4), Position(302), Position(300)));
+    }
+
+    #[test]
+    fn places_to_start_from_are_found_for_every_revision() {
+        let mut table = StreamTable::default();
+        assert!(table.place(Some("a"), placed(0, 1, 100)));
+        for revision in 1..1000 {
+            assert!(table.place(None, placed(revision, 1, 100 + revision * 8)));
+        }
+        let stream = table.by_name("a").expect("is there");
+        for revision in 0..1000 {
+            let behind = (stream.place_behind(Revision(revision)).0 - 100) / 8;
+            assert!(behind >= revision && behind - revision <= u64::from(PLACE_EVERY), "{revision}: {behind}");
+            let (first, _) = stream.place_before(Revision(revision)).expect("the first section is remembered");
+            assert!(first.0 <= revision && revision - first.0 < u64::from(PLACE_EVERY));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Every option of a store: its default, its range, what it costs and what it may lose.
+
+use std::time::Duration;
+
+use crate::{Error, ErrorKind, Result, limits};
+
+/// What an append waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub enum Durability {
+    /// In the page cache of the operating system: survives `kill -9` of every process, not a power loss. Synced in the
+    /// background, by closing, and by the next opening.
+    Written,
+    /// On the device, after `fdatasync`: survives a power loss.
+    #[default]
+    Synced,
+}
+
+/// How sections are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// zstd level, 1 to 19. 1 loses 1–5 % of size against 3, 19 gains 5–15 % at a hundredfold cost.
+    pub level: i32,
+    /// Sections with fewer bytes of bodies stay as they are.
+    pub min_bytes: usize,
+}
+
+impl Default for Compression {
+    /// Level 3 for sections from 1 KiB on.
+    fn default() -> Compression {
+        Compression { level: 3, min_bytes: 1024 }
+    }
+}
+
+/// How a store is made and opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) create: bool,
+    pub(crate) segment_bytes: u64,
+    pub(crate) index_stride_bytes: u64,
+    pub(crate) durability: Durability,
+    pub(crate) sync_interval: Duration,
+    pub(crate) unsynced_bytes_max: u64,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) force_network_file_system: bool,
+    pub(crate) mapped_writes: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            create: true,
+            segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            index_stride_bytes: limits::INDEX_STRIDE_BYTES_DEFAULT,
+            durability: Durability::Synced,
+            sync_interval: Duration::from_millis(100),
+            unsynced_bytes_max: 2 << 30,
+            compression: None,
+            force_network_file_system: false,
+            mapped_writes: true,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Whether opening for writing makes the store where there is none. Default: yes.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Options {
+        self.create = create;
+        self
+    }
+
+    /// Segment size in bytes of a store that is made now: a power of two from 16 KiB to 4 GiB; a store that exists keeps
+    /// its own. Default: 64 MiB. Smaller ones cost more syncs of directories, larger ones more time after a crash.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Options {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Distance in bytes between index blocks of a store that is made now: a power of two from 4 KiB to the segment size.
+    /// Default: 256 KiB.
+    #[must_use]
+    pub fn index_stride_bytes(mut self, bytes: u64) -> Options {
+        self.index_stride_bytes = bytes;
+        self
+    }
+
+    /// What appends wait for where the batch does not say. Default: [`Durability::Synced`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
+    }
+
+    /// How long [`Durability::Written`] events may wait for their sync in the background, at most. Default: 100 ms.
+    #[must_use]
+    pub fn sync_interval(mut self, interval: Duration) -> Options {
+        self.sync_interval = interval;
+        self
+    }
+
+    /// How many bytes may be written and not synced: an append that would pass it waits for a sync. Default: 2 GiB.
+    #[must_use]
+    pub fn unsynced_bytes_max(mut self, bytes: u64) -> Options {
+        self.unsynced_bytes_max = bytes;
+        self
+    }
+
+    /// Whether and how bodies are compressed. Default: not. Readers need nothing to be set.
+    #[must_use]
+    pub fn compression(mut self, compression: Option<Compression>) -> Options {
+        self.compression = compression;
+        self
+    }
+
+    /// Whether a store on a network file system may be written. Default: no, since locks and syncs promise less there.
+    #[must_use]
+    pub fn force_network_file_system(mut self, force: bool) -> Options {
+        self.force_network_file_system = force;
+        self
+    }
+
+    /// Whether Written appends may be copied into a mapping instead of written by a system call. Default: yes; it happens
+    /// only where the file system was found good for it.
+    #[must_use]
+    pub fn mapped_writes(mut self, mapped: bool) -> Options {
+        self.mapped_writes = mapped;
+        self
+    }
+
+    /// Refuses what is out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::new(ErrorKind::Invalid, what));
+        let power = |value: u64, min: u64, max: u64| value.is_power_of_two() && (min..=max).contains(&value);
+        if !power(self.segment_bytes, limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES_MAX) {
+            return refuse(format!(
+                "a segment size must be a power of two from 16 KiB to 4 GiB, not {} bytes",
+                self.segment_bytes
+            ));
+        }
+        if !power(self.index_stride_bytes, limits::INDEX_STRIDE_BYTES_MIN, self.segment_bytes) {
+            return refuse(format!(
+                "the distance between index blocks must be a power of two from 4 KiB to the segment size, not {} bytes",
+                self.index_stride_bytes
+            ));
+        }
+        if let Some(Compression { level, .. }) = self.compression {
+            if !(1..=19).contains(&level) {
+                return refuse(format!("a compression level must be 1 to 19, not {level}"));
+            }
+            if cfg!(not(feature = "zstd")) {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "this build cannot compress; build it with the feature zstd",
+                ));
+            }
+        }
+        Ok(())
+    }
+}

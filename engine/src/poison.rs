@@ -1,0 +1,60 @@
+//! Fail-stop: after the first write or sync whose effect is unknown, nobody writes until the store is reopened.
+
+use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::{Error, ErrorKind, Result};
+
+/// Whether the store may still be written.
+#[derive(Debug, Default)]
+pub(crate) struct Poison {
+    poisoned: AtomicBool,
+    cause: Mutex<String>,
+}
+
+impl Poison {
+    /// Stops all writing. The first cause stays.
+    pub(crate) fn set(&self, cause: &Error) {
+        let mut first = self.cause.lock();
+        if !self.poisoned.swap(true, Ordering::SeqCst) {
+            *first = cause.to_string();
+        }
+    }
+
+    /// Fails where writing was stopped.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.poisoned.load(Ordering::SeqCst) {
+            false => Ok(()),
+            true => Err(self.error()),
+        }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.poisoned.load(Ordering::SeqCst)
+    }
+
+    /// The error that everyone gets once writing was stopped.
+    pub(crate) fn error(&self) -> Error {
+        let cause = self.cause.lock();
+        Error::new(
+            ErrorKind::Poisoned,
+            format!(
+                "an earlier write or sync had an unknown effect ({cause}); reopen the store, then append again with the same batch ids"
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p06_the_first_cause_stops_all_writing() {
+        let poison = Poison::default();
+        poison.check().expect("nothing happened yet");
+        poison.set(&Error::new(ErrorKind::Io, "first"));
+        poison.set(&Error::new(ErrorKind::Io, "second"));
+        let error = poison.check().expect_err("stopped");
+        assert!(error.is_outcome_unknown() && error.to_string().contains("first"));
+    }
+}

@@ -1,0 +1,150 @@
+//! An event, lent or held.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{BatchId, Position, Revision, StreamId};
+use crate::read::held::Held;
+
+/// An event, lent by a reader until its next call. Its bytes are those of the mapped log; nothing was copied.
+#[derive(Clone, Copy)]
+pub struct EventRef<'a> {
+    pub(crate) held: &'a Held,
+    pub(crate) metadata: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> EventRef<'a> {
+    /// The name of its stream.
+    #[must_use]
+    pub fn stream(&self) -> &'a str {
+        &self.held.stream_name
+    }
+
+    /// Its stream.
+    #[must_use]
+    pub fn stream_id(&self) -> StreamId {
+        self.held.event.stream
+    }
+
+    /// Its place in its stream.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.held.event.revision
+    }
+
+    /// Its place in the log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.held.event.position
+    }
+
+    /// How many events are in the log before it.
+    #[must_use]
+    pub fn global_number(&self) -> u64 {
+        self.held.event.global_number
+    }
+
+    /// The caller's id.
+    #[must_use]
+    pub fn id(&self) -> Option<&'a str> {
+        self.held.event.has_id.then_some(self.held.id.as_str())
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn event_type(&self) -> &'a str {
+        &self.held.event_type
+    }
+
+    /// When it was recorded, in nanoseconds since 1970 UTC.
+    #[must_use]
+    pub fn recorded_at(&self) -> i64 {
+        self.held.event.recorded_at
+    }
+
+    /// When it happened, in nanoseconds since 1970 UTC, where that was said.
+    #[must_use]
+    pub fn occurred_at(&self) -> Option<i64> {
+        self.held.event.occurred_at
+    }
+
+    /// Its metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &'a [u8] {
+        self.metadata
+    }
+
+    /// Its payload.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The batch that it was appended with.
+    #[must_use]
+    pub fn batch(&self) -> BatchId {
+        self.held.event.batch
+    }
+
+    /// The event as a value of its own. Its bytes are not copied: they keep the mapping alive, even of a removed file.
+    #[must_use]
+    pub fn hold(&self) -> Event {
+        Event {
+            stream: Arc::clone(&self.held.stream_name),
+            stream_id: self.stream_id(),
+            revision: self.revision(),
+            position: self.position(),
+            global_number: self.global_number(),
+            id: self.id().map(Into::into),
+            event_type: Arc::clone(&self.held.event_type),
+            recorded_at: self.recorded_at(),
+            occurred_at: self.occurred_at(),
+            metadata: self.held.keep(self.metadata),
+            payload: self.held.keep(self.payload),
+            batch: self.batch(),
+        }
+    }
+}
+
+impl std::fmt::Debug for EventRef<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventRef")
+            .field("stream", &self.stream())
+            .field("revision", &self.revision())
+            .field("position", &self.position())
+            .field("event_type", &self.event_type())
+            .field("payload_len", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event that stands on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The name of its stream.
+    pub stream: Arc<str>,
+    /// Its stream.
+    pub stream_id: StreamId,
+    /// Its place in its stream.
+    pub revision: Revision,
+    /// Its place in the log.
+    pub position: Position,
+    /// How many events are in the log before it.
+    pub global_number: u64,
+    /// The caller's id.
+    pub id: Option<Box<str>>,
+    /// Its type.
+    pub event_type: Arc<str>,
+    /// When it was recorded, in nanoseconds since 1970 UTC.
+    pub recorded_at: i64,
+    /// When it happened, in nanoseconds since 1970 UTC, where that was said.
+    pub occurred_at: Option<i64>,
+    /// Its metadata.
+    pub metadata: Bytes,
+    /// Its payload.
+    pub payload: Bytes,
+    /// The batch that it was appended with.
+    pub batch: BatchId,
+}

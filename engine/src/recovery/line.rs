@@ -1,0 +1,127 @@
+//! The line: which files are the log.
+//!
+//! It begins at the newest segment whose head proves itself and goes down, each open frame naming the segment before it,
+//! where that ended, and its salt. Files between a stated end and the segment that states it are void. Where a segment is
+//! missing or its head is lost, the line goes on with the next lower file, which then has no stated end.
+
+use std::sync::Arc;
+
+use crate::error::{Damage, DamageClass};
+use crate::format::file_name::{self, FileKind};
+use crate::format::open::Predecessor;
+use crate::ids::{Position, SegmentOrdinal};
+use crate::segment::one::{Segment, Unusable};
+use crate::segment::set::{Known, SegmentSet};
+use crate::storage::Access;
+use crate::{Error, Result};
+
+/// The segments of the log, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    pub(crate) known: Vec<Known>,
+    /// For each of them, what the next one says about it.
+    pub(crate) stated: Vec<Option<Stated>>,
+    /// The newest segment that proves itself.
+    pub(crate) newest: Option<Arc<Segment>>,
+    /// The first ordinal behind every file there is.
+    pub(crate) next_ordinal: SegmentOrdinal,
+    /// The highest witness of the open frames met.
+    pub(crate) witness: Position,
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// What an open frame says about the segment before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stated {
+    pub(crate) predecessor: Predecessor,
+    /// Stored check of its last frame.
+    pub(crate) last_check: u64,
+}
+
+/// Finds the line in the directory of a store.
+pub(crate) fn find(set: &SegmentSet) -> Result<Line> {
+    let storage = &*set.storage;
+    let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+    let mut ordinals: Vec<SegmentOrdinal> = entries
+        .iter()
+        .filter_map(|entry| match file_name::parse(&entry.name) {
+            FileKind::Segment(ordinal) => Some(ordinal),
+            _ => None,
+        })
+        .filter(|ordinal| ordinal.0 < crate::limits::NUMBER_MAX / set.store.segment_bytes)
+        .collect();
+    ordinals.sort_unstable();
+    let mut line = Line {
+        next_ordinal: ordinals.last().map_or(SegmentOrdinal(0), |last| SegmentOrdinal(last.0 + 1)),
+        ..Line::default()
+    };
+    let mut wanted: Option<Stated> = None;
+    let mut below = u64::MAX;
+    loop {
+        let ordinal = match wanted {
+            Some(stated) => stated.predecessor.ordinal,
+            None => match ordinals.iter().rev().find(|ordinal| ordinal.0 < below) {
+                Some(ordinal) => *ordinal,
+                None => break,
+            },
+        };
+        below = ordinal.0;
+        let opened = Segment::open(storage, ordinal, Access::Read, &set.store).and_then(|segment| match wanted {
+            Some(stated) if stated.predecessor.salt != segment.head.header.salt => {
+                Err(Unusable::Damaged(segment.damage(
+                    segment.base,
+                    segment.file_end(),
+                    DamageClass::Stale,
+                    "it is another file than the one that the next segment continued".into(),
+                )))
+            }
+            _ => Ok(segment),
+        });
+        let segment = match opened {
+            Ok(segment) => segment,
+            Err(Unusable::Damaged(damage)) => {
+                let file_end = wanted.map_or(damage.positions.end, |stated| {
+                    let span_end = stated.predecessor.end.0.next_multiple_of(set.store.segment_bytes);
+                    Position(span_end.max(damage.positions.end.0))
+                });
+                line.known.push(Known {
+                    ordinal,
+                    base: damage.positions.start,
+                    file_end,
+                    end: wanted.map(|stated| stated.predecessor.end),
+                    last_index_block: Position::ZERO,
+                    damage: Some(damage.clone()),
+                });
+                line.stated.push(wanted);
+                line.damage.push(damage);
+                wanted = None;
+                continue;
+            }
+            Err(other) => return Err(other.into()),
+        };
+        line.damage.extend(segment.head_damage.clone());
+        line.witness = line.witness.max(segment.head.open.witness.unwrap_or(Position::ZERO));
+        let end_ordinal = SegmentOrdinal(ordinal.0 + u64::from(segment.head.header.span));
+        line.next_ordinal = line.next_ordinal.max(end_ordinal);
+        line.known.push(Known {
+            ordinal,
+            base: segment.base,
+            file_end: segment.file_end(),
+            end: wanted.map(|stated| stated.predecessor.end),
+            last_index_block: wanted.map_or(Position::ZERO, |stated| stated.predecessor.last_index_block),
+            damage: None,
+        });
+        line.stated.push(wanted);
+        let open = segment.head.open;
+        wanted = open.predecessor.map(|predecessor| Stated { predecessor, last_check: open.previous_check });
+        if line.newest.is_none() {
+            line.newest = Some(Arc::new(segment));
+        }
+        if wanted.is_none() {
+            break;
+        }
+    }
+    line.known.reverse();
+    line.stated.reverse();
+    Ok(line)
+}

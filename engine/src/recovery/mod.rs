@@ -1,0 +1,21 @@
+//! Opening a store: what is found, what it means, what is done.
+//!
+//! As a numbered list:
+//! 1. the identity file is read (or made, where there is no store yet), and locked by who writes;
+//! 2. [`line`]: the newest segment whose head proves itself, and from it down, open frame by open frame, the line of
+//!    segments that are the log; whatever lies between them is void;
+//! 3. the witness: how far the log was known durable, from the watermark file and every frame met;
+//! 4. [`replay`]: the frames of the line, in order; below the witness their headers, above it every byte;
+//! 5. [`decision`]: what stands where the chain ends is looked up in a table, and so is how a writer goes on;
+//! 6. [`open`]: a writer makes what is not witnessed durable, then continues or rolls.
+//!
+//! Nothing before step 6 writes, so a reader does the same up to there, and a crash anywhere leads back to step 1.
+
+pub(crate) mod decision;
+pub(crate) mod identity;
+pub(crate) mod line;
+pub(crate) mod open;
+pub(crate) mod replay;
+mod report;
+
+pub use report::OpenReport;

@@ -1,0 +1,374 @@
+//! Opening, from the directory to a store that can be read or written.
+
+use std::sync::Arc;
+
+use crate::commit::keeper::WatermarkFile;
+use crate::commit::tail::{Output, Tail};
+use crate::commit::writer::{Life, Writer};
+use crate::error::ErrorKind;
+use crate::format::file_name;
+use crate::format::open::{OpenFrame, OpenReason};
+use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
+use crate::ids::{Incarnation, Position, SegmentOrdinal};
+use crate::index::streams::StreamTable;
+use crate::options::Options;
+use crate::recovery::decision::{Opening, Place, Proceed, TailState, WatermarkState};
+use crate::recovery::identity::{self, Identity};
+use crate::recovery::line::{self, Line};
+use crate::recovery::replay::Replay;
+use crate::recovery::report::OpenReport;
+use crate::segment::create;
+use crate::segment::one::Segment;
+use crate::segment::scan::is_header_absent;
+use crate::segment::set::SegmentSet;
+use crate::storage::{Access, Storage, StorageFile};
+use crate::sync::{Mutex, RwLock};
+use crate::watermark::{Marks, Watermarks};
+use crate::{Error, Result};
+
+/// What was found, before anything was written.
+#[derive(Debug)]
+struct Found {
+    set: Arc<SegmentSet>,
+    streams: Arc<RwLock<StreamTable>>,
+    line: Line,
+    replay: Replay,
+    watermark: Option<Watermark>,
+    place: Place,
+}
+
+/// A store that was opened for writing.
+#[derive(Debug)]
+pub(crate) struct OpenedWriter {
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) watermark: Arc<Mutex<WatermarkFile>>,
+    /// Holds the writer's lock.
+    pub(crate) identity: Arc<dyn StorageFile>,
+    pub(crate) report: OpenReport,
+    /// Bytes in coded sections so far, before and after coding.
+    pub(crate) coded: (u64, u64),
+}
+
+/// A store that was opened for reading.
+#[derive(Debug)]
+pub(crate) struct OpenedReader {
+    pub(crate) set: Arc<SegmentSet>,
+    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) replay: Replay,
+    pub(crate) report: OpenReport,
+}
+
+/// Opens a store for reading: writes no byte, makes no file, takes no lock.
+pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
+    let identity = identity::read(&*storage, Access::Read)?.ok_or_else(|| no_store(&*storage))?;
+    let found = find(storage, &identity)?;
+    let Found { set, streams, line, replay, .. } = found;
+    if line.known.is_empty() {
+        return Err(no_store(&*set.storage));
+    }
+    let durable = replay.witness.min(replay.at);
+    let report = report_of(&replay);
+    let marks = Arc::new(Marks::new(Watermarks { committed: replay.at, durable }));
+    Ok(OpenedReader { set, streams, marks, replay, report })
+}
+
+/// Opens a store for writing, and makes it where there is none and the options say so.
+pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Result<OpenedWriter> {
+    options.check()?;
+    refuse_network(&*storage, options)?;
+    let mut is_new = false;
+    let identity = match identity::read(&*storage, Access::ReadWrite)? {
+        Some(identity) => identity,
+        None if !options.create => return Err(no_store(&*storage)),
+        None => {
+            identity::create(&*storage, options)?;
+            is_new = true;
+            identity::read(&*storage, Access::ReadWrite)?.ok_or_else(|| no_store(&*storage))?
+        }
+    };
+    lock(&*storage, &identity)?;
+    if !identity.block.is_writable() {
+        let message = format!(
+            "{} uses features that this build can read but not write; use a newer version of treering",
+            storage.describe()
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    let place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
+    let boot = storage.boot_id();
+    let found = find(storage, &identity)?;
+    if found.line.known.is_empty() && found.watermark.is_some() {
+        let message = format!(
+            "{} has a watermark but no segment: its log is missing; bring the files back",
+            found.set.storage.describe()
+        );
+        return Err(Error::new(ErrorKind::Damage, message));
+    }
+    let opening = Opening {
+        tail: found.replay.tail,
+        watermark: watermark_state(&found),
+        is_same_boot: boot != crate::BootId::default()
+            && found.watermark.is_some_and(|watermark| watermark.boot == fold_boot(boot)),
+        place: found.place,
+    };
+    let (row, proceed) = opening.decide();
+    let was_clean = matches!(row, "O1" | "O2") && !found.line.known.is_empty();
+    let life = |incarnation| Life { incarnation, identity_place: place, boot };
+    let generation = found.watermark.map_or(0, |watermark| watermark.generation);
+    let mut report = report_of(&found.replay);
+    let coded = found.replay.coded;
+    let (tail, life) = if found.line.known.is_empty() {
+        let life = life(new_incarnation(&*found.set.storage)?);
+        (begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?, life)
+    } else {
+        match proceed {
+            Proceed::Continue if found.replay.takeover < u16::MAX => {
+                (carry_on(&found, options)?, life(found.replay.incarnation))
+            }
+            Proceed::AcceptFirst => return Err(copy_incomplete(&found.replay)),
+            proceed => {
+                let is_moved = matches!(proceed, Proceed::Roll { new_incarnation: true, .. });
+                let incarnation =
+                    if is_moved { new_incarnation(&*found.set.storage)? } else { found.replay.incarnation };
+                let reason = if is_moved { OpenReason::NewIncarnation } else { OpenReason::Takeover };
+                make_durable(&found)?;
+                report.has_rolled = true;
+                let life = life(incarnation);
+                (begin(&found, life, options, found.line.next_ordinal, reason)?, life)
+            }
+        }
+    };
+    report.is_new = is_new;
+    report.was_clean = was_clean;
+    report.incarnation = life.incarnation;
+    report.epoch = tail.epoch();
+    let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
+    let Found { set, streams, .. } = found;
+    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail));
+    let watermark = Arc::new(Mutex::new(WatermarkFile::new(generation)));
+    Ok(OpenedWriter { writer, watermark, identity: identity.file, report, coded })
+}
+
+/// Reads everything there is to know. Writes nothing.
+fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
+    let set = Arc::new(SegmentSet::new(storage, identity.block));
+    let line = line::find(&set)?;
+    let watermark = read_watermark(&*set.storage, identity, line.newest.as_deref());
+    let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
+    let place = match &line.newest {
+        Some(newest) if newest.head.open.identity_place != identity_place => Place::Moved,
+        _ => Place::Home,
+    };
+    let streams = Arc::new(RwLock::new(StreamTable::default()));
+    let witness = watermark.map_or(Position::ZERO, |watermark| watermark.durable);
+    let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, witness);
+    replay.read_line(&line)?;
+    Ok(Found { set, streams, line, replay, watermark, place })
+}
+
+/// The slot that counts: of this store, this life, and a segment of this line. Anything else is as good as none.
+fn read_watermark(storage: &dyn Storage, identity: &Identity, newest: Option<&Segment>) -> Option<Watermark> {
+    let file = storage.open(file_name::WATERMARK, Access::Read).ok()?;
+    let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
+    let read = file.read_at(&mut bytes, 0).ok()?;
+    let (_, watermark) = Watermark::newest(&bytes[..read])?;
+    let newest = newest?;
+    let counts = watermark.store == identity.block.store
+        && watermark.incarnation == newest.head.open.incarnation
+        && watermark.durable <= newest.file_end()
+        && (watermark.durable < newest.base || watermark.salt == newest.head.header.salt);
+    counts.then_some(watermark)
+}
+
+fn watermark_state(found: &Found) -> WatermarkState {
+    let Some(watermark) = found.watermark else { return WatermarkState::None };
+    let replay = &found.replay;
+    let segment_ok = replay
+        .segment
+        .as_ref()
+        .is_some_and(|segment| segment.head.header.salt == watermark.salt && is_header_absent(segment, replay.at));
+    let ends_here = watermark.durable == replay.at && watermark.last_check == replay.previous_check && segment_ok;
+    if watermark.is_clean && ends_here { WatermarkState::Clean } else { WatermarkState::Open }
+}
+
+/// Takes the writer's lock, or says who holds it.
+fn lock(storage: &dyn Storage, identity: &Identity) -> Result<()> {
+    let got = identity.file.try_lock().map_err(|error| Error::io("lock", file_name::IDENTITY, error))?;
+    if got {
+        return Ok(());
+    }
+    let holder = match identity.file.lock_holder() {
+        Some(holder) => {
+            let command = holder.command.map(|command| format!(" ({command})")).unwrap_or_default();
+            let stopped = if holder.state == Some('T') { ", which is stopped" } else { "" };
+            format!("process {}{command}{stopped} writes to it", holder.pid)
+        }
+        None => "another process writes to it".into(),
+    };
+    let message = format!(
+        "the store {} is locked: {holder}; wait until it ends, or open the store for reading",
+        storage.describe()
+    );
+    Err(Error::new(ErrorKind::Locked, message))
+}
+
+fn refuse_network(storage: &dyn Storage, options: &Options) -> Result<()> {
+    let system =
+        storage.file_system().map_err(|error| Error::io("look at the file system of", &storage.describe(), error))?;
+    if system.is_network && !options.force_network_file_system {
+        let message = format!(
+            "{} lies on {}, where locks and syncs promise less than a store needs; use a local disk, or force it",
+            storage.describe(),
+            system.name
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(())
+}
+
+/// Continues in the segment in which the log ends: it was closed, and the kernel has run since.
+fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
+    let replay = &found.replay;
+    let ordinal = replay.segment.as_ref().expect("the log ends in a segment").ordinal();
+    let segment = Segment::open(&*found.set.storage, ordinal, Access::ReadWrite, &found.set.store)?;
+    let segment = Arc::new(segment);
+    found.set.keep(&segment);
+    let allocated = (replay.at.0 - segment.base.0).next_multiple_of(4096).min(segment.head.header.file_bytes());
+    let mut tail = tail_at(found, segment, Output::new(options.mapped_writes, allocated));
+    tail.takeover = replay.takeover + 1;
+    Ok(tail)
+}
+
+/// Begins a new segment behind everything there is.
+fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, reason: OpenReason) -> Result<Tail> {
+    let replay = &found.replay;
+    let storage = &*found.set.storage;
+    let prepared = create::prepare(storage, &found.set.store, ordinal, 1)?;
+    let predecessor = replay.segment.as_ref().map(|segment| crate::format::open::Predecessor {
+        ordinal: segment.ordinal(),
+        end: replay.at,
+        last_frame: replay.last_frame,
+        last_index_block: replay.index.last_block(),
+        salt: segment.head.header.salt,
+    });
+    let open = OpenFrame {
+        incarnation: life.incarnation,
+        identity_place: life.identity_place,
+        boot: life.boot,
+        predecessor,
+        last_seal: replay.seals.last,
+        reason,
+        max_recorded_at: replay.max_recorded_at,
+        previous_check: replay.previous_check,
+        first_number: replay.next_number,
+        witness: predecessor.map(|predecessor| predecessor.end),
+        recorded_at: storage.now(),
+    };
+    let allocated = prepared.allocated;
+    let segment = create::publish(storage, &prepared, &open).map_err(|failed| failed.error)?;
+    let segment = Arc::new(segment);
+    found.set.roll(&segment, replay.at, replay.index.last_block());
+    let mut tail = tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes, allocated));
+    tail.at = segment.first_frame();
+    tail.previous_check = segment.head.open_check;
+    tail.takeover = 0;
+    Ok(tail)
+}
+
+/// The tail where the replay ended, in `segment`. What the replay knew moves over.
+fn tail_at(found: &Found, segment: Arc<Segment>, output: Output) -> Tail {
+    let replay = &found.replay;
+    let mut index = replay.index.clone();
+    if replay.segment.as_ref().is_none_or(|last| last.ordinal() != segment.ordinal()) {
+        index.begin(segment.first_frame());
+    }
+    Tail {
+        segment,
+        at: replay.at,
+        previous_check: replay.previous_check,
+        last_frame: replay.last_frame,
+        next_number: replay.next_number,
+        takeover: replay.takeover,
+        max_recorded_at: replay.max_recorded_at,
+        index,
+        retries: replay.retries.clone(),
+        seals: replay.seals,
+        output,
+        is_closed: false,
+        has_asked_to_prepare: false,
+        scratch: Vec::new(),
+    }
+}
+
+/// Makes durable what nobody witnessed: the frames were read and proven; the same bytes are written to the same place,
+/// so that the pages are dirty again whatever an earlier sync did to them, and synced by this descriptor.
+fn make_durable(found: &Found) -> Result<()> {
+    const CHUNK_BYTES: usize = 1 << 20;
+    let replay = &found.replay;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    for known in found.set.all() {
+        let end = known.end.unwrap_or(replay.at).min(replay.at);
+        if known.damage.is_some() || end <= replay.witness || end <= known.base {
+            continue;
+        }
+        let name = file_name::segment(known.ordinal);
+        let failed = |doing: &str, error| Error::io(doing, &name, error);
+        let file = found.set.storage.open(&name, Access::ReadWrite).map_err(|error| failed("open", error))?;
+        let mut at = replay.witness.0.saturating_sub(known.base.0);
+        let to = end.0 - known.base.0;
+        while at < to {
+            let len = CHUNK_BYTES.min((to - at) as usize);
+            let read = file.read_at(&mut buffer[..len], at).map_err(|error| failed("read", error))?;
+            if read == 0 {
+                break;
+            }
+            file.write_at(&buffer[..read], at).map_err(|error| failed("write", error))?;
+            at += read as u64;
+        }
+        file.sync_data().map_err(|error| failed("sync", error))?;
+    }
+    Ok(())
+}
+
+fn new_incarnation(storage: &dyn Storage) -> Result<Incarnation> {
+    let mut incarnation = Incarnation::default();
+    storage
+        .fill_random(&mut incarnation.0)
+        .map_err(|error| Error::io("draw random bytes for", &storage.describe(), error))?;
+    Ok(incarnation)
+}
+
+fn report_of(replay: &Replay) -> OpenReport {
+    OpenReport {
+        is_new: false,
+        was_clean: replay.tail == TailState::End && replay.witness >= replay.at,
+        has_rolled: false,
+        witness: replay.witness,
+        end: replay.at,
+        epoch: crate::Epoch {
+            segment: replay.segment.as_ref().map_or(SegmentOrdinal(0), |segment| segment.ordinal()),
+            takeover: replay.takeover,
+        },
+        incarnation: replay.incarnation,
+        torn_tail: replay.torn_tail.clone(),
+        damage: replay.damage.clone(),
+        frames_read: replay.frames_read,
+    }
+}
+
+fn no_store(storage: &dyn Storage) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no store in {}; a writing command makes one", storage.describe()))
+}
+
+fn copy_incomplete(replay: &Replay) -> Error {
+    let damage =
+        replay.damage.iter().find(|damage| damage.class == crate::DamageClass::CopyIncomplete).or(replay.damage.last());
+    match damage {
+        Some(damage) => {
+            let damage = crate::Damage { class: crate::DamageClass::CopyIncomplete, ..damage.clone() };
+            Error::from_damage(damage)
+        }
+        None => Error::new(ErrorKind::CopyIncomplete, "the copy of the store ends early"),
+    }
+}

@@ -1,0 +1,423 @@
+//! The frames of the line, in order: what the log holds, and where it ends.
+//!
+//! Below the witness a frame's header, plain part and chain are proven; above it every byte, since nobody has proven them
+//! yet. The same object goes on later, when another process appends: a reader that follows is a replay that never stops.
+
+use std::sync::Arc;
+
+use crate::commit::index_state::{IndexState, Noted};
+use crate::commit::retry::RetryWindow;
+use crate::commit::tail::SealState;
+use crate::error::{Damage, DamageClass};
+use crate::format::Fault;
+use crate::format::batch::{Origin, Sections};
+use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
+use crate::format::seal::Seal;
+use crate::format::wire::text;
+use crate::ids::{Incarnation, Position, SegmentOrdinal};
+use crate::index::streams::{Placed, StreamTable};
+use crate::recovery::decision::{ChainEnd, EndMeaning, Place, Stop, TailState};
+use crate::recovery::line::{Line, Stated};
+use crate::segment::one::{Segment, Unusable};
+use crate::segment::resync;
+use crate::segment::scan::{Proof, Scan, Step};
+use crate::segment::set::{Known, SegmentSet};
+use crate::sync::RwLock;
+use crate::{Error, ErrorKind, Result};
+
+/// What the log holds, as far as it was read.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    set: Arc<SegmentSet>,
+    streams: Arc<RwLock<StreamTable>>,
+    place: Place,
+    /// The segment in which the log ends so far.
+    pub(crate) segment: Option<Arc<Segment>>,
+    /// Where the next frame is expected.
+    pub(crate) at: Position,
+    pub(crate) previous_check: u64,
+    pub(crate) last_frame: Position,
+    pub(crate) next_number: u64,
+    pub(crate) max_recorded_at: i64,
+    /// The highest takeover met in the segment.
+    pub(crate) takeover: u16,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) index: IndexState,
+    pub(crate) retries: RetryWindow,
+    pub(crate) seals: SealState,
+    /// The highest witness: everything below was durable.
+    pub(crate) witness: Position,
+    pub(crate) tail: TailState,
+    pub(crate) torn_tail: Option<Damage>,
+    pub(crate) damage: Vec<Damage>,
+    pub(crate) frames_read: u64,
+    /// How many bytes lie in coded sections, before and after coding.
+    pub(crate) coded: (u64, u64),
+}
+
+impl Replay {
+    /// Nothing read yet.
+    pub(crate) fn new(
+        set: Arc<SegmentSet>,
+        streams: Arc<RwLock<StreamTable>>,
+        place: Place,
+        witness: Position,
+    ) -> Replay {
+        Replay {
+            set,
+            streams,
+            place,
+            segment: None,
+            at: Position::ZERO,
+            previous_check: 0,
+            last_frame: Position::ZERO,
+            next_number: 0,
+            max_recorded_at: i64::MIN,
+            takeover: 0,
+            incarnation: Incarnation::default(),
+            index: IndexState::default(),
+            retries: RetryWindow::default(),
+            seals: SealState::default(),
+            witness,
+            tail: TailState::End,
+            torn_tail: None,
+            damage: Vec::new(),
+            frames_read: 0,
+            coded: (0, 0),
+        }
+    }
+
+    /// Reads the whole line. Segments behind the place where the log ends are left out of the set: they are void.
+    pub(crate) fn read_line(&mut self, line: &Line) -> Result<()> {
+        self.witness = self.witness.max(line.witness);
+        if let Some(newest) = &line.newest {
+            self.witness = self.witness.max(witness_in(newest));
+        }
+        self.damage.extend(line.damage.iter().cloned());
+        for (index, known) in line.known.iter().enumerate() {
+            if let Some(damage) = &known.damage {
+                let copied = damage.class == DamageClass::Missing && self.place == Place::Moved;
+                self.worsen(if copied { TailState::Copy } else { TailState::Damage });
+                self.set.push(known.clone());
+                if copied {
+                    return Ok(()); // the log ends before it
+                }
+                continue;
+            }
+            let segment = match self.set.open(known) {
+                Ok(segment) => segment,
+                Err(unusable) => return Err(unusable.into()),
+            };
+            self.set.push(known.clone());
+            self.enter(segment);
+            let is_last = index + 1 == line.known.len();
+            if !self.read_segment(known, line.stated[index], is_last)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a segment.
+    fn enter(&mut self, segment: Arc<Segment>) {
+        let open = &segment.head.open;
+        self.at = segment.first_frame();
+        self.previous_check = segment.head.open_check;
+        self.next_number = open.first_number;
+        self.max_recorded_at = self.max_recorded_at.max(open.max_recorded_at);
+        self.incarnation = open.incarnation;
+        self.takeover = 0;
+        self.index.begin(self.at);
+        self.segment = Some(segment);
+    }
+
+    /// Reads a segment of the line to its end. `false`: the log ends in it.
+    fn read_segment(&mut self, known: &Known, stated: Option<Stated>, is_last: bool) -> Result<bool> {
+        let segment = Arc::clone(self.segment.as_ref().expect("a segment was entered"));
+        let limit = known.end.unwrap_or(segment.file_end());
+        let mut previous_check = Some(self.previous_check);
+        loop {
+            let (bad, fault) = match self.read_frames(&segment, previous_check, limit)? {
+                None => {
+                    let stop = match stated {
+                        Some(stated) if previous_check.is_some() && stated.last_check != self.previous_check => {
+                            Stop::Crossing
+                        }
+                        _ => Stop::Reached,
+                    };
+                    (stop, Fault::bad("the last frame is not the one that the next segment continued"))
+                }
+                Some(fault) => (self.stop_at(&segment, limit, &fault, known.end.is_some()), fault),
+            };
+            let end = ChainEnd {
+                stop: bad,
+                is_end_stated: known.end.is_some(),
+                is_below_witness: self.at < self.witness,
+                has_frames_behind: false, // it makes no difference to what is done
+                place: self.place,
+            };
+            let at = self.at;
+            match end.decide().1 {
+                EndMeaning::Log => return Ok(true),
+                EndMeaning::End => return self.end_or_gap(&segment, is_last),
+                EndMeaning::Torn => {
+                    let behind = last_set_byte(&segment, at, limit);
+                    if behind > at {
+                        self.torn_tail = Some(segment.damage(at, behind, DamageClass::TornTail, fault.to_string()));
+                    }
+                    if !is_last && known.end.is_none() {
+                        return self.end_or_gap(&segment, is_last);
+                    }
+                    self.worsen(TailState::Torn);
+                    self.set.finish_replay_at(segment.ordinal());
+                    return Ok(false);
+                }
+                EndMeaning::CopyIncomplete => {
+                    let detail = format!("the copy ends here: {fault}");
+                    self.damage.push(segment.damage(
+                        at,
+                        limit.min(self.witness.max(at)),
+                        DamageClass::CopyIncomplete,
+                        detail,
+                    ));
+                    self.worsen(TailState::Copy);
+                    self.set.finish_replay_at(segment.ordinal());
+                    return Ok(false);
+                }
+                EndMeaning::Damage => {
+                    self.worsen(TailState::Damage);
+                    let proven_end = if known.end.is_some() { limit } else { self.witness.max(at).min(limit) };
+                    let boundary = if end.stop == Stop::Crossing {
+                        proven_end
+                    } else {
+                        resync::boundary_behind(
+                            &segment,
+                            at,
+                            known.last_index_block.max(self.index_hint(&segment)),
+                            proven_end,
+                        )
+                    };
+                    let detail = fault.to_string();
+                    self.damage.push(segment.damage(at, boundary, DamageClass::Damage, detail));
+                    if boundary <= at || boundary >= proven_end {
+                        self.at = boundary.max(at);
+                        if known.end.is_some() {
+                            return Ok(true);
+                        }
+                        return self.end_or_gap(&segment, is_last);
+                    }
+                    self.at = boundary;
+                    previous_check = None;
+                }
+            }
+        }
+    }
+
+    /// The end of a segment that states none: the end of the log, or a loss that is reported with the segment behind it.
+    fn end_or_gap(&mut self, segment: &Segment, is_last: bool) -> Result<bool> {
+        if !is_last {
+            self.set.finish(segment.ordinal(), self.at, self.index.last_block());
+        }
+        Ok(!is_last)
+    }
+
+    /// An index block of the segment that the watermark file knew, as a place to go back from.
+    fn index_hint(&self, segment: &Segment) -> Position {
+        let known = self.set.last().filter(|last| last.ordinal == segment.ordinal());
+        known.map_or(Position::ZERO, |known| known.last_index_block)
+    }
+
+    /// Reads frames up to `limit`; what stands in the way, where they do not reach it.
+    fn read_frames(
+        &mut self,
+        segment: &Segment,
+        previous_check: Option<u64>,
+        limit: Position,
+    ) -> Result<Option<Fault>> {
+        let mut scan = Scan::resume(segment, self.at, previous_check, limit, Proof::Header);
+        loop {
+            match scan.next() {
+                Step::End => return Ok(None),
+                Step::Bad(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
+                Step::Bad(fault) => return Ok(Some(fault)),
+                Step::Frame(frame) => {
+                    if frame.end() > self.witness
+                        && let Err(fault) = prove_whole(&frame, segment)
+                    {
+                        return Ok(Some(fault));
+                    }
+                    match self.take(&frame, segment, previous_check.is_none() || !self.damage.is_empty()) {
+                        Ok(()) => {}
+                        Err(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
+                        Err(fault) => return Ok(Some(fault)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in a frame of the log.
+    fn take(&mut self, frame: &Frame<'_>, segment: &Segment, is_behind_damage: bool) -> Result<(), Fault> {
+        frame.is_known()?;
+        let header = &frame.header;
+        match header.kind {
+            KIND_BATCH => self.take_batch(frame, is_behind_damage)?,
+            KIND_INDEX_BLOCK => self.index.note_block(frame.position, frame.end()),
+            kind => {
+                if kind == KIND_SEAL {
+                    let seal = Seal::decode(frame)?;
+                    self.seals = SealState {
+                        last: frame.position,
+                        hash: seal.hash,
+                        next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)),
+                    };
+                }
+                self.index.note_other(kind, header.frame_len);
+            }
+        }
+        if header.kind == KIND_INDEX_BLOCK
+            && self.set.last().is_some_and(|last| last.ordinal == segment.ordinal() && last.end.is_none())
+        {
+            self.set.set_last_index_block(frame.position);
+        }
+        if header.flags & FLAG_GIVEN_ID != 0 {
+            self.retries.remember(header.batch, frame.position);
+        }
+        self.witness = self.witness.max(header.witness.unwrap_or(Position::ZERO));
+        self.takeover = self.takeover.max(header.takeover);
+        self.max_recorded_at = self.max_recorded_at.max(header.recorded_at);
+        self.next_number = header.first_number + u64::from(header.events);
+        self.previous_check = header.frame_check;
+        self.last_frame = frame.position;
+        self.at = frame.end();
+        self.frames_read += 1;
+        Ok(())
+    }
+
+    fn take_batch(&mut self, frame: &Frame<'_>, is_behind_damage: bool) -> Result<(), Fault> {
+        let mut streams = self.streams.write();
+        let mut noted = Vec::new();
+        let mut sections = Sections::new(*frame)?;
+        while let Some(section) = sections.next()? {
+            let name = match section.origin() {
+                Origin::Creates { name } => Some(text(name, "the name of a stream")?),
+                Origin::Continues { .. } => None,
+            };
+            let placed = Placed {
+                stream: section.stream,
+                first_revision: section.first_revision,
+                count: section.count,
+                frame: frame.position,
+                first_position: section.position(0),
+            };
+            let mut entries = section.entries_from(0)?;
+            while let Some(entry) = entries.next()? {
+                self.max_recorded_at = self.max_recorded_at.max(entry.recorded_at.unwrap_or(i64::MIN));
+            }
+            sections.walked_to(entries.at());
+            if let Some(coding) = section.coding {
+                self.coded.0 += coding.raw_len;
+                self.coded.1 += section.stored_body().len() as u64;
+            }
+            let is_placed =
+                if is_behind_damage { streams.place_behind_gap(name, placed) } else { streams.place(name, placed) };
+            if !is_placed && !is_behind_damage {
+                return Err(Fault::bad(format!("a section of stream {} does not continue it", section.stream)));
+            }
+            if let Some(stream) = streams.by_id(section.stream) {
+                noted.push((section.stream, Arc::clone(&stream.name), section.first_revision, section.count));
+            }
+        }
+        let noted = noted.iter().map(|(stream, name, first_revision, count)| Noted {
+            stream: *stream,
+            name,
+            first_revision: *first_revision,
+            count: *count,
+        });
+        self.index.note_batch(frame.header.frame_len, noted);
+        Ok(())
+    }
+
+    fn stop_at(&self, segment: &Segment, limit: Position, fault: &Fault, is_end_stated: bool) -> Stop {
+        let behind = last_set_byte(segment, self.at, limit);
+        if behind == self.at {
+            return Stop::Zero;
+        }
+        if let Ok(frame) = segment.frame(self.at, segment.file_end()) {
+            if is_end_stated && frame.end() > limit {
+                return Stop::Crossing;
+            }
+            if frame.header.previous_check == self.previous_check
+                && frame.end() <= limit
+                && frame.prove(segment.seeds).is_err()
+            {
+                return Stop::Body;
+            }
+        }
+        let is_whole = !matches!(fault, Fault::Short | Fault::Absent) && segment.frame(self.at, limit).is_ok();
+        if !is_whole && behind < self.witness && behind < limit {
+            return Stop::Cut;
+        }
+        Stop::Bytes
+    }
+
+    fn worsen(&mut self, state: TailState) {
+        self.tail = self.tail.max(state);
+    }
+
+    /// Reads what another process has appended since. Returns whether there was anything.
+    pub(crate) fn follow(&mut self) -> Result<bool> {
+        let before = self.at;
+        while let Some(segment) = self.segment.clone() {
+            // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
+            let _ = self.read_frames(&segment, Some(self.previous_check), segment.file_end())?;
+            let next = SegmentOrdinal(segment.ordinal().0 + u64::from(segment.head.header.span));
+            let known = Known {
+                ordinal: next,
+                base: Position(next.0 * self.set.store.segment_bytes),
+                file_end: Position((next.0 + 1) * self.set.store.segment_bytes),
+                end: None,
+                last_index_block: Position::ZERO,
+                damage: None,
+            };
+            let opened = match self.set.open(&known) {
+                Ok(opened) => opened,
+                Err(Unusable::Damaged(_)) => break,
+                Err(other) => return Err(other.into()),
+            };
+            let named = opened.head.open.predecessor.filter(|before| {
+                before.ordinal == segment.ordinal() && before.salt == segment.head.header.salt && before.end == self.at
+            });
+            let Some(predecessor) = named else { break };
+            self.set.roll(&opened, predecessor.end, predecessor.last_index_block);
+            self.enter(opened);
+        }
+        Ok(self.at != before)
+    }
+}
+
+fn prove_whole(frame: &Frame<'_>, segment: &Segment) -> Result<(), Fault> {
+    frame.prove(segment.seeds)?;
+    if frame.header.kind == KIND_BATCH { crate::format::batch::check_structure(frame) } else { Ok(()) }
+}
+
+fn unsupported(segment: &Segment, what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{} uses {what}; use a newer version of treering", segment.name))
+}
+
+/// The highest witness that the proven frames of a segment carry.
+fn witness_in(segment: &Segment) -> Position {
+    let mut scan = Scan::new(segment, segment.file_end(), Proof::Header);
+    let mut highest = Position::ZERO;
+    while let Step::Frame(frame) = scan.next() {
+        highest = highest.max(frame.header.witness.unwrap_or(Position::ZERO));
+    }
+    highest
+}
+
+/// The place behind the last byte that is set, between two places; the first where none is.
+fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
+    let bytes = segment.bytes(from, to);
+    let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last as u64 + 1).next_multiple_of(8));
+    Position((from.0 + len).min(to.0))
+}

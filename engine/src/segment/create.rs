@@ -1,0 +1,94 @@
+//! The making of a segment file: prepared under a name of its own, opened by its head block, published by its rename.
+//!
+//! Order, each step before the next: length and first blocks; head block with open frame; sync of the file; rename to the
+//! segment's name, never over another file; sync of the directory. Only then may anything behind the open frame be shown
+//! to anyone. A crash before the rename leaves a prepared file, which is not part of the log.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::format::file_name;
+use crate::format::open::{HeadBlock, OpenFrame};
+use crate::format::segment_header::{FIRST_FRAME_OFFSET, SegmentHeader};
+use crate::format::store_block::StoreBlock;
+use crate::ids::{Salt, SegmentOrdinal};
+use crate::segment::one::Segment;
+use crate::storage::{Storage, StorageFile};
+use crate::{Error, Result};
+
+/// How many bytes a new segment allocates at first.
+pub(crate) const FIRST_STEP_BYTES: u64 = 64 << 10;
+
+/// A segment file that waits for its open frame.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) header: SegmentHeader,
+    file: Arc<dyn StorageFile>,
+    name: String,
+    /// Blocks are allocated up to this file offset.
+    pub(crate) allocated: u64,
+}
+
+/// A failure while a segment was made, and whether anything of it can be in the log.
+#[derive(Debug)]
+pub(crate) struct CreateError {
+    pub(crate) error: Error,
+    /// The segment may have its name: the store must be reopened to know.
+    pub(crate) is_effect_unknown: bool,
+}
+
+impl CreateError {
+    fn known(error: Error) -> CreateError {
+        CreateError { error, is_effect_unknown: false }
+    }
+}
+
+/// Prepares a file for the segment, replacing what an earlier writer prepared.
+pub(crate) fn prepare(
+    storage: &dyn Storage,
+    store: &StoreBlock,
+    ordinal: SegmentOrdinal,
+    span: u32,
+) -> Result<Prepared> {
+    let name = file_name::prepared(ordinal);
+    let mut salt = Salt::default();
+    storage.fill_random(&mut salt.0).map_err(|error| Error::io("draw random bytes for", &name, error))?;
+    let header = SegmentHeader { ordinal, span, salt, created_at: storage.now(), store: *store };
+    let create = || storage.create(&name, header.file_bytes());
+    let file = match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => storage.remove(&name).and_then(|()| create()),
+        other => other,
+    };
+    let file = file.map_err(|error| Error::io("create", &name, error))?;
+    let allocated = FIRST_STEP_BYTES.min(header.file_bytes());
+    if let Err(error) = file.allocate(0..allocated) {
+        let _ = storage.remove(&name); // best effort: a prepared file is never part of the log
+        return Err(Error::io("allocate space for", &name, error));
+    }
+    Ok(Prepared { header, file, name, allocated })
+}
+
+/// Opens a prepared segment: after this the log goes on in it.
+pub(crate) fn publish(storage: &dyn Storage, prepared: &Prepared, open: &OpenFrame) -> Result<Segment, CreateError> {
+    let Prepared { header, file, name, .. } = prepared;
+    let (head, _) = HeadBlock::encode(header, open);
+    debug_assert_eq!(head.len() as u64, FIRST_FRAME_OFFSET);
+    file.write_at(&head, 0).map_err(|error| CreateError::known(Error::io("write", name, error)))?;
+    file.sync_data().map_err(|error| CreateError::known(Error::io("sync", name, error)))?;
+    let segment = file_name::segment(header.ordinal);
+    storage.rename(name, &segment).map_err(|error| {
+        // A rename that failed for any other reason than these may have happened all the same.
+        let known =
+            matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound | io::ErrorKind::StorageFull);
+        CreateError { error: Error::io("rename to", &segment, error), is_effect_unknown: !known }
+    })?;
+    let unknown = |error: Error| CreateError { error, is_effect_unknown: true };
+    storage.sync_directory().map_err(|error| unknown(Error::io("sync the directory of", &segment, error)))?;
+    Segment::from_file(Arc::clone(file), segment, header.ordinal, &header.store)
+        .map_err(|unusable| unknown(unusable.into()))
+}
+
+/// Removes a prepared file that is not wanted any more.
+pub(crate) fn discard(storage: &dyn Storage, prepared: Prepared) {
+    let _ = storage.remove(&prepared.name); // best effort: a prepared file is never part of the log
+}

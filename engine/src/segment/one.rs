@@ -1,0 +1,202 @@
+//! One open segment, mapped for reading.
+//!
+//! Invariants: the head block proved itself and belongs to the store; the mapping never changes below the end of the log;
+//! a file that is shorter than it should be reads as if it ended there. Where the log ends is not known here.
+
+use std::sync::Arc;
+
+use crate::checksum::Seeds;
+use crate::error::{Damage, DamageClass};
+use crate::format::frame::Frame;
+use crate::format::open::HeadBlock;
+use crate::format::segment_header::{HEAD_BLOCK_BYTES, SegmentHeader};
+use crate::format::store_block::StoreBlock;
+use crate::format::{Fault, file_name};
+use crate::ids::{Position, SegmentOrdinal};
+use crate::storage::{Access, Mapping, Storage, StorageFile};
+use crate::{Error, Result};
+
+/// A segment file whose head block holds.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) head: HeadBlock,
+    pub(crate) name: String,
+    /// Position of byte 0 of the file.
+    pub(crate) base: Position,
+    pub(crate) seeds: Seeds,
+    pub(crate) file: Arc<dyn StorageFile>,
+    mapping: Mapping,
+    /// What is wrong with one copy of the head block while the other serves.
+    pub(crate) head_damage: Option<Damage>,
+}
+
+/// Why a segment file cannot be used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// The system said no; nothing is known about the file.
+    System(Error),
+    /// What is in it is not what should be.
+    Damaged(Damage),
+    /// It was written by a newer version.
+    Unsupported(String),
+}
+
+impl From<Unusable> for Error {
+    fn from(unusable: Unusable) -> Error {
+        match unusable {
+            Unusable::System(error) => error,
+            Unusable::Damaged(damage) => Error::from_damage(damage),
+            Unusable::Unsupported(what) => {
+                Error::new(crate::ErrorKind::Unsupported, format!("{what}; use a newer version of treering"))
+            }
+        }
+    }
+}
+
+impl Segment {
+    /// Opens the segment with this ordinal and proves its head block.
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        ordinal: SegmentOrdinal,
+        access: Access,
+        store: &StoreBlock,
+    ) -> Result<Segment, Unusable> {
+        let name = file_name::segment(ordinal);
+        let file = storage.open(&name, access).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Unusable::Damaged(whole_file(
+                &name,
+                ordinal,
+                store,
+                1,
+                DamageClass::Missing,
+                "the file is not there".into(),
+            )),
+            std::io::ErrorKind::InvalidInput => Unusable::Damaged(whole_file(
+                &name,
+                ordinal,
+                store,
+                1,
+                DamageClass::Foreign,
+                format!("the name leads to no regular file: {error}"),
+            )),
+            _ => Unusable::System(Error::io("open", &name, error)),
+        })?;
+        let mapping = file.map().map_err(|error| Unusable::System(Error::io("map", &name, error)))?;
+        Segment::from_parts(file, mapping, name, ordinal, store)
+    }
+
+    /// The segment in a file that is open already.
+    pub(crate) fn from_file(
+        file: Arc<dyn StorageFile>,
+        name: String,
+        ordinal: SegmentOrdinal,
+        store: &StoreBlock,
+    ) -> Result<Segment, Unusable> {
+        let mapping = file.map().map_err(|error| Unusable::System(Error::io("map", &name, error)))?;
+        Segment::from_parts(file, mapping, name, ordinal, store)
+    }
+
+    fn from_parts(
+        file: Arc<dyn StorageFile>,
+        mapping: Mapping,
+        name: String,
+        ordinal: SegmentOrdinal,
+        store: &StoreBlock,
+    ) -> Result<Segment, Unusable> {
+        let head_bytes = 0..mapping.len().min(2 * HEAD_BLOCK_BYTES);
+        mapping.populate(head_bytes).map_err(|error| Unusable::System(Error::io("read", &name, error)))?;
+        let bytes = mapping.as_slice();
+        let copy = |number: usize| HeadBlock::decode(bytes.get(number * HEAD_BLOCK_BYTES..).unwrap_or_default());
+        let (first, second) = (copy(0), copy(1));
+        let damaged_copy = |number: usize, fault: &Fault| Damage {
+            class: DamageClass::Damage,
+            file: name.clone(),
+            bytes: (number * HEAD_BLOCK_BYTES) as u64..((number + 1) * HEAD_BLOCK_BYTES) as u64,
+            positions: Position::ZERO..Position::ZERO,
+            detail: format!("copy {} of the head block: {fault}; the other copy serves", number + 1),
+        };
+        let (head, head_damage) = match (first, second) {
+            (Ok(head), Ok(same)) if head == same => (head, None),
+            (Ok(head), Ok(_)) => (head, Some(damaged_copy(1, &Fault::bad("it differs from the first")))),
+            (Ok(head), Err(fault)) => (head, Some(damaged_copy(1, &fault))),
+            (Err(fault), Ok(head)) => (head, Some(damaged_copy(0, &fault))),
+            (Err(Fault::Unsupported(what)), Err(_)) | (Err(_), Err(Fault::Unsupported(what))) => {
+                return Err(Unusable::Unsupported(format!("{name} uses {what}")));
+            }
+            (Err(fault), Err(_)) => {
+                let detail = format!("neither copy of the head block holds: {fault}");
+                let mut damage = whole_file(&name, ordinal, store, 1, DamageClass::Damage, detail);
+                damage.bytes.end = bytes.len() as u64;
+                return Err(Unusable::Damaged(damage));
+            }
+        };
+        let SegmentHeader { ordinal: found, span, store: found_store, .. } = head.header;
+        if found_store.store != store.store {
+            let detail = format!("it belongs to the store {}, this one is {}", found_store.store, store.store);
+            return Err(Unusable::Damaged(whole_file(&name, ordinal, store, span, DamageClass::Foreign, detail)));
+        }
+        if found != ordinal || found_store != *store {
+            let detail = format!("it says it is segment {found}; a file was renamed or copied over it");
+            return Err(Unusable::Damaged(whole_file(&name, ordinal, store, span, DamageClass::Foreign, detail)));
+        }
+        let base = Position(ordinal.0 * store.segment_bytes);
+        Ok(Segment { head, name, base, seeds: Seeds::new(head.header.salt), file, mapping, head_damage })
+    }
+
+    pub(crate) fn ordinal(&self) -> SegmentOrdinal {
+        self.head.header.ordinal
+    }
+
+    /// Where its first frame behind the open frame begins.
+    pub(crate) fn first_frame(&self) -> Position {
+        HeadBlock::first_frame(&self.head.header)
+    }
+
+    /// Position behind the last byte that its file should have.
+    pub(crate) fn file_end(&self) -> Position {
+        Position(self.base.0 + self.head.header.file_bytes())
+    }
+
+    /// The bytes between two positions; cut where the file ends.
+    #[inline]
+    pub(crate) fn bytes(&self, from: Position, to: Position) -> &[u8] {
+        let bytes = self.mapping.as_slice();
+        let offset = |position: Position| (position.0.saturating_sub(self.base.0) as usize).min(bytes.len());
+        &bytes[offset(from)..offset(to).max(offset(from))]
+    }
+
+    /// The frame at a position, which must end at `limit` or before.
+    #[inline]
+    pub(crate) fn frame(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
+        Frame::decode(self.bytes(position, limit), self.seeds, position)
+    }
+
+    /// Keeps the mapping alive with a slice of it.
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Damage in this segment between two positions.
+    pub(crate) fn damage(&self, from: Position, to: Position, class: DamageClass, detail: String) -> Damage {
+        Damage {
+            class,
+            file: self.name.clone(),
+            bytes: from.0 - self.base.0..to.0 - self.base.0,
+            positions: from..to,
+            detail,
+        }
+    }
+}
+
+fn whole_file(
+    name: &str,
+    ordinal: SegmentOrdinal,
+    store: &StoreBlock,
+    span: u32,
+    class: DamageClass,
+    detail: String,
+) -> Damage {
+    let start = ordinal.0 * store.segment_bytes;
+    let len = u64::from(span) * store.segment_bytes;
+    Damage { class, file: name.into(), bytes: 0..len, positions: Position(start)..Position(start + len), detail }
+}

@@ -1,0 +1,97 @@
+//! The one loop that decodes frames one after the other.
+//!
+//! A frame belongs to the log only if it proves itself *and* carries the stored check of the frame before it. The scan
+//! says what stands at the place where that stops to be so; what it means is decided elsewhere.
+
+use crate::format::frame::{FRAME_HEADER_BYTES, Frame, KIND_BATCH};
+use crate::format::{Fault, batch};
+use crate::ids::Position;
+use crate::segment::one::Segment;
+
+/// How much of each frame is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Header and plain part, and the chain. Bodies prove themselves when they are handed out.
+    Header,
+    /// Every byte, and that the structure of a batch adds up.
+    Whole,
+}
+
+/// What the scan met.
+#[derive(Debug)]
+pub(crate) enum Step<'s> {
+    /// A frame of the log.
+    Frame(Frame<'s>),
+    /// The limit was reached exactly.
+    End,
+    /// No frame of the log stands here.
+    Bad(Fault),
+}
+
+/// A walk over the frames of a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Scan<'s> {
+    segment: &'s Segment,
+    at: Position,
+    limit: Position,
+    /// Stored check of the frame before; `None` right behind damage.
+    previous_check: Option<u64>,
+    proof: Proof,
+}
+
+impl<'s> Scan<'s> {
+    /// From the first frame behind the open frame up to `limit`.
+    pub(crate) fn new(segment: &'s Segment, limit: Position, proof: Proof) -> Scan<'s> {
+        Scan { segment, at: segment.first_frame(), limit, previous_check: Some(segment.head.open_check), proof }
+    }
+
+    /// From a frame boundary inside the segment.
+    pub(crate) fn resume(
+        segment: &'s Segment,
+        at: Position,
+        previous_check: Option<u64>,
+        limit: Position,
+        proof: Proof,
+    ) -> Scan<'s> {
+        Scan { segment, at, limit, previous_check, proof }
+    }
+
+    /// The next frame, or what stands in its place. Behind [`Step::Bad`] the scan stays where it is.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Step<'s> {
+        if self.at >= self.limit {
+            return Step::End;
+        }
+        match self.decode() {
+            Ok(frame) => {
+                self.at = frame.end();
+                self.previous_check = Some(frame.header.frame_check);
+                Step::Frame(frame)
+            }
+            Err(fault) => Step::Bad(fault),
+        }
+    }
+
+    #[inline]
+    fn decode(&self) -> Result<Frame<'s>, Fault> {
+        let frame = self.segment.frame(self.at, self.limit)?;
+        if let Some(expected) = self.previous_check.filter(|expected| *expected != frame.header.previous_check) {
+            let found = frame.header.previous_check;
+            return Err(Fault::bad(format!(
+                "the frame follows one whose check is {found:016x}, here {expected:016x} stands before it"
+            )));
+        }
+        if self.proof == Proof::Whole {
+            frame.prove(self.segment.seeds)?;
+            if frame.header.kind == KIND_BATCH {
+                batch::check_structure(&frame)?;
+            }
+        }
+        Ok(frame)
+    }
+}
+
+/// Whether a header's worth of bytes at `at` reads as zero: nobody finished writing a frame there.
+pub(crate) fn is_header_absent(segment: &Segment, at: Position) -> bool {
+    segment.bytes(at, Position(at.0 + FRAME_HEADER_BYTES as u64)).iter().all(|byte| *byte == 0)
+}

@@ -1,0 +1,163 @@
+//! All segments of a store, in log order, and the open ones among them.
+//!
+//! What is known of every segment is small and kept; the mappings are opened when asked for and bounded in number, the
+//! least recently used going first. A cursor keeps its own segment open for as long as it stands in it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::Damage;
+use crate::format::store_block::StoreBlock;
+use crate::ids::{Position, SegmentOrdinal};
+use crate::segment::one::{Segment, Unusable};
+use crate::storage::{Access, Storage};
+use crate::{Error, Result};
+
+/// The most segments that are kept open for later use.
+const OPEN_MAX: usize = 64;
+
+/// What is known of a segment without opening it.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) ordinal: SegmentOrdinal,
+    /// Position of byte 0 of its file.
+    pub(crate) base: Position,
+    /// Position behind its file.
+    pub(crate) file_end: Position,
+    /// Where it ended; `None` for the active one.
+    pub(crate) end: Option<Position>,
+    /// Its last index block; zero where it has none or none is known.
+    pub(crate) last_index_block: Position,
+    /// What is wrong with it as a whole: it cannot be opened.
+    pub(crate) damage: Option<Damage>,
+}
+
+/// All segments of a store.
+#[derive(Debug)]
+pub(crate) struct SegmentSet {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) store: StoreBlock,
+    known: RwLock<Vec<Known>>,
+    open: Mutex<VecDeque<Arc<Segment>>>,
+}
+
+impl SegmentSet {
+    /// A set without segments.
+    pub(crate) fn new(storage: Arc<dyn Storage>, store: StoreBlock) -> SegmentSet {
+        SegmentSet { storage, store, known: RwLock::new(Vec::new()), open: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Adds the segment behind all others.
+    pub(crate) fn push(&self, known: Known) {
+        let mut all = self.known.write();
+        debug_assert!(all.last().is_none_or(|last| last.file_end <= known.base));
+        all.push(known);
+    }
+
+    /// Adds the new active segment, which is open, behind all others, and says where the one before ended.
+    pub(crate) fn roll(&self, segment: &Arc<Segment>, predecessor_end: Position, last_index_block: Position) {
+        let mut all = self.known.write();
+        if let Some(before) = all.last_mut() {
+            before.end = Some(predecessor_end);
+            before.last_index_block = last_index_block;
+        }
+        all.push(Known {
+            ordinal: segment.ordinal(),
+            base: segment.base,
+            file_end: segment.file_end(),
+            end: None,
+            last_index_block: Position::ZERO,
+            damage: None,
+        });
+        drop(all);
+        self.keep(segment);
+    }
+
+    /// Says where a segment ended, and which was its last index block.
+    pub(crate) fn finish(&self, ordinal: SegmentOrdinal, end: Position, last_index_block: Position) {
+        let mut all = self.known.write();
+        if let Some(known) = all.iter_mut().rev().find(|known| known.ordinal == ordinal) {
+            known.end = Some(end);
+            known.last_index_block = last_index_block;
+        }
+    }
+
+    /// The log ends in this segment, whatever an open frame behind it says: those behind it are void, and it has no end yet.
+    pub(crate) fn finish_replay_at(&self, ordinal: SegmentOrdinal) {
+        let mut all = self.known.write();
+        all.retain(|known| known.ordinal <= ordinal);
+        if let Some(last) = all.last_mut() {
+            last.end = None;
+        }
+    }
+
+    /// Remembers the last index block of the active segment.
+    pub(crate) fn set_last_index_block(&self, position: Position) {
+        if let Some(active) = self.known.write().last_mut() {
+            active.last_index_block = position;
+        }
+    }
+
+    /// Everything known, in log order.
+    pub(crate) fn all(&self) -> Vec<Known> {
+        self.known.read().clone()
+    }
+
+    /// The last segment.
+    pub(crate) fn last(&self) -> Option<Known> {
+        self.known.read().last().cloned()
+    }
+
+    /// The segment whose file holds `position`, or else the first one behind it.
+    pub(crate) fn at_or_behind(&self, position: Position) -> Option<Known> {
+        let all = self.known.read();
+        let index = all.partition_point(|known| known.file_end <= position);
+        all.get(index).cloned()
+    }
+
+    /// The open segment whose file holds `position`.
+    pub(crate) fn holding(&self, position: Position) -> Result<Arc<Segment>> {
+        {
+            let mut open = self.open.lock();
+            if let Some(index) =
+                open.iter().position(|segment| segment.base <= position && position < segment.file_end())
+            {
+                if index != 0 {
+                    let segment = open.remove(index).expect("the index was just found");
+                    open.push_front(segment);
+                }
+                return Ok(Arc::clone(&open[0]));
+            }
+        }
+        let known = self.at_or_behind(position).filter(|known| known.base <= position).ok_or_else(|| {
+            Error::new(crate::ErrorKind::Invalid, format!("position {position} lies in no segment of the store"))
+        })?;
+        self.open(&known).map_err(Error::from)
+    }
+
+    /// Opens a known segment.
+    pub(crate) fn open(&self, known: &Known) -> Result<Arc<Segment>, Unusable> {
+        {
+            let open = self.open.lock();
+            if let Some(segment) = open.iter().find(|segment| segment.ordinal() == known.ordinal) {
+                return Ok(Arc::clone(segment));
+            }
+        }
+        if let Some(damage) = &known.damage {
+            return Err(Unusable::Damaged(damage.clone()));
+        }
+        let segment = Arc::new(Segment::open(&*self.storage, known.ordinal, Access::Read, &self.store)?);
+        self.keep(&segment);
+        Ok(segment)
+    }
+
+    /// Keeps an open segment for later use.
+    pub(crate) fn keep(&self, segment: &Arc<Segment>) {
+        let mut open = self.open.lock();
+        open.retain(|other| other.ordinal() != segment.ordinal());
+        open.push_front(Arc::clone(segment));
+        open.truncate(OPEN_MAX);
+    }
+}

@@ -1,0 +1,164 @@
+//! A walk over the frames of the whole log: segment after segment, past void stretches, past damage.
+//!
+//! Damage is handed out between the frames, with the range that is lost; the walk goes on at the next proven boundary
+//! when it is called again. Void stretches are passed in silence: nothing in them was ever part of the log.
+
+use std::sync::Arc;
+
+use crate::error::Damage;
+use crate::error::DamageClass;
+use crate::format::Fault;
+use crate::format::frame::{Frame, FrameHeader};
+use crate::ids::Position;
+use crate::segment::one::{Segment, Unusable};
+use crate::segment::resync;
+use crate::segment::set::{Known, SegmentSet};
+use crate::{Error, ErrorKind, Result};
+
+/// What the walk met.
+#[derive(Debug)]
+pub(crate) enum Walked {
+    /// A frame: see [`LogWalk::frame`].
+    Frame(Position, FrameHeader),
+    /// Bytes of the log that are lost.
+    Damage(Damage),
+    /// The limit was reached.
+    End,
+}
+
+/// A walk over the frames of the log.
+#[derive(Debug)]
+pub(crate) struct LogWalk {
+    set: Arc<SegmentSet>,
+    standing: Option<(Known, Arc<Segment>)>,
+    at: Position,
+    previous_check: Option<u64>,
+}
+
+impl LogWalk {
+    /// From the frame that holds `from`, or the first behind it.
+    pub(crate) fn new(set: Arc<SegmentSet>, from: Position) -> LogWalk {
+        LogWalk { set, standing: None, at: from, previous_check: None }
+    }
+
+    /// The segment in which the walk stands.
+    pub(crate) fn segment(&self) -> Option<&Arc<Segment>> {
+        self.standing.as_ref().map(|(_, segment)| segment)
+    }
+
+    /// Where the next frame begins, or is looked for.
+    pub(crate) fn at(&self) -> Position {
+        self.at
+    }
+
+    /// The frame that was handed out last, again.
+    pub(crate) fn frame(&self, position: Position, header: FrameHeader) -> Option<Frame<'_>> {
+        let (_, segment) = self.standing.as_ref()?;
+        let end = Position(position.0 + u64::from(header.frame_len));
+        Some(Frame::again(position, header, segment.bytes(position, end)))
+    }
+
+    /// The next frame that ends at `limit` or before.
+    #[inline]
+    pub(crate) fn next(&mut self, limit: Position) -> Result<Walked> {
+        loop {
+            if self.at >= limit {
+                return Ok(Walked::End);
+            }
+            if self.standing.is_none() {
+                match self.enter(limit)? {
+                    Some(Walked::End) => return Ok(Walked::End),
+                    Some(damage) => return Ok(damage),
+                    None => {}
+                }
+            }
+            let (known, segment) = self.standing.as_ref().expect("a segment was entered");
+            let end = known.end.unwrap_or(limit).min(limit);
+            if self.at >= end {
+                if known.end.is_none() {
+                    // The segment may have been left since: what is known of it is looked up again.
+                    let ordinal = known.ordinal;
+                    match self
+                        .set
+                        .at_or_behind(known.base)
+                        .filter(|fresh| fresh.ordinal == ordinal && fresh.end.is_some())
+                    {
+                        Some(fresh) => self.standing.as_mut().expect("it stands").0 = fresh,
+                        None => return Ok(Walked::End),
+                    }
+                    continue;
+                }
+                self.at = known.file_end;
+                self.standing = None;
+                continue;
+            }
+            let decoded = segment.frame(self.at, end);
+            let fault = match decoded {
+                Ok(frame) if self.previous_check.is_none_or(|expected| expected == frame.header.previous_check) => {
+                    let (position, header) = (frame.position, frame.header);
+                    if let Err(Fault::Unsupported(what)) = frame.is_known() {
+                        return Err(Error::new(
+                            ErrorKind::Unsupported,
+                            format!("{what} is of a newer version of treering"),
+                        ));
+                    }
+                    self.at = frame.end();
+                    self.previous_check = Some(header.frame_check);
+                    return Ok(Walked::Frame(position, header));
+                }
+                Ok(_) => Fault::bad("the frame does not follow the one before it"),
+                Err(fault) => fault,
+            };
+            let boundary = resync::boundary_behind(segment, self.at, self.fresh_last_block(known), end);
+            let damage = segment.damage(self.at, boundary, DamageClass::Damage, fault.to_string());
+            self.at = boundary;
+            self.previous_check = None;
+            return Ok(Walked::Damage(damage));
+        }
+    }
+
+    fn fresh_last_block(&self, known: &Known) -> Position {
+        match known.end {
+            Some(_) => known.last_index_block,
+            None => self
+                .set
+                .last()
+                .filter(|last| last.ordinal == known.ordinal)
+                .map_or(known.last_index_block, |last| last.last_index_block),
+        }
+    }
+
+    /// Enters the segment that holds the place, or the next one. `None`: entered.
+    fn enter(&mut self, limit: Position) -> Result<Option<Walked>> {
+        let Some(known) = self.set.at_or_behind(self.at) else { return Ok(Some(Walked::End)) };
+        let segment = match self.set.open(&known) {
+            Ok(segment) => segment,
+            Err(Unusable::Damaged(damage)) => {
+                self.at = known.file_end;
+                self.previous_check = None;
+                return Ok(Some(Walked::Damage(damage)));
+            }
+            Err(other) => return Err(other.into()),
+        };
+        let end = known.end.unwrap_or(limit);
+        if self.at <= segment.first_frame() {
+            self.at = segment.first_frame();
+            self.previous_check = Some(segment.head.open_check);
+        } else {
+            let last_block = self.fresh_last_block(&known);
+            let inside = self.at;
+            let mut boundary = resync::boundary_before(&segment, inside, last_block, end);
+            // From a proven boundary on, the frames themselves lead to the one that holds the place.
+            while let Ok(frame) = segment.frame(boundary, end) {
+                if frame.end() > inside {
+                    break;
+                }
+                boundary = frame.end();
+            }
+            self.at = boundary;
+            self.previous_check = None;
+        }
+        self.standing = Some((known, segment));
+        Ok(None)
+    }
+}

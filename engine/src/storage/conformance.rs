@@ -1,0 +1,347 @@
+//! What every storage promises, checked on each implementation.
+//!
+//! One function per promise; the macro at the end runs all of them on the real directory and on the one in memory. What
+//! only one of them can show (links, pipes, faults) is tested beside it.
+
+use std::io;
+use std::sync::Arc;
+
+use super::mem::MemStorage;
+use super::os::OsStorage;
+use super::{Access, MAX_NAME_LEN, Storage, StorageFile};
+
+fn kind_of<T>(result: io::Result<T>) -> io::ErrorKind {
+    result.map(drop).expect_err("the call must fail").kind()
+}
+
+fn contents(file: &dyn StorageFile) -> Vec<u8> {
+    let mut bytes = vec![0xEE; file.len().unwrap() as usize];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
+fn names(storage: &dyn Storage) -> Vec<(String, u64)> {
+    let mut names: Vec<_> = storage.list().unwrap().into_iter().map(|entry| (entry.name, entry.len)).collect();
+    names.sort();
+    names
+}
+
+fn file_with(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Arc<dyn StorageFile> {
+    let file = storage.create(name, 0).unwrap();
+    file.write_at(bytes, 0).unwrap();
+    file
+}
+
+fn a_new_file_is_zero_and_takes_no_space(storage: &dyn Storage) {
+    let file = storage.create("a", 300_000).unwrap();
+    assert_eq!(file.len().unwrap(), 300_000);
+    assert!(!file.is_empty().unwrap());
+    assert!(contents(&*file).iter().all(|&byte| byte == 0));
+    assert_eq!(file.allocated_len().unwrap(), 0);
+    assert!(storage.create("b", 0).unwrap().is_empty().unwrap());
+    assert_eq!(names(storage), [("a".to_owned(), 300_000), ("b".to_owned(), 0)]);
+    assert!(storage.list().unwrap().iter().all(|entry| entry.is_file));
+}
+
+fn create_never_replaces(storage: &dyn Storage) {
+    file_with(storage, "a", b"old");
+    assert_eq!(kind_of(storage.create("a", 9)), io::ErrorKind::AlreadyExists);
+    assert_eq!(contents(&*storage.open("a", Access::Read).unwrap()), b"old");
+}
+
+fn rename_moves_and_never_replaces(storage: &dyn Storage) {
+    let a = file_with(storage, "a", b"A");
+    file_with(storage, "b", b"B");
+    assert_eq!(kind_of(storage.rename("a", "b")), io::ErrorKind::AlreadyExists);
+    assert_eq!(kind_of(storage.rename("a", "a")), io::ErrorKind::AlreadyExists);
+    assert_eq!(kind_of(storage.rename("none", "b")), io::ErrorKind::NotFound);
+    assert_eq!(names(storage), [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+
+    storage.rename("a", "c").unwrap();
+    assert_eq!(kind_of(storage.open("a", Access::Read)), io::ErrorKind::NotFound);
+    a.write_at(b"!", 1).unwrap();
+    assert_eq!(contents(&*storage.open("c", Access::Read).unwrap()), b"A!", "an open file follows its name");
+    assert_eq!(contents(&*storage.open("b", Access::Read).unwrap()), b"B");
+    storage.sync_directory().unwrap();
+}
+
+fn a_removed_file_stays_good_for_those_who_have_it(storage: &dyn Storage) {
+    let file = file_with(storage, "a", b"kept");
+    let mapping = file.map().unwrap();
+    storage.remove("a").unwrap();
+    assert_eq!(kind_of(storage.remove("a")), io::ErrorKind::NotFound);
+    assert_eq!(kind_of(storage.open("a", Access::Read)), io::ErrorKind::NotFound);
+    assert!(names(storage).is_empty());
+
+    let successor = file_with(storage, "a", b"next");
+    file.write_at(b"K", 0).unwrap();
+    assert_eq!(contents(&*file), b"Kept");
+    assert_eq!(contents(&*successor), b"next");
+    assert_ne!(file.place().unwrap(), successor.place().unwrap());
+    drop(file);
+    assert_eq!(mapping.as_slice(), b"Kept");
+    mapping.populate(0..4).unwrap();
+}
+
+fn only_plain_names_are_taken(storage: &dyn Storage) {
+    file_with(storage, "a", b"");
+    let long = "n".repeat(MAX_NAME_LEN + 1);
+    for bad in ["", ".", "..", "/", "a/", "/a", "./a", "../a", "a/b", "a\0", "\0", &long] {
+        let refused = io::ErrorKind::InvalidInput;
+        assert_eq!(kind_of(storage.open(bad, Access::Read)), refused, "{bad:?}");
+        assert_eq!(kind_of(storage.create(bad, 0)), refused, "{bad:?}");
+        assert_eq!(kind_of(storage.remove(bad)), refused, "{bad:?}");
+        assert_eq!(kind_of(storage.rename(bad, "x")), refused, "{bad:?}");
+        assert_eq!(kind_of(storage.rename("a", bad)), refused, "{bad:?}");
+    }
+    for good in ["...", "ü", " ", "a\\b", "-", &long[1..]] {
+        storage.create(good, 0).unwrap();
+        storage.open(good, Access::Read).unwrap();
+    }
+}
+
+fn reads_are_short_at_the_end_only(storage: &dyn Storage) {
+    let file = file_with(storage, "a", b"0123456789");
+    let read = |offset, len: usize| {
+        let mut buffer = vec![b'_'; len];
+        let count = file.read_at(&mut buffer, offset).unwrap();
+        assert!(buffer[count..].iter().all(|&byte| byte == b'_'), "nothing is stored behind what was read");
+        buffer.truncate(count);
+        String::from_utf8(buffer).unwrap()
+    };
+    assert_eq!(read(0, 10), "0123456789");
+    assert_eq!(read(3, 4), "3456");
+    assert_eq!(read(7, 100), "789");
+    assert_eq!(read(10, 1), "");
+    assert_eq!(read(11, 1), "");
+    assert_eq!(read(2, 0), "");
+    assert_eq!(read(i64::MAX as u64, 5), "");
+    assert_eq!(read(u64::MAX, 5), "");
+}
+
+fn writes_extend_and_leave_holes_of_zeros(storage: &dyn Storage) {
+    let file = storage.create("a", 2).unwrap();
+    file.write_at(b"xyz", 1).unwrap();
+    assert_eq!(contents(&*file), b"\0xyz");
+    file.write_at(b"!", 9).unwrap();
+    assert_eq!(contents(&*file), b"\0xyz\0\0\0\0\0!");
+    file.write_at(b"", 50).unwrap();
+    assert_eq!(file.len().unwrap(), 10, "no bytes extend nothing");
+    let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 7) as u8).collect();
+    file.write_at(&large, 5).unwrap();
+    assert_eq!(contents(&*file)[5..], large);
+    assert_eq!(kind_of(file.write_at(b"x", u64::MAX)), io::ErrorKind::FileTooLarge);
+    assert_eq!(kind_of(file.write_at(b"x", i64::MAX as u64)), io::ErrorKind::FileTooLarge);
+    assert_eq!(file.len().unwrap(), 3_000_005);
+}
+
+fn a_file_open_for_reading_refuses_changes(storage: &dyn Storage) {
+    file_with(storage, "a", &[5; 5000]).allocate(0..5000).unwrap();
+    let file = storage.open("a", Access::Read).unwrap();
+    file.write_at(b"x", 0).unwrap_err();
+    file.punch(0..5000).unwrap_err();
+    file.allocate(0..50_000).unwrap_err();
+    file.map_writable(0..4096).unwrap_err();
+    assert_eq!(contents(&*file), [5; 5000]);
+    file.sync_data().unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(file.map().unwrap().as_slice(), [5; 5000]);
+}
+
+fn all_handles_see_a_write_at_once(storage: &dyn Storage) {
+    let file = storage.create("a", 10_000).unwrap();
+    let mapping = file.map().unwrap();
+    let clone = mapping.clone();
+    let cut = mapping.bytes(4990..5010);
+    let other = storage.open("a", Access::ReadWrite).unwrap();
+    assert!(mapping.as_slice().iter().all(|&byte| byte == 0));
+
+    other.write_at(b"seen", 5000).unwrap();
+    assert_eq!(&mapping.as_slice()[5000..5004], b"seen");
+    assert_eq!(&clone.as_slice()[5000..5004], b"seen");
+    assert_eq!(&cut[10..14], b"seen");
+    let mut buffer = [0; 4];
+    file.read_at(&mut buffer, 5000).unwrap();
+    assert_eq!(&buffer, b"seen");
+
+    file.write_at(b"longer", 9998).unwrap();
+    assert_eq!(mapping.len(), 10_000, "a mapping keeps its length");
+    let fresh = other.map().unwrap();
+    assert_eq!((fresh.len(), &fresh.as_slice()[9998..]), (10_004, &b"longer"[..]));
+    fresh.populate(0..10_004).unwrap();
+    assert_eq!(kind_of(fresh.populate(0..10_005)), io::ErrorKind::InvalidInput);
+}
+
+fn an_empty_file_has_an_empty_mapping(storage: &dyn Storage) {
+    let mapping = storage.create("a", 0).unwrap().map().unwrap();
+    assert!(mapping.is_empty() && mapping.as_slice().is_empty() && mapping.bytes(0..0).is_empty());
+    mapping.populate(0..0).unwrap();
+}
+
+fn what_is_copied_into_a_mapping_is_written(storage: &dyn Storage) {
+    let file = storage.create("a", 65_536).unwrap();
+    file.write_at(b"before", 8190).unwrap();
+    let reader = file.map().unwrap();
+    assert_eq!(kind_of(file.map_writable(8192..65_536)), io::ErrorKind::InvalidInput, "not allocated");
+    file.allocate(8192..65_536).unwrap();
+    let mut writable = match file.map_writable(8192..65_536) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+        mapped => mapped.unwrap(),
+    };
+    assert_eq!(writable.range(), 8192..65_536);
+    writable.prefault(0..10_000).unwrap();
+    assert_eq!(kind_of(writable.prefault(0..57_345)), io::ErrorKind::InvalidInput);
+    writable.copy_in(0, b"FORE");
+    writable.copy_in(65_536 - 8192 - 3, b"end");
+    writable.copy_in(65_536 - 8192, b"");
+
+    let bytes = contents(&*file);
+    assert_eq!((&bytes[8190..8197], &bytes[65_533..]), (&b"beFORE\0"[..], &b"end"[..]));
+    assert_eq!(reader.as_slice(), bytes);
+    file.write_at(b"mixed", 8192).unwrap();
+    writable.copy_in(5, b"up");
+    file.sync_data().unwrap();
+    drop((writable, file));
+    let file = storage.open("a", Access::ReadWrite).unwrap();
+    assert_eq!(&contents(&*file)[8192..8199], b"mixedup");
+
+    for bad in [0..65_537, 70_000..80_000, 4096..4096] {
+        assert_eq!(kind_of(file.map_writable(bad)), io::ErrorKind::InvalidInput);
+    }
+}
+
+fn allocating_keeps_bytes_and_length(storage: &dyn Storage) {
+    let file = storage.create("a", 20_000).unwrap();
+    file.write_at(b"here", 9000).unwrap();
+    let before = contents(&*file);
+    file.allocate(4096..40_960).unwrap();
+    assert_eq!(contents(&*file), before);
+    assert!(file.allocated_len().unwrap() >= 40_960 - 4096);
+    file.allocate(7..7).unwrap();
+    for bad in [std::ops::Range { start: 9, end: 8 }, 0..u64::MAX] {
+        assert_eq!(kind_of(file.allocate(bad.clone())), io::ErrorKind::InvalidInput);
+        assert_eq!(kind_of(file.punch(bad)), io::ErrorKind::InvalidInput);
+    }
+}
+
+fn punching_gives_space_back_and_keeps_the_length(storage: &dyn Storage) {
+    let file = file_with(storage, "a", &[1; 50_000]);
+    file.sync_data().unwrap();
+    let mapping = file.map().unwrap();
+    let before = file.allocated_len().unwrap();
+    file.punch(5000..45_000).unwrap();
+    // Before anybody looks through a mapping: on tmpfs that alone allocates a page for a hole.
+    assert!(file.allocated_len().unwrap() <= before - 8 * 4096);
+    let bytes = contents(&*file);
+    assert_eq!(bytes.len(), 50_000);
+    assert!(bytes[..5000].iter().chain(&bytes[45_000..]).all(|&byte| byte == 1));
+    assert!(bytes[5000..45_000].iter().all(|&byte| byte == 0));
+    assert_eq!(mapping.as_slice(), bytes);
+    file.punch(49_999..90_000).unwrap();
+    assert_eq!((file.len().unwrap(), contents(&*file)[49_999]), (50_000, 0));
+    file.punch(5..5).unwrap();
+}
+
+fn the_lock_excludes_others_until_it_is_dropped(storage: &dyn Storage) {
+    let file = storage.create("a", 0).unwrap();
+    let second = storage.open("a", Access::ReadWrite).unwrap();
+    assert_eq!(file.lock_holder(), None);
+    assert!(file.try_lock().unwrap());
+    assert!(file.try_lock().unwrap(), "who has it keeps it");
+    assert!(!second.try_lock().unwrap());
+    assert!(!storage.open("a", Access::Read).unwrap().try_lock().unwrap());
+    second.unlock().unwrap();
+    assert!(!second.try_lock().unwrap(), "nobody else can let go of it");
+    assert_eq!(second.lock_holder().expect("the lock is held").pid, std::process::id());
+    assert!(storage.create("b", 0).unwrap().try_lock().unwrap(), "another file has a lock of its own");
+
+    file.unlock().unwrap();
+    assert_eq!(second.lock_holder(), None);
+    assert!(second.try_lock().unwrap());
+    assert!(!file.try_lock().unwrap());
+    drop(second);
+    assert!(file.try_lock().unwrap());
+    storage.rename("a", "c").unwrap();
+    let again = storage.open("c", Access::Read).unwrap();
+    assert!(!again.try_lock().unwrap(), "the lock is the file's, not the name's");
+    drop(file);
+    assert!(again.try_lock().unwrap());
+}
+
+fn a_place_is_one_files_own(storage: &dyn Storage) {
+    let (a, b) = (storage.create("a", 0).unwrap(), storage.create("b", 0).unwrap());
+    let place = a.place().unwrap();
+    assert_ne!(place.inode, b.place().unwrap().inode);
+    assert_eq!(place.file_system, b.place().unwrap().file_system);
+    a.write_at(b"x", 0).unwrap();
+    storage.rename("a", "c").unwrap();
+    assert_eq!(storage.open("c", Access::Read).unwrap().place().unwrap(), place);
+}
+
+fn direct_reads_give_the_same_bytes_at_any_alignment(storage: &dyn Storage) {
+    let bytes: Vec<u8> = (0..600_001_u32).map(|n| (n ^ n >> 8) as u8).collect();
+    let file = file_with(storage, "a", &bytes);
+    file.sync_data().unwrap();
+    for (offset, len) in [(0, 600_001), (1, 600_001), (4095, 2), (262_143, 262_146), (600_000, 9), (600_001, 1), (0, 0)]
+    {
+        let mut buffer = vec![0xEE; len];
+        let count = match file.read_direct_at(&mut buffer, offset as u64) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+            count => count.unwrap(),
+        };
+        let wanted = &bytes[offset..(offset + len).min(bytes.len())];
+        assert!(&buffer[..count] == wanted, "{len} bytes at {offset} gave {count}");
+    }
+    assert_eq!(file.read_direct_at(&mut [0; 4], u64::MAX).unwrap(), 0);
+}
+
+fn the_machine_answers(storage: &dyn Storage) {
+    let (mut one, mut two) = ([0; 1000], [0; 1000]);
+    storage.fill_random(&mut one).unwrap();
+    storage.fill_random(&mut two).unwrap();
+    assert_ne!(one, two);
+    assert!(one.iter().filter(|&&byte| byte == 0).count() < 100, "the end of a long buffer is filled too");
+    storage.fill_random(&mut []).unwrap();
+    assert!(storage.now() > 1_700_000_000_000_000_000);
+    assert_ne!(storage.boot_id().0, [0; 16]);
+    assert_eq!(storage.boot_id(), storage.boot_id());
+    let file_system = storage.file_system().unwrap();
+    assert!(!file_system.name.is_empty() && file_system.free_bytes > 0);
+    assert!(!storage.describe().is_empty());
+}
+
+macro_rules! on_every_storage {
+    ($($promise:ident)*) => {
+        mod on_os {
+            $(#[test] fn $promise() {
+                let folder = tempfile::tempdir().unwrap();
+                super::$promise(&super::OsStorage::open(folder.path()).unwrap());
+            })*
+        }
+        mod on_mem {
+            $(#[test] fn $promise() {
+                super::$promise(&super::MemStorage::new());
+            })*
+        }
+    };
+}
+
+on_every_storage! {
+    a_new_file_is_zero_and_takes_no_space
+    create_never_replaces
+    rename_moves_and_never_replaces
+    a_removed_file_stays_good_for_those_who_have_it
+    only_plain_names_are_taken
+    reads_are_short_at_the_end_only
+    writes_extend_and_leave_holes_of_zeros
+    a_file_open_for_reading_refuses_changes
+    all_handles_see_a_write_at_once
+    an_empty_file_has_an_empty_mapping
+    what_is_copied_into_a_mapping_is_written
+    allocating_keeps_bytes_and_length
+    punching_gives_space_back_and_keeps_the_length
+    the_lock_excludes_others_until_it_is_dropped
+    a_place_is_one_files_own
+    direct_reads_give_the_same_bytes_at_any_alignment
+    the_machine_answers
+}

@@ -1,0 +1,336 @@
+//! How bytes of a file are lent as memory.
+//!
+//! [`Mapping`] is a read-only view of a whole file; [`WritableMapping`] is a stretch of a file into which bytes are
+//! copied. Both stand on a region: memory that stays mapped at one address until its last owner is gone, whether a file
+//! or nothing at all is behind it.
+//!
+//! Invariants:
+//!
+//! 1. A region is never unmapped, moved or shortened while a mapping, or a `Bytes` cut from one, exists.
+//! 2. Stores into a region go through this module alone, as plain copies from memory that is not the region.
+//!
+//! What is left to others, because no type can say it: bytes below the committed end are never stored to again, and
+//! nobody looks at bytes above it as anything but untrusted. A slice of a mapping may therefore cover bytes that change
+//! later, but nobody derives a fact from such a byte before the writer has published it. Against other processes that
+//! cut the file short, only [`Mapping::populate`] helps, and only for the moment.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+/// Memory that keeps its address for life. See the invariants of the module.
+pub(super) struct Region {
+    memory: MmapRaw,
+    /// Whether a file is behind it, so that a page may be absent.
+    of_file: bool,
+    /// Whether its pages may be stored to.
+    writable: bool,
+    /// How many writable mappings of it exist.
+    writers: AtomicUsize,
+}
+
+impl Region {
+    /// Fresh memory of `len` bytes (not 0) that read as zero. Pages are taken from the system on first touch only.
+    pub(super) fn zeroed(len: usize) -> io::Result<Region> {
+        let memory = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
+        Ok(Region { memory: memory.into(), of_file: false, writable: true, writers: AtomicUsize::new(0) })
+    }
+
+    /// Wraps a shared mapping of a file.
+    pub(super) fn of_file(memory: MmapRaw, writable: bool) -> Region {
+        Region { memory, of_file: true, writable, writers: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// How many writable mappings of it exist.
+    pub(super) fn writers(&self) -> usize {
+        self.writers.load(Ordering::Acquire)
+    }
+
+    /// Panics where `len` bytes at `at` do not lie in the region: callers have checked what came from outside.
+    fn check(&self, at: usize, len: usize) {
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.len());
+        assert!(inside, "{len} bytes at {at} do not lie in a region of {}", self.len());
+    }
+
+    /// Copies from the region.
+    pub(super) fn read(&self, at: usize, buffer: &mut [u8]) {
+        self.check(at, buffer.len());
+        // SAFETY: the source lies in the region (just checked), which is mapped as long as `self` lives; the target is
+        // a `&mut` slice, so that it overlaps nothing else.
+        unsafe { std::ptr::copy_nonoverlapping(self.memory.as_ptr().add(at), buffer.as_mut_ptr(), buffer.len()) }
+    }
+
+    /// Copies into the region.
+    pub(super) fn write(&self, at: usize, bytes: &[u8]) {
+        self.check(at, bytes.len());
+        assert!(self.writable, "a store into a region that is mapped for reading");
+        let target = self.memory.as_mut_ptr();
+        let (from, to) = (bytes.as_ptr() as usize, target as usize + at);
+        assert!(from.abs_diff(to) >= bytes.len(), "a region is copied onto itself");
+        // SAFETY: the target lies in the region, which is mapped for writing as long as `self` lives; source and target
+        // do not overlap (both just checked). That nobody relies on the bytes stored to is the module's contract.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(at), bytes.len()) }
+    }
+
+    /// Fills a stretch of the region with zeros.
+    pub(super) fn clear(&self, range: Range<usize>) {
+        self.check(range.start, range.len());
+        assert!(self.writable, "a store into a region that is mapped for reading");
+        // SAFETY: the stretch lies in the region (just checked), which is mapped for writing as long as `self` lives.
+        unsafe { std::ptr::write_bytes(self.memory.as_mut_ptr().add(range.start), 0, range.len()) }
+    }
+
+    /// Lets the system fetch the pages of `range` now.
+    fn advise(&self, advice: Advice, range: Range<usize>) -> io::Result<()> {
+        loop {
+            match self.memory.advise_range(advice, range.start, range.len()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Where touching the page would have raised a signal, the system says EFAULT, which tells a reader of
+                // messages nothing.
+                Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::FAULT) => {
+                    return Err(io::Error::other(
+                        "a page of the mapping cannot be had: the file was cut short, the disk is full or it failed",
+                    ));
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Whether the kernel does not know the advice.
+fn is_unknown(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INVAL)
+}
+
+/// `InvalidInput` unless `range` lies below `len` and is in order.
+fn check_range(range: &Range<usize>, len: usize) -> io::Result<()> {
+    if range.start <= range.end && range.end <= len {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("bytes {range:?} do not lie in a mapping of {len}")))
+}
+
+/// A read-only view of a file, as long as the file was when it was mapped.
+///
+/// Clones share the mapping. It stays readable when the file is removed and when the file object is dropped.
+///
+/// # Signals
+///
+/// Where another process cuts the file short or the device fails, touching a page that is absent raises `SIGBUS`.
+/// [`populate`](Self::populate) turns that into an error for the pages it covers.
+#[derive(Clone)]
+pub struct Mapping {
+    /// `None` for an empty file, of which there is nothing to map.
+    region: Option<Arc<Region>>,
+    len: usize,
+}
+
+impl Mapping {
+    /// The mapping of an empty file.
+    pub(super) fn empty() -> Mapping {
+        Mapping { region: None, len: 0 }
+    }
+
+    /// The first `len` bytes of a region.
+    pub(super) fn of(region: Arc<Region>, len: usize) -> Mapping {
+        assert!(len <= region.len(), "a mapping longer than its region");
+        Mapping { region: Some(region), len }
+    }
+
+    /// The bytes of the file.
+    ///
+    /// Bytes that were not yet published by the file's writer may change while they are looked at.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.region {
+            None => &[],
+            // SAFETY: the first `len` bytes lie in the region (checked when made), are initialised (a page of a file or
+            // of zeros), and stay mapped as long as `self` holds the region. Stores into them by a writer are confined
+            // to bytes that nobody relies on: the contract of the module.
+            Some(region) => unsafe { std::slice::from_raw_parts(region.memory.as_ptr(), self.len) },
+        }
+    }
+
+    /// How many bytes are mapped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the file was empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A stretch of the mapping, without a copy, that keeps the mapping alive.
+    ///
+    /// # Panics
+    ///
+    /// Where `range` does not lie in the mapping, as slicing does.
+    #[must_use]
+    pub fn bytes(&self, range: Range<usize>) -> Bytes {
+        Bytes::from_owner(self.clone()).slice(range)
+    }
+
+    /// Fetches the pages of `range` into memory, so that a page that cannot be had is an error here and not a signal
+    /// later.
+    ///
+    /// Does nothing where the memory is no file's, and where the kernel (before 5.14) does not know how.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` where `range` does not lie in the mapping; [`io::ErrorKind::Other`] where a page cannot be had;
+    /// else what the system says.
+    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        check_range(&range, self.len)?;
+        match &self.region {
+            Some(region) if region.of_file && !range.is_empty() => match region.advise(Advice::PopulateRead, range) {
+                Err(error) if is_unknown(&error) => Ok(()),
+                done => done,
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// A stretch of a file that bytes can be copied into without a system call.
+///
+/// What was copied is seen at once by every reader, as after a write; a sync of the file makes it durable.
+pub struct WritableMapping {
+    region: Arc<Region>,
+    /// Where in the region the stretch begins.
+    start: usize,
+    range: Range<u64>,
+}
+
+impl WritableMapping {
+    /// The stretch `range` of a file, which begins at byte `start` of `region`.
+    pub(super) fn of(region: Arc<Region>, start: usize, range: Range<u64>) -> WritableMapping {
+        let len = (range.end - range.start) as usize;
+        region.check(start, len);
+        assert!(region.writable, "a writable mapping of a region that is mapped for reading");
+        region.writers.fetch_add(1, Ordering::AcqRel);
+        WritableMapping { region, start, range }
+    }
+
+    /// Which bytes of the file are mapped.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    fn len(&self) -> usize {
+        (self.range.end - self.range.start) as usize
+    }
+
+    /// Copies `bytes` to byte `at` of the mapping (not of the file).
+    ///
+    /// On a full disk this may raise `SIGBUS` where the bytes below were not allocated, or are shared with another file.
+    ///
+    /// # Panics
+    ///
+    /// Where the bytes would not lie in the mapping.
+    pub fn copy_in(&mut self, at: usize, bytes: &[u8]) {
+        let inside = at.checked_add(bytes.len()).is_some_and(|end| end <= self.len());
+        assert!(inside, "{} bytes at {at} do not lie in a mapping of {}", bytes.len(), self.len());
+        self.region.write(self.start + at, bytes);
+    }
+
+    /// Makes the pages of `range` (of the mapping, not of the file) present and ready to be stored to.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` where `range` does not lie in the mapping; [`io::ErrorKind::Other`] where a page cannot be had,
+    /// among others on a full disk; `Unsupported` where the kernel (before 5.14) does not know how.
+    pub fn prefault(&mut self, range: Range<usize>) -> io::Result<()> {
+        check_range(&range, self.len())?;
+        if !self.region.of_file || range.is_empty() {
+            return Ok(());
+        }
+        match self.region.advise(Advice::PopulateWrite, self.start + range.start..self.start + range.end) {
+            Err(error) if is_unknown(&error) => Err(io::ErrorKind::Unsupported.into()),
+            done => done,
+        }
+    }
+}
+
+impl Drop for WritableMapping {
+    fn drop(&mut self) {
+        self.region.writers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for WritableMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WritableMapping").field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_shared_between_threads<T: Send + Sync>() {}
+    fn is_sent_between_threads<T: Send>() {}
+
+    #[test]
+    fn mappings_cross_threads() {
+        is_shared_between_threads::<Mapping>();
+        is_sent_between_threads::<WritableMapping>();
+    }
+
+    #[test]
+    fn bytes_outlive_the_mapping_they_were_cut_from() {
+        let region = Arc::new(Region::zeroed(4096).unwrap());
+        region.write(10, b"ring");
+        let weak = Arc::downgrade(&region);
+        let mapping = Mapping::of(region, 100);
+        let cut = mapping.bytes(9..15);
+        assert_eq!(cut.as_ptr(), mapping.as_slice()[9..].as_ptr(), "cut without a copy");
+        drop(mapping);
+        assert_eq!(&cut[..], b"\0ring\0");
+        drop(cut);
+        assert!(weak.upgrade().is_none(), "the last owner lets go of the memory");
+    }
+
+    #[test]
+    #[should_panic(expected = "do not lie in a mapping of 8")]
+    fn a_copy_that_leaves_the_mapping_is_refused_though_the_region_goes_on() {
+        let region = Arc::new(Region::zeroed(4096).unwrap());
+        WritableMapping::of(region, 16, 0..8).copy_in(1, &[1; 8]);
+    }
+
+    #[test]
+    fn populating_what_is_not_mapped_is_refused() {
+        let mapping = Mapping::of(Arc::new(Region::zeroed(4096).unwrap()), 100);
+        assert!(mapping.populate(0..100).is_ok());
+        for bad in [0..101, Range { start: 5, end: 4 }, usize::MAX - 1..usize::MAX] {
+            assert_eq!(mapping.populate(bad).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        assert!(Mapping::empty().populate(0..0).is_ok());
+        assert!(Mapping::empty().as_slice().is_empty());
+    }
+}

@@ -1,0 +1,273 @@
+//! One open regular file of the operating system.
+//!
+//! Invariants:
+//!
+//! 1. The descriptor is of a regular file, opened once; nothing is ever synced through another one, since a fresh one may
+//!    not see an error that an earlier write met.
+//! 2. Only an interruption is tried again. A short write goes on with the rest: what stopped it then shows.
+//! 3. No call raises a signal by itself: the limit on file sizes is looked up before the kernel enforces it by one.
+//! 4. The lock belongs to the open file, not to the process. The process that took it gives it back when the file object
+//!    is dropped, even if a child inherited the descriptor; a child that drops its copy does not.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use memmap2::MmapOptions;
+use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, StatxFlags};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+use rustix::process::{Resource, getrlimit};
+
+use super::{file_system, lock};
+use crate::storage::mapping::Region;
+use crate::storage::{FilePlace, LockHolder, Mapping, StorageFile, WritableMapping, check_range};
+
+/// What direct reads are aligned to: a multiple of every common device's block.
+const DIRECT_ALIGNMENT: usize = 4096;
+/// The most that one direct read asks for.
+const DIRECT_CHUNK: usize = 256 * 1024;
+/// The unit of `st_blocks`, whatever the block size of the file system.
+const STAT_BLOCK: u64 = 512;
+/// The largest offset a file can have.
+const MAX_OFFSET: u64 = i64::MAX as u64;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct OsFile {
+    descriptor: OwnedFd,
+    /// The file system could not allocate blocks ahead, so that a store into a mapping may meet a full disk.
+    allocates_late: AtomicBool,
+    /// The process that took the lock through this open file; 0 for none.
+    locked_by: AtomicU32,
+}
+
+/// How far a file may reach by the limit of this process. Beyond it the kernel does not only fail a call, but first sends
+/// a signal that ends the process unless somebody catches it.
+fn size_limit() -> u64 {
+    getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX).min(MAX_OFFSET)
+}
+
+/// Sets the length of a file that was just created.
+pub(super) fn set_len(descriptor: BorrowedFd<'_>, len: u64) -> io::Result<()> {
+    if len > size_limit() {
+        return Err(Errno::FBIG.into());
+    }
+    Ok(retry_on_intr(|| fs::ftruncate(descriptor, len))?)
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(descriptor: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        // Nothing lies beyond the largest offset; the kernel would call the question invalid.
+        let Some(at) = offset.checked_add(done as u64).filter(|&at| at <= MAX_OFFSET) else { break };
+        let most = usize::try_from(MAX_OFFSET - at).unwrap_or(usize::MAX).min(buffer.len() - done);
+        match retry_on_intr(|| pread(descriptor, &mut buffer[done..done + most], at))? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    Ok(done)
+}
+
+impl OsFile {
+    /// Takes over a descriptor of a regular file.
+    pub(super) fn new(descriptor: OwnedFd) -> OsFile {
+        OsFile { descriptor, allocates_late: AtomicBool::new(false), locked_by: AtomicU32::new(0) }
+    }
+
+    fn stat(&self) -> io::Result<fs::Stat> {
+        Ok(fs::fstat(&self.descriptor)?)
+    }
+
+    /// Opens the same inode once more, past the page cache. `Unsupported` where that is not possible.
+    fn open_direct(&self) -> io::Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        match retry_on_intr(|| fs::open(path.as_str(), flags, Mode::empty())) {
+            // The file system knows no direct reading, or /proc is not there.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOENT) => Err(io::ErrorKind::Unsupported.into()),
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Changes blocks in `range`, which is not empty.
+    fn change_blocks(&self, flags: FallocateFlags, range: &Range<u64>) -> io::Result<Supported> {
+        let len = range.end - range.start;
+        match retry_on_intr(|| fs::fallocate(&self.descriptor, flags, range.start, len)) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Supported::No),
+            done => Ok(done.map(|()| Supported::Yes)?),
+        }
+    }
+}
+
+/// Whether the file system knows a request.
+enum Supported {
+    Yes,
+    No,
+}
+
+impl StorageFile for OsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.stat()?.st_size.cast_unsigned())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        read_full(self.descriptor.as_fd(), buffer, offset)
+    }
+
+    fn read_direct_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        const ALIGNMENT: u64 = DIRECT_ALIGNMENT as u64;
+        let descriptor = self.open_direct()?;
+        // One alignment more than the chunk, so that an aligned chunk lies in it wherever it begins.
+        let mut memory = vec![0; DIRECT_CHUNK + DIRECT_ALIGNMENT];
+        let skip = memory.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        let bounce = &mut memory[skip..skip + DIRECT_CHUNK];
+
+        let mut done = 0;
+        while done < buffer.len() {
+            let Some(at) = offset.checked_add(done as u64).filter(|&at| at <= MAX_OFFSET) else { break };
+            let lead = (at % ALIGNMENT) as usize;
+            let wanted = (lead + buffer.len() - done).next_multiple_of(DIRECT_ALIGNMENT).min(DIRECT_CHUNK);
+            let count = match retry_on_intr(|| pread(&descriptor, &mut bounce[..wanted], at - lead as u64)) {
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => return Err(io::ErrorKind::Unsupported.into()),
+                count => count?,
+            };
+            let fresh = count.saturating_sub(lead).min(buffer.len() - done);
+            buffer[done..done + fresh].copy_from_slice(&bounce[lead..lead + fresh]);
+            done += fresh;
+            // Direct reads come in whole blocks except at the end of the file.
+            if fresh == 0 || !count.is_multiple_of(DIRECT_ALIGNMENT) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let limit = size_limit();
+        let mut done = 0;
+        while done < bytes.len() {
+            let Some(at) = offset.checked_add(done as u64).filter(|&at| at < limit) else {
+                return Err(Errno::FBIG.into());
+            };
+            let most = usize::try_from(limit - at).unwrap_or(usize::MAX).min(bytes.len() - done);
+            match retry_on_intr(|| pwrite(&self.descriptor, &bytes[done..done + most], at))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        check_range(&range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        if let Supported::No = self.change_blocks(FallocateFlags::KEEP_SIZE, &range)? {
+            self.allocates_late.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        check_range(&range)?;
+        if !range.is_empty() {
+            self.change_blocks(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, &range)?;
+        }
+        Ok(())
+    }
+
+    fn allocated_len(&self) -> io::Result<u64> {
+        Ok(self.stat()?.st_blocks.cast_unsigned().saturating_mul(STAT_BLOCK))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::fdatasync(&self.descriptor))?)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::fsync(&self.descriptor))?)
+    }
+
+    fn map(&self) -> io::Result<Mapping> {
+        let len = usize::try_from(self.len()?).map_err(|_| Errno::FBIG)?;
+        if len == 0 {
+            return Ok(Mapping::empty());
+        }
+        let memory = MmapOptions::new().len(len).map_raw_read_only(&self.descriptor)?;
+        Ok(Mapping::of(Arc::new(Region::of_file(memory, false)), len))
+    }
+
+    fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping> {
+        check_range(&range)?;
+        if range.is_empty() || range.end > self.len()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map does not lie in the file"));
+        }
+        if self.allocates_late.load(Ordering::Relaxed) || !file_system::takes_mapped_stores(self.descriptor.as_fd())? {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        // Necessary, not sufficient: the blocks might lie elsewhere in the file. It catches a forgotten allocation.
+        if self.allocated_len()? < range.end - range.start {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map is not allocated"));
+        }
+        let len = usize::try_from(range.end - range.start).map_err(|_| Errno::FBIG)?;
+        let memory = MmapOptions::new().offset(range.start).len(len).map_raw(&self.descriptor)?;
+        Ok(WritableMapping::of(Arc::new(Region::of_file(memory, true)), 0, range))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match retry_on_intr(|| fs::flock(&self.descriptor, FlockOperation::NonBlockingLockExclusive)) {
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            taken => {
+                taken?;
+                self.locked_by.store(std::process::id(), Ordering::Release);
+                Ok(true)
+            }
+        }
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        retry_on_intr(|| fs::flock(&self.descriptor, FlockOperation::Unlock))?;
+        self.locked_by.store(0, Ordering::Release);
+        Ok(())
+    }
+
+    fn lock_holder(&self) -> Option<LockHolder> {
+        let stat = self.stat().ok()?;
+        lock::holder(fs::major(stat.st_dev), fs::minor(stat.st_dev), stat.st_ino)
+    }
+
+    fn place(&self) -> io::Result<FilePlace> {
+        let stat = self.stat()?;
+        let wanted = StatxFlags::BTIME;
+        let birth = match fs::statx(&self.descriptor, "", AtFlags::EMPTY_PATH, wanted) {
+            Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(wanted) => {
+                nanoseconds(found.stx_btime.tv_sec, found.stx_btime.tv_nsec.into())
+            }
+            // The file system keeps no such time, or the kernel cannot be asked for it.
+            Ok(_) | Err(Errno::NOSYS | Errno::INVAL) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let file_system = file_system::identity(self.descriptor.as_fd())?.unwrap_or(stat.st_dev);
+        Ok(FilePlace { file_system, inode: stat.st_ino, birth })
+    }
+}
+
+impl Drop for OsFile {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock with a child that inherited the descriptor and did not close it. There is
+        // nobody to tell if this fails, and closing then does what it can.
+        if *self.locked_by.get_mut() == std::process::id() {
+            let _ = fs::flock(&self.descriptor, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// Seconds and nanoseconds as one number, as near as it can.
+pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}

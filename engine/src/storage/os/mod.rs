@@ -1,0 +1,247 @@
+//! A directory of the operating system.
+//!
+//! The directory is opened once; every name is resolved against that descriptor, so that neither a change of the working
+//! directory nor a renamed parent leads elsewhere. Names never lead through a link. Linux only, for now.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Access, DirectoryEntry, FileSystem, Storage, StorageFile, check_name};
+use crate::ids::BootId;
+
+mod file;
+mod file_system;
+mod lock;
+
+use file::OsFile;
+
+/// What every descriptor is opened with. Not blocking matters for pipes only, which are refused after opening.
+const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
+/// A directory of the operating system. See [`Storage`] for what it promises.
+#[derive(Debug)]
+pub struct OsStorage {
+    directory: OwnedFd,
+    /// For messages only.
+    path: PathBuf,
+}
+
+impl OsStorage {
+    /// Opens a directory that exists.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `NotADirectory`, `PermissionDenied`, or what else the system says.
+    pub fn open(path: &Path) -> io::Result<OsStorage> {
+        Ok(OsStorage { directory: open_directory(path)?, path: path.to_owned() })
+    }
+
+    /// Opens a directory, and makes it and its parents first where they are missing. What was made is durable when this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// `NotADirectory` or `AlreadyExists` where something else has the name, or what else the system says.
+    pub fn create(path: &Path) -> io::Result<OsStorage> {
+        make_directory(path)?;
+        OsStorage::open(path)
+    }
+
+    /// Where the directory was when it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fails with `InvalidInput` unless the descriptor is of a regular file.
+    fn check_regular(descriptor: &OwnedFd) -> io::Result<()> {
+        match FileType::from_raw_mode(fs::fstat(descriptor)?.st_mode) {
+            FileType::RegularFile => Ok(()),
+            other => Err(not_regular(&format!("{other:?}"))),
+        }
+    }
+
+    /// Renames where the file system cannot refuse to replace: a second name never replaces either. If the first name
+    /// then cannot be removed, the file has both, and the error says why.
+    fn rename_by_link(&self, from: &str, to: &str) -> io::Result<()> {
+        match retry_on_intr(|| fs::linkat(&self.directory, from, &self.directory, to, AtFlags::empty())) {
+            // What systems without hard links say.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(retry_on_intr(|| fs::unlinkat(&self.directory, from, AtFlags::empty()))?),
+        }
+    }
+}
+
+/// The error for a name that leads to anything else than a regular file.
+fn not_regular(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("not a regular file: {what}"))
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(retry_on_intr(|| fs::open(path, flags, Mode::empty()))?)
+}
+
+/// The directory that holds `path`; `None` at a root.
+fn parent_of(path: &Path) -> Option<&Path> {
+    path.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent })
+}
+
+/// Makes a directory and its missing parents, each durable before what lies in it.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty path"));
+    }
+    let mut missing = Vec::new();
+    let mut at = path;
+    // Down to the first that can be made: its parent is there.
+    loop {
+        match retry_on_intr(|| fs::mkdir(at, Mode::from_raw_mode(0o777))) {
+            Ok(()) => break sync_parent(at)?,
+            Err(Errno::EXIST) if at.is_dir() => {
+                // It may be somebody else's work of a moment ago, or of a process that died before its sync. Where the
+                // parent cannot be read it is not ours to make durable.
+                match sync_parent(at) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+                    done => break done?,
+                }
+            }
+            Err(Errno::NOENT) => match parent_of(at) {
+                Some(parent) if parent != at => {
+                    missing.push(at);
+                    at = parent;
+                }
+                _ => return Err(Errno::NOENT.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for at in missing.into_iter().rev() {
+        match retry_on_intr(|| fs::mkdir(at, Mode::from_raw_mode(0o777))) {
+            Ok(()) => {}
+            Err(Errno::EXIST) if at.is_dir() => {}
+            Err(error) => return Err(error.into()),
+        }
+        sync_parent(at)?;
+    }
+    Ok(())
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let Some(parent) = parent_of(path) else { return Ok(()) };
+    let parent = open_directory(parent)?;
+    Ok(retry_on_intr(|| fs::fsync(&parent))?)
+}
+
+impl Storage for OsStorage {
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn list(&self) -> io::Result<Vec<DirectoryEntry>> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = match retry_on_intr(|| fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
+                Err(Errno::NOENT) => continue, // removed meanwhile
+                stat => stat?,
+            };
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            let len = if is_file { stat.st_size.cast_unsigned() } else { 0 };
+            entries.push(DirectoryEntry { name: name.to_string_lossy().into_owned(), is_file, len });
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        check_name(name)?;
+        let how = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::ReadWrite => OFlags::RDWR,
+        };
+        let descriptor = match retry_on_intr(|| fs::openat(&self.directory, name, how | COMMON, Mode::empty())) {
+            Err(Errno::LOOP) => return Err(not_regular("a symbolic link")),
+            Err(Errno::ISDIR) => return Err(not_regular("Directory")),
+            Err(Errno::NXIO | Errno::NODEV) => return Err(not_regular("a socket or device")),
+            opened => opened?,
+        };
+        OsStorage::check_regular(&descriptor)?;
+        Ok(Arc::new(OsFile::new(descriptor)))
+    }
+
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn StorageFile>> {
+        check_name(name)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | COMMON;
+        let mode = Mode::from_raw_mode(0o666);
+        let descriptor = retry_on_intr(|| fs::openat(&self.directory, name, flags, mode))?;
+        if let Err(error) = file::set_len(descriptor.as_fd(), len) {
+            // The first error is the one to tell; a name that cannot be taken back is an unfinished file like others.
+            let _ = fs::unlinkat(&self.directory, name, AtFlags::empty());
+            return Err(error);
+        }
+        Ok(Arc::new(OsFile::new(descriptor)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        check_name(from)?;
+        check_name(to)?;
+        let (directory, flags) = (&self.directory, RenameFlags::NOREPLACE);
+        match retry_on_intr(|| fs::renameat_with(directory, from, directory, to, flags)) {
+            // The file system does not know the flag, or the kernel not the call.
+            Err(Errno::INVAL | Errno::NOSYS) => self.rename_by_link(from, to),
+            done => Ok(done?),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        Ok(retry_on_intr(|| fs::unlinkat(&self.directory, name, AtFlags::empty()))?)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::fsync(&self.directory))?)
+    }
+
+    fn now(&self) -> i64 {
+        let now = clock_gettime(ClockId::Realtime);
+        file::nanoseconds(now.tv_sec, now.tv_nsec)
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            done += retry_on_intr(|| getrandom(&mut bytes[done..], GetRandomFlags::empty()))?;
+        }
+        Ok(())
+    }
+
+    fn boot_id(&self) -> BootId {
+        let text = std::fs::read_to_string(OsStr::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
+        parse_boot_id(&text)
+    }
+
+    fn file_system(&self) -> io::Result<FileSystem> {
+        file_system::describe(self.directory.as_fd())
+    }
+}
+
+/// Takes 32 hexadecimal digits with hyphens anywhere; all zero for anything else.
+fn parse_boot_id(text: &str) -> BootId {
+    text.trim_ascii().replace('-', "").parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

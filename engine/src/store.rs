@@ -1,0 +1,388 @@
+//! The facade: an open store.
+//!
+//! It wires the parts together and has no logic of its own. A store is opened for writing by one process at a time, for
+//! reading by any number.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::append::{Batch, Receipt};
+use crate::commit::Pending;
+use crate::commit::keeper::{self, WatermarkFile};
+use crate::commit::writer::Writer;
+use crate::error::{Damage, ErrorKind};
+use crate::follow::view::View;
+use crate::follow::{SubscribeOptions, Subscription};
+use crate::ids::{Epoch, Incarnation, Position, Revision, StoreId, StreamId};
+use crate::index::streams::Stream;
+use crate::options::Options;
+use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
+use crate::recovery::{OpenReport, open};
+use crate::storage::os::OsStorage;
+use crate::storage::{Access, Storage, StorageFile};
+use crate::sync::Mutex;
+use crate::watermark::{Visibility, Watermarks};
+use crate::{Error, Result};
+
+/// An open store.
+///
+/// Cheap to share between threads behind an [`Arc`]; all methods take `&self`. Dropping it closes it as
+/// [`close`](Store::close) does, without saying whether that went well.
+#[derive(Debug)]
+pub struct Store {
+    view: Arc<View>,
+    report: OpenReport,
+    writing: Option<Writing>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    writer: Arc<Writer>,
+    watermark: Arc<Mutex<WatermarkFile>>,
+    keeper: Option<JoinHandle<()>>,
+    /// Holds the writer's lock for as long as it lives.
+    identity: Arc<dyn StorageFile>,
+    coded: (u64, u64),
+    is_closed: bool,
+}
+
+/// What is known of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its identity.
+    pub id: StreamId,
+    /// Revision of its last event.
+    pub head: Revision,
+    /// Position of its last event.
+    pub head_position: Position,
+}
+
+impl From<&Stream> for StreamInfo {
+    fn from(stream: &Stream) -> StreamInfo {
+        StreamInfo {
+            name: Arc::clone(&stream.name),
+            id: stream.id,
+            head: stream.head,
+            head_position: stream.head_position,
+        }
+    }
+}
+
+/// Figures of a store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stat {
+    /// Its identity.
+    pub store: StoreId,
+    /// Its present life.
+    pub incarnation: Incarnation,
+    /// The epoch of its writer, or of the last one.
+    pub epoch: Epoch,
+    /// Events in the log.
+    pub events: u64,
+    /// Streams.
+    pub streams: u64,
+    /// Segments of the log.
+    pub segments: u64,
+    /// Segments whose seal is in the log.
+    pub sealed_segments: u64,
+    /// Size of a segment, in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of the log, from the start of each segment to its end.
+    pub bytes: u64,
+    /// Bytes that its files take on the disk.
+    pub disk_bytes: u64,
+    /// Up to where the log reaches, and up to where it is durable.
+    pub watermarks: Watermarks,
+    /// Bytes of bodies that are compressed, before it. Counted when the store was opened.
+    pub coded_raw_bytes: u64,
+    /// The same bytes as they are stored.
+    pub coded_stored_bytes: u64,
+    /// What is lost, as far as it is known without verifying every byte.
+    pub damage: Vec<Damage>,
+}
+
+impl Store {
+    /// Opens the store in the directory `path` for writing, and makes both where there is none.
+    ///
+    /// # Errors
+    /// [`Locked`](ErrorKind::Locked) where another process writes to it (the message names it);
+    /// [`NotAStore`](ErrorKind::NotAStore) where the path is a file or the folder holds something else;
+    /// [`NotFound`](ErrorKind::NotFound) where there is none and [`Options::create`] is off;
+    /// [`Unsupported`](ErrorKind::Unsupported) for a store of a newer version or on a network file system;
+    /// [`CopyIncomplete`](ErrorKind::CopyIncomplete) for a copy that ends early;
+    /// [`NoSpace`](ErrorKind::NoSpace), [`ReadOnly`](ErrorKind::ReadOnly), [`Io`](ErrorKind::Io) from the system.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Store> {
+        let path = path.as_ref();
+        options.check()?;
+        let storage = match options.create {
+            true => OsStorage::create(path),
+            false => OsStorage::open(path),
+        };
+        let storage = storage.map_err(|error| no_directory(path, error))?;
+        Store::open_on(Arc::new(storage), options)
+    }
+
+    /// Opens the store in the directory `path` for reading. Writes no byte, makes no file, takes no lock; another process
+    /// may write meanwhile: [`refresh`](Store::refresh) takes in what it appended.
+    ///
+    /// # Errors
+    /// As [`open`](Store::open), without those about writing.
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Store> {
+        let path = path.as_ref();
+        let storage = OsStorage::open(path).map_err(|error| no_directory(path, error))?;
+        Store::open_read_only_on(Arc::new(storage), options)
+    }
+
+    /// As [`open`](Store::open), on any storage.
+    ///
+    /// # Errors
+    /// As [`open`](Store::open).
+    pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
+        let opened = open::for_writing(storage, &options)?;
+        let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
+        let keeper = keeper::start(Arc::clone(&writer), Arc::clone(&watermark))
+            .map_err(|error| Error::io("start a thread for", "the background work", error))?;
+        let view = View::new(Arc::clone(&writer.set), Arc::clone(&writer.streams), Arc::clone(&writer.marks), None);
+        let writing = Writing { writer, watermark, keeper: Some(keeper), identity, coded, is_closed: false };
+        writing.writer.signals.want_work();
+        Ok(Store { view: Arc::new(view), report, writing: Some(writing) })
+    }
+
+    /// As [`open_read_only`](Store::open_read_only), on any storage.
+    ///
+    /// # Errors
+    /// As [`open_read_only`](Store::open_read_only).
+    pub fn open_read_only_on(storage: Arc<dyn Storage>, _options: Options) -> Result<Store> {
+        let open::OpenedReader { set, streams, marks, replay, report } = open::for_reading(storage)?;
+        Ok(Store { view: Arc::new(View::new(set, streams, marks, Some(replay))), report, writing: None })
+    }
+
+    /// What opening found and did.
+    #[must_use]
+    pub fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// Takes in what another process has appended since; nothing to do in the process that writes.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) from the system; [`Unsupported`](ErrorKind::Unsupported) where a newer version writes.
+    pub fn refresh(&self) -> Result<()> {
+        self.view.refresh()
+    }
+
+    /// Appends a batch and waits until its durability level is reached.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict): an expected revision was not met; nothing was appended, and
+    /// [`Error::conflict`] says the actual head. [`Limit`](ErrorKind::Limit), [`Invalid`](ErrorKind::Invalid): the batch
+    /// cannot be appended to any store. [`NoSpace`](ErrorKind::NoSpace): nothing was appended; try again once there is
+    /// space. [`Poisoned`](ErrorKind::Poisoned): the outcome is unknown, or an earlier one was: reopen the store and
+    /// append again with the same batch id. [`ReadOnly`](ErrorKind::ReadOnly): the store was opened for reading.
+    /// [`Damage`](ErrorKind::Damage): the place where an earlier try would be looked up is lost.
+    pub fn append(&self, batch: &Batch<'_>) -> Result<Receipt> {
+        self.submit(batch)?.wait()
+    }
+
+    /// Appends a batch: when this returns it is in the log, visible as committed, and survives the end of every process.
+    /// Its durability level is reached once the returned value was waited for or awaited.
+    ///
+    /// # Errors
+    /// As [`append`](Store::append).
+    pub fn submit(&self, batch: &Batch<'_>) -> Result<Pending> {
+        self.writer()?.submit(batch)
+    }
+
+    /// Makes everything durable that is in the log now; returns up to where it is.
+    ///
+    /// # Errors
+    /// [`Poisoned`](ErrorKind::Poisoned) where a sync failed; [`ReadOnly`](ErrorKind::ReadOnly) on a store opened for
+    /// reading.
+    pub fn sync(&self) -> Result<Position> {
+        let writer = self.writer()?;
+        writer.wait_durable(self.view.watermarks().committed)?;
+        Ok(self.view.watermarks().durable)
+    }
+
+    /// Blocks until the log is durable up to `position`, such as that of a [`Conflict`](crate::Conflict).
+    ///
+    /// # Errors
+    /// As [`sync`](Store::sync).
+    pub fn wait_durable(&self, position: Position) -> Result<()> {
+        let writer = self.writer()?;
+        if position > self.view.watermarks().committed {
+            return Err(Error::new(ErrorKind::Invalid, format!("the log does not reach to position {position}")));
+        }
+        writer.wait_durable(position)
+    }
+
+    /// How far the log reaches, and how far it is durable.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        self.view.watermarks()
+    }
+
+    /// The stream of this name.
+    ///
+    /// # Errors
+    /// None yet; looking a stream up may read the log in a later version.
+    pub fn stream(&self, name: &str) -> Result<Option<StreamInfo>> {
+        Ok(self.view.stream(name).as_ref().map(StreamInfo::from))
+    }
+
+    /// All streams, in the order of their making.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamInfo> {
+        self.view.streams.read().iter().map(StreamInfo::from).collect()
+    }
+
+    /// Reads a stream.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream.
+    pub fn read_stream(&self, name: &str, options: ReadOptions) -> Result<StreamReader> {
+        self.view.stream_reader(name, options)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
+        })
+    }
+
+    /// Reads the whole log.
+    ///
+    /// # Errors
+    /// None yet.
+    pub fn read_all(&self, options: ReadAllOptions) -> Result<LogReader> {
+        Ok(self.view.log_reader(options))
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// [`Damage`](ErrorKind::Damage) where it is lost.
+    pub fn event(&self, name: &str, revision: Revision, visibility: Visibility) -> Result<Option<Event>> {
+        self.view.event(name, revision, visibility)
+    }
+
+    /// Follows the log or one stream: what is there, then what comes, without gap or duplicate.
+    ///
+    /// # Errors
+    /// [`Damage`](ErrorKind::Damage) where the place to begin from is lost.
+    pub fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
+        Subscription::new(&self.view, options)
+    }
+
+    /// Figures of the store.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) from the system.
+    pub fn stat(&self) -> Result<Stat> {
+        let set = &self.view.set;
+        let segments = set.all();
+        let watermarks = self.view.watermarks();
+        let end = |known: &crate::segment::set::Known| known.end.unwrap_or(watermarks.committed.max(known.base));
+        let storage = &set.storage;
+        let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+        let mut disk_bytes = 0;
+        for entry in entries.iter().filter(|entry| entry.is_file) {
+            if let Ok(file) = storage.open(&entry.name, Access::Read) {
+                disk_bytes += file.allocated_len().unwrap_or(0);
+            }
+        }
+        let (events, epoch, seals, coded) = match &self.writing {
+            Some(writing) => {
+                let tail = writing.writer.tail.lock();
+                (tail.next_number, tail.epoch(), tail.seals, writing.coded)
+            }
+            None => self
+                .view
+                .replayed(|replay| {
+                    let segment = replay.segment.as_ref().map_or_else(Default::default, |segment| segment.ordinal());
+                    (replay.next_number, Epoch { segment, takeover: replay.takeover }, replay.seals, replay.coded)
+                })
+                .expect("a store that does not write follows"),
+        };
+        Ok(Stat {
+            store: set.store.store,
+            incarnation: self.report.incarnation,
+            epoch,
+            events,
+            streams: self.view.streams.read().len() as u64,
+            segments: segments.len() as u64,
+            sealed_segments: segments.iter().filter(|known| known.ordinal < seals.next).count() as u64,
+            segment_bytes: set.store.segment_bytes,
+            bytes: segments.iter().map(|known| end(known).0 - known.base.0).sum(),
+            disk_bytes,
+            watermarks,
+            coded_raw_bytes: coded.0,
+            coded_stored_bytes: coded.1,
+            damage: self.report.damage.clone(),
+        })
+    }
+
+    /// Syncs everything, notes that the log ended cleanly, and closes the store. The next opening continues where it ended.
+    ///
+    /// # Errors
+    /// [`Poisoned`](ErrorKind::Poisoned) where the last sync failed: Written events may be lost with the power.
+    pub fn close(mut self) -> Result<()> {
+        match &mut self.writing {
+            Some(writing) => writing.close(),
+            None => Ok(()),
+        }
+    }
+
+    fn writer(&self) -> Result<&Arc<Writer>> {
+        match &self.writing {
+            Some(writing) => Ok(&writing.writer),
+            None => {
+                Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading; open it for writing to append"))
+            }
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(writing) = &mut self.writing {
+            let _ = writing.close(); // `close` is there for who wants to know
+        }
+    }
+}
+
+impl Writing {
+    fn close(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.is_closed, true) {
+            return Ok(());
+        }
+        let writer = &self.writer;
+        writer.signals.stop();
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join(); // a panic there was printed by it; the log does not depend on it
+        }
+        writer.tail.lock().is_closed = true;
+        let closed = writer.finish(&mut self.watermark.lock());
+        writer.marks.close();
+        let _ = self.identity.unlock(); // the lock goes with the file anyway
+        closed
+    }
+}
+
+fn no_directory(path: &Path, error: std::io::Error) -> Error {
+    let shown = path.display().to_string();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::NotFound, format!("there is no store in {shown}; a writing command makes one"))
+        }
+        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::NotAStore, format!("{shown} is not a folder; a store is a folder"))
+        }
+        _ => Error::io("open the folder", &shown, error),
+    }
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Store>();
+};

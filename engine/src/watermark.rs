@@ -1,0 +1,184 @@
+//! The two watermarks, and waking who waits for them.
+//!
+//! States of a mark: a number that only rises. *committed* is raised by the writer after the bytes below it are in the
+//! page cache, *durable* after a sync that covers them; durable never passes committed.
+//!
+//! The lost wake-up: a watcher that looked (too low), then sleeps, must not miss the raise between the two. It counts
+//! itself in before it looks the second time; a raiser stores first and counts watchers after. Both are sequentially
+//! consistent, so one of them sees the other. A raise with nobody watching makes no system call.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::ids::Position;
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
+
+/// How far the log reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Everything below is in the log and visible to every process.
+    pub committed: Position,
+    /// Everything below survives a power loss.
+    pub durable: Position,
+}
+
+/// What a reader is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Visibility {
+    /// Events below the durable watermark: what was seen is never lost. For whatever acts on events.
+    #[default]
+    Durable,
+    /// All events of the log: what was seen may be lost with the power. For live display.
+    Committed,
+}
+
+/// The shared watermarks of an open store.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    committed: AtomicU64,
+    durable: AtomicU64,
+    closed: AtomicBool,
+    watching: AtomicUsize,
+    wakers: Mutex<Vec<Waker>>,
+    changed: Condvar,
+}
+
+impl Marks {
+    /// Marks at these places.
+    pub(crate) fn new(marks: Watermarks) -> Marks {
+        let new = Marks::default();
+        new.committed.store(marks.committed.0, Ordering::SeqCst);
+        new.durable.store(marks.durable.0, Ordering::SeqCst);
+        new
+    }
+
+    /// Both marks; durable is read first, so that it never seems to be ahead.
+    pub(crate) fn get(&self) -> Watermarks {
+        let durable = Position(self.durable.load(Ordering::SeqCst));
+        Watermarks { committed: Position(self.committed.load(Ordering::SeqCst)), durable }
+    }
+
+    /// The mark that a reader with this visibility goes by.
+    #[inline]
+    pub(crate) fn visible(&self, visibility: Visibility) -> Position {
+        Position(match visibility {
+            Visibility::Durable => self.durable.load(Ordering::SeqCst),
+            Visibility::Committed => self.committed.load(Ordering::SeqCst),
+        })
+    }
+
+    /// Raises committed.
+    #[inline]
+    pub(crate) fn commit(&self, end: Position) {
+        self.committed.store(end.0, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Raises durable; a lower place than before changes nothing.
+    pub(crate) fn make_durable(&self, end: Position) {
+        self.durable.fetch_max(end.0, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Nothing will rise any more: watchers are woken and told so.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn wake(&self) {
+        if self.watching.load(Ordering::SeqCst) > 0 {
+            let wakers = std::mem::take(&mut *self.wakers.lock());
+            self.changed.notify_all();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Blocks until the mark lies above `seen`, the marks are closed, or the time is over. Returns the mark.
+    pub(crate) fn wait_above(&self, visibility: Visibility, seen: Position, until: Option<Instant>) -> Position {
+        self.watching.fetch_add(1, Ordering::SeqCst);
+        let mut guard = self.wakers.lock();
+        let mark = loop {
+            let mark = self.visible(visibility);
+            if mark > seen || self.is_closed() {
+                break mark;
+            }
+            match until {
+                Some(until) => {
+                    if self.changed.wait_until(&mut guard, until).timed_out() {
+                        break self.visible(visibility);
+                    }
+                }
+                None => self.changed.wait(&mut guard),
+            }
+        };
+        drop(guard);
+        self.watching.fetch_sub(1, Ordering::SeqCst);
+        mark
+    }
+
+    /// Has `waker` called at the next change, unless the mark lies above `seen` already: then it is returned.
+    ///
+    /// One call is one wake-up at most; the watcher is counted until [`unwatch`](Self::unwatch).
+    pub(crate) fn poll_above(&self, visibility: Visibility, seen: Position, waker: &Waker) -> Option<Position> {
+        let mut wakers = self.wakers.lock();
+        let mark = self.visible(visibility);
+        if mark > seen || self.is_closed() {
+            return Some(mark);
+        }
+        if !wakers.iter().any(|other| other.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+        None
+    }
+
+    /// Counts an asynchronous watcher in, before its first [`poll_above`](Self::poll_above).
+    pub(crate) fn watch(&self) {
+        self.watching.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts an asynchronous watcher out.
+    pub(crate) fn unwatch(&self) {
+        self.watching.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_watcher_is_woken_by_the_mark_it_watches_and_by_closing() {
+        let marks = Arc::new(Marks::default());
+        let watcher = {
+            let marks = Arc::clone(&marks);
+            std::thread::spawn(move || marks.wait_above(Visibility::Durable, Position(0), None))
+        };
+        marks.commit(Position(8));
+        assert!(!watcher.is_finished() || marks.get().durable > Position(0));
+        marks.make_durable(Position(8));
+        assert_eq!(watcher.join().expect("no panic"), Position(8));
+        let marks_too = Arc::clone(&marks);
+        let watcher = std::thread::spawn(move || marks_too.wait_above(Visibility::Durable, Position(8), None));
+        marks.close();
+        assert_eq!(watcher.join().expect("no panic"), Position(8));
+        let soon = Instant::now() + Duration::from_millis(5);
+        assert_eq!(Marks::default().wait_above(Visibility::Committed, Position(0), Some(soon)), Position(0));
+    }
+
+    #[test]
+    fn durable_never_falls() {
+        let marks = Marks::default();
+        marks.commit(Position(16));
+        marks.make_durable(Position(16));
+        marks.make_durable(Position(8));
+        assert_eq!(marks.get(), Watermarks { committed: Position(16), durable: Position(16) });
+    }
+}

@@ -1,0 +1,46 @@
+//! Random workloads on the engine, compared with the reference model after every operation.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use treering::storage::mem::MemStorage;
+use treering::{Compression, Options};
+use treering_tests::workload::{Sizes, operations};
+use treering_tests::{Engine, run};
+
+fn small() -> Options {
+    Options::new().segment_bytes(16 << 10).index_stride_bytes(4 << 10)
+}
+
+fn cases(number: u32) -> ProptestConfig {
+    ProptestConfig { cases: number, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn p12_the_engine_answers_as_the_model_does(ops in operations(60, Sizes::default())) {
+        let mut engine = Engine::open(Arc::new(MemStorage::new()), small()).unwrap();
+        run(&ops, &mut engine).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn p10_compression_changes_no_answer(ops in operations(40, Sizes::default())) {
+        let options = small().compression(Some(Compression { level: 1, min_bytes: 64 }));
+        let mut engine = Engine::open(Arc::new(MemStorage::new()), options).unwrap();
+        run(&ops, &mut engine).map_err(TestCaseError::fail)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(25))]
+
+    #[test]
+    fn p12_the_engine_answers_as_the_model_does_on_a_disk(ops in operations(60, Sizes::default())) {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = treering::storage::os::OsStorage::create(folder.path()).unwrap();
+        let mut engine = Engine::open(Arc::new(storage), small().segment_bytes(64 << 10)).unwrap();
+        run(&ops, &mut engine).map_err(TestCaseError::fail)?;
+    }
+}

@@ -1,0 +1,197 @@
+//! The engine as a [`Target`]: each call translated, nothing added.
+
+use std::sync::Arc;
+
+use treering::storage::Storage;
+use treering::{
+    Batch, BatchId, Durability, ErrorKind, EventRef, Expected, NewEvent, Options, Position, ReadAllOptions,
+    ReadOptions, Revision, Store, Visibility,
+};
+
+use crate::model::{self, Appended, Query, SectionReceipt, Seen};
+use crate::run::{Failure, Target};
+
+/// An open store and what it takes to open it again.
+#[derive(Debug)]
+pub struct Engine {
+    storage: Arc<dyn Storage>,
+    options: Options,
+    store: Option<Store>,
+}
+
+impl Engine {
+    /// Opens (and makes) a store on `storage`.
+    ///
+    /// # Errors
+    /// What opening said.
+    pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Engine, Failure> {
+        let store = Store::open_on(Arc::clone(&storage), options.clone()).map_err(|error| error.to_string())?;
+        Ok(Engine { storage, options, store: Some(store) })
+    }
+
+    /// The open store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("it is open between calls")
+    }
+}
+
+/// An event of the engine as the model compares it.
+#[must_use]
+pub fn seen(event: &EventRef<'_>) -> Seen {
+    Seen {
+        stream: event.stream().into(),
+        revision: event.revision().0,
+        position: event.position().0,
+        global_number: event.global_number(),
+        batch: event.batch().0,
+        recorded_at: event.recorded_at(),
+        id: event.id().map(Into::into),
+        event_type: event.event_type().into(),
+        occurred_at: event.occurred_at(),
+        metadata: event.metadata().into(),
+        payload: event.payload().into(),
+    }
+}
+
+/// The engine's form of the model's event.
+#[must_use]
+pub fn new_event(event: &model::Event) -> NewEvent<'_> {
+    let mut new = NewEvent::new(&event.event_type, &event.payload).metadata(&event.metadata);
+    if let Some(id) = &event.id {
+        new = new.id(id);
+    }
+    if let Some(at) = event.occurred_at {
+        new = new.occurred_at(at);
+    }
+    if let Some(at) = event.recorded_at {
+        new = new.recorded_at(at);
+    }
+    new
+}
+
+fn visibility(durable: bool) -> Visibility {
+    if durable { Visibility::Durable } else { Visibility::Committed }
+}
+
+impl Target for Engine {
+    fn append(&mut self, batch: &model::Batch) -> Result<Appended, Failure> {
+        let events: Vec<Vec<NewEvent<'_>>> =
+            batch.sections.iter().map(|section| section.events.iter().map(new_event).collect()).collect();
+        let mut new = batch.id.map_or_else(Batch::new, |id| Batch::with_id(BatchId(id)));
+        for (section, events) in batch.sections.iter().zip(&events) {
+            let expected = match section.expected {
+                model::Expected::Any => Expected::Any,
+                model::Expected::NoStream => Expected::NoStream,
+                model::Expected::Exists => Expected::Exists,
+                model::Expected::Exactly(revision) => Expected::Exactly(Revision(revision)),
+            };
+            new = new.section(&section.stream, expected, events);
+        }
+        let level = if batch.synced { Durability::Synced } else { Durability::Written };
+        match self.store().append(&new.durability(level)) {
+            Ok(receipt) => Ok(Appended::Receipt(model::Receipt {
+                batch: receipt.batch.0,
+                incarnation: receipt.incarnation.0,
+                epoch: (receipt.epoch.segment.0, receipt.epoch.takeover),
+                position: receipt.position.0,
+                end: receipt.end.0,
+                synced: receipt.level == Durability::Synced,
+                repeated: receipt.is_repeated,
+                sections: receipt
+                    .sections
+                    .iter()
+                    .map(|section| SectionReceipt {
+                        stream: section.stream.to_string(),
+                        first_revision: section.first_revision.0,
+                        last_revision: section.last_revision.0,
+                        first_position: section.first_position.0,
+                    })
+                    .collect(),
+            })),
+            Err(error) => match (error.kind(), error.conflict()) {
+                (ErrorKind::Limit | ErrorKind::Invalid, _) => Ok(Appended::Refused),
+                (ErrorKind::Conflict, Some(conflict)) => Ok(Appended::Conflict {
+                    stream: conflict.stream.clone(),
+                    actual: conflict.actual.map(Revision::get),
+                }),
+                _ => Err(error.to_string()),
+            },
+        }
+    }
+
+    fn read_stream(&mut self, stream: &str, query: Query, durable: bool) -> Result<Option<Vec<Seen>>, Failure> {
+        let mut options = ReadOptions::new().visibility(visibility(durable));
+        if let Some(from) = query.from {
+            options = options.from(Revision(from));
+        }
+        if let Some(to) = query.to {
+            options = options.to(Revision(to));
+        }
+        if let Some(last) = query.last {
+            options = options.last(last);
+        }
+        if query.backwards {
+            options = options.backwards();
+        }
+        let mut reader = match self.store().read_stream(stream, options) {
+            Ok(reader) => reader,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let mut found = Vec::new();
+        while let Some(event) = reader.next() {
+            found.push(seen(&event.map_err(|error| error.to_string())?));
+        }
+        Ok(Some(found))
+    }
+
+    fn read_all(&mut self, from: u64, durable: bool) -> Result<Vec<Seen>, Failure> {
+        let options = ReadAllOptions::new().from(Position(from)).visibility(visibility(durable));
+        let mut reader = self.store().read_all(options).map_err(|error| error.to_string())?;
+        let mut found = Vec::new();
+        while let Some(event) = reader.next() {
+            found.push(seen(&event.map_err(|error| error.to_string())?));
+        }
+        Ok(found)
+    }
+
+    fn event(&mut self, stream: &str, revision: u64, durable: bool) -> Result<Option<Seen>, Failure> {
+        let event =
+            self.store().event(stream, Revision(revision), visibility(durable)).map_err(|error| error.to_string())?;
+        Ok(event.map(|event| Seen {
+            stream: event.stream.to_string(),
+            revision: event.revision.0,
+            position: event.position.0,
+            global_number: event.global_number,
+            batch: event.batch.0,
+            recorded_at: event.recorded_at,
+            id: event.id.map(Into::into),
+            event_type: event.event_type.to_string(),
+            occurred_at: event.occurred_at,
+            metadata: event.metadata.to_vec(),
+            payload: event.payload.to_vec(),
+        }))
+    }
+
+    fn streams(&mut self) -> Result<Vec<(String, Option<u64>)>, Failure> {
+        Ok(self.store().streams().iter().map(|stream| (stream.name.to_string(), Some(stream.head.0))).collect())
+    }
+
+    fn sync(&mut self) -> Result<u64, Failure> {
+        self.store().sync().map(Position::get).map_err(|error| error.to_string())
+    }
+
+    fn watermarks(&mut self) -> Result<(u64, u64), Failure> {
+        let marks = self.store().watermarks();
+        Ok((marks.committed.0, marks.durable.0))
+    }
+
+    fn reopen(&mut self) -> Result<(), Failure> {
+        let store = self.store.take().expect("it is open between calls");
+        store.close().map_err(|error| format!("closing: {error}"))?;
+        let opened = Store::open_on(Arc::clone(&self.storage), self.options.clone());
+        self.store = Some(opened.map_err(|error| format!("opening: {error}"))?);
+        Ok(())
+    }
+}
