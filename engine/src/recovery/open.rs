@@ -145,7 +145,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.epoch = tail.epoch();
     let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
     let Found { set, streams, .. } = found;
-    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail));
+    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, found.replay.unknown_until));
     let watermark = Arc::new(Mutex::new(WatermarkFile::new(generation)));
     Ok(OpenedWriter { writer, watermark, identity: identity.file, report, coded })
 }
@@ -162,7 +162,13 @@ fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
     let witness = watermark.map_or(Position::ZERO, |watermark| watermark.durable);
-    let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, witness);
+    let mut replay = Replay::new(
+        Arc::clone(&set),
+        Arc::clone(&streams),
+        place,
+        witness,
+        watermark.map_or(Position::ZERO, |watermark| watermark.last_index_block),
+    );
     replay.read_line(&line)?;
     Ok(Found { set, streams, line, replay, watermark, place })
 }
