@@ -7,7 +7,7 @@ use crate::commit::tail::{Output, Tail};
 use crate::commit::writer::{Life, Writer};
 use crate::error::ErrorKind;
 use crate::format::file_name;
-use crate::format::open::{OpenFrame, OpenReason};
+use crate::format::open::{OpenFrame, OpenReason, open_position};
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::StreamTable;
@@ -118,7 +118,8 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let generation = found.watermark.map_or(0, |watermark| watermark.generation);
     let mut report = report_of(&found.replay);
     let coded = found.replay.coded;
-    let (tail, life) = if found.line.known.is_empty() {
+    let is_first = found.line.known.is_empty();
+    let (tail, life) = if is_first {
         let life = life(new_incarnation(&*found.set.storage)?);
         (begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?, life)
     } else {
@@ -145,19 +146,26 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.epoch = tail.epoch();
     let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
     let Found { set, streams, .. } = found;
+    let continues = !report.has_rolled && !is_first;
     let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, found.replay.unknown_until));
-    let watermark = Arc::new(Mutex::new(WatermarkFile::new(generation)));
+    let mut watermark = WatermarkFile::new(generation);
+    if continues {
+        // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
+        watermark.write(&writer, false)?;
+    }
+    let watermark = Arc::new(Mutex::new(watermark));
     Ok(OpenedWriter { writer, watermark, identity: identity.file, report, coded })
 }
 
 /// Reads everything there is to know. Writes nothing.
 fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
-    let line = line::find(&set)?;
-    let watermark = read_watermark(&*set.storage, identity, line.newest.as_deref());
+    let watermark = read_watermark(&*set.storage, identity);
+    let line = line::find(&set, watermark.as_ref())?;
+    let watermark = watermark.filter(|watermark| counts(watermark, line.newest.as_deref()));
     let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
     let place = match &line.newest {
-        Some(newest) if newest.head.open.identity_place != identity_place => Place::Moved,
+        Some(newest) if !newest.head.open.identity_place.may_be(&identity_place) => Place::Moved,
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
@@ -173,18 +181,22 @@ fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     Ok(Found { set, streams, line, replay, watermark, place })
 }
 
-/// The slot that counts: of this store, this life, and a segment of this line. Anything else is as good as none.
-fn read_watermark(storage: &dyn Storage, identity: &Identity, newest: Option<&Segment>) -> Option<Watermark> {
+/// The newest valid slot of this store.
+fn read_watermark(storage: &dyn Storage, identity: &Identity) -> Option<Watermark> {
     let file = storage.open(file_name::WATERMARK, Access::Read).ok()?;
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
     let read = file.read_at(&mut bytes, 0).ok()?;
     let (_, watermark) = Watermark::newest(&bytes[..read])?;
-    let newest = newest?;
-    let counts = watermark.store == identity.block.store
-        && watermark.incarnation == newest.head.open.incarnation
-        && watermark.durable <= newest.file_end()
-        && (watermark.durable < newest.base || watermark.salt == newest.head.header.salt);
-    counts.then_some(watermark)
+    (watermark.store == identity.block.store).then_some(watermark)
+}
+
+/// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
+fn counts(watermark: &Watermark, newest: Option<&Segment>) -> bool {
+    newest.is_some_and(|newest| {
+        let is_in_newest = watermark.durable > newest.base && watermark.last_frame < newest.file_end();
+        watermark.incarnation == newest.head.open.incarnation
+            && (!is_in_newest || watermark.salt == newest.head.header.salt)
+    })
 }
 
 fn watermark_state(found: &Found) -> WatermarkState {
@@ -277,6 +289,7 @@ fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, 
     found.set.roll(&segment, replay.at, replay.index.last_block());
     let mut tail = tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes, allocated));
     tail.at = segment.first_frame();
+    tail.last_frame = open_position(&segment.head.header);
     tail.previous_check = segment.head.open_check;
     tail.takeover = 0;
     Ok(tail)

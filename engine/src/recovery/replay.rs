@@ -12,6 +12,7 @@ use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::batch::{Origin, Sections};
 use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
+use crate::format::open::open_position;
 use crate::format::seal::Seal;
 use crate::format::wire::text;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
@@ -130,6 +131,7 @@ impl Replay {
     fn enter(&mut self, segment: Arc<Segment>) {
         let open = &segment.head.open;
         self.at = segment.first_frame();
+        self.last_frame = open_position(&segment.head.header);
         self.previous_check = segment.head.open_check;
         self.next_number = open.first_number;
         self.max_recorded_at = self.max_recorded_at.max(open.max_recorded_at);
@@ -160,7 +162,8 @@ impl Replay {
             let end = ChainEnd {
                 stop: bad,
                 is_end_stated: known.end.is_some(),
-                is_below_witness: self.at < self.witness,
+                // Where the segment behind is lost, so is what it said: the loss is reported there.
+                is_below_witness: self.at < self.witness && (known.end.is_some() || is_last),
                 has_frames_behind: false, // it makes no difference to what is done
                 place: self.place,
             };
