@@ -82,12 +82,13 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         Some(identity) => identity,
         None if !options.create => return Err(no_store(&*storage)),
         None => {
-            identity::create(&*storage, options)?;
             is_new = true;
-            identity::read(&*storage, Access::ReadWrite)?.ok_or_else(|| no_store(&*storage))?
+            identity::begin(&*storage, options)?
         }
     };
-    lock(&*storage, &identity)?;
+    if !is_new {
+        identity::lock(&*storage, &*identity.file)?;
+    }
     if !identity.block.is_writable() {
         let message = format!(
             "{} uses features that this build can read but not write; use a newer version of treering",
@@ -98,9 +99,9 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
     let boot = storage.boot_id();
     let found = find(storage, &identity)?;
-    if found.line.known.is_empty() && found.watermark.is_some() {
+    if found.line.known.is_empty() && !is_new {
         let message = format!(
-            "{} has a watermark but no segment: its log is missing; bring the files back",
+            "{} has an identity file but no segment: its log is missing; bring the files back",
             found.set.storage.describe()
         );
         return Err(Error::new(ErrorKind::Damage, message));
@@ -121,7 +122,9 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let is_first = found.line.known.is_empty();
     let (tail, life) = if is_first {
         let life = life(new_incarnation(&*found.set.storage)?);
-        (begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?, life)
+        let tail = begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?;
+        identity::publish(&*found.set.storage)?;
+        (tail, life)
     } else {
         match proceed {
             Proceed::Continue if found.replay.takeover < u16::MAX => {
@@ -208,27 +211,6 @@ fn watermark_state(found: &Found) -> WatermarkState {
         .is_some_and(|segment| segment.head.header.salt == watermark.salt && is_header_absent(segment, replay.at));
     let ends_here = watermark.durable == replay.at && watermark.last_check == replay.previous_check && segment_ok;
     if watermark.is_clean && ends_here { WatermarkState::Clean } else { WatermarkState::Open }
-}
-
-/// Takes the writer's lock, or says who holds it.
-fn lock(storage: &dyn Storage, identity: &Identity) -> Result<()> {
-    let got = identity.file.try_lock().map_err(|error| Error::io("lock", file_name::IDENTITY, error))?;
-    if got {
-        return Ok(());
-    }
-    let holder = match identity.file.lock_holder() {
-        Some(holder) => {
-            let command = holder.command.map(|command| format!(" ({command})")).unwrap_or_default();
-            let stopped = if holder.state == Some('T') { ", which is stopped" } else { "" };
-            format!("process {}{command}{stopped} writes to it", holder.pid)
-        }
-        None => "another process writes to it".into(),
-    };
-    let message = format!(
-        "the store {} is locked: {holder}; wait until it ends, or open the store for reading",
-        storage.describe()
-    );
-    Err(Error::new(ErrorKind::Locked, message))
 }
 
 fn refuse_network(storage: &dyn Storage, options: &Options) -> Result<()> {

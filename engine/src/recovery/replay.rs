@@ -12,6 +12,7 @@ use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::batch::{Origin, Sections};
 use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
+use crate::format::item::Item;
 use crate::format::open::open_position;
 use crate::format::seal::Seal;
 use crate::format::wire::text;
@@ -341,6 +342,16 @@ impl Replay {
             }
             if let Some(stream) = streams.by_id(section.stream) {
                 noted.push((section.stream, Arc::clone(&stream.name), section.first_revision, section.count));
+            }
+        }
+        let (mut items, count) = sections.items()?;
+        for number in 0..u64::from(count) {
+            let position = Position(frame.position.0 + u64::from(frame.header.events) + number);
+            if let Item::Fork { name, revision, .. } = Item::decode(&mut items, frame.position, position)?
+                && !streams.place_fork(name, crate::StreamId(position.0), revision, frame.position)
+                && !is_behind_damage
+            {
+                return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
             }
         }
         let noted = noted.iter().map(|(stream, name, first_revision, count)| Noted {
