@@ -11,3 +11,8 @@ pub use error::{Conflict, Damage, DamageClass, Error, ErrorKind, Result};
 pub use ids::{
     BatchId, BootId, Epoch, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal, StoreId, StreamId,
 };
+
+/// The README's example, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
