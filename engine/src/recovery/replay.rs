@@ -114,10 +114,7 @@ impl Replay {
                 }
                 continue;
             }
-            let segment = match self.set.open(known) {
-                Ok(segment) => segment,
-                Err(unusable) => return Err(unusable.into()),
-            };
+            let segment = self.set.open(known)?;
             self.set.push(known.clone());
             self.enter(segment);
             let is_last = index + 1 == line.known.len();
