@@ -61,12 +61,24 @@ pub(crate) struct OpenedReader {
 
 /// Opens a store for reading: writes no byte, makes no file, takes no lock.
 pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
-    let identity = identity::read(&*storage, Access::Read)?.ok_or_else(|| no_store(&*storage))?;
+    // Every segment repeats what the identity file says: without it, a store can be read but not locked.
+    let (identity, damage) = match identity::read(&*storage, Access::Read) {
+        Ok(Some(identity)) => (identity, None),
+        Ok(None) => match identity::from_segments(&*storage)? {
+            Some(identity) => (identity, Some(identity::missing())),
+            None => return Err(no_store(&*storage)),
+        },
+        Err(error) => match (error.damage(), identity::from_segments(&*storage)?) {
+            (Some(damage), Some(identity)) => (identity, Some(damage.clone())),
+            _ => return Err(error),
+        },
+    };
     let found = find(storage, &identity)?;
-    let Found { set, streams, line, replay, .. } = found;
+    let Found { set, streams, line, mut replay, .. } = found;
     if line.known.is_empty() {
         return Err(no_store(&*set.storage));
     }
+    replay.damage.extend(damage);
     let durable = replay.witness.min(replay.at);
     let report = report_of(&replay);
     let marks = Arc::new(Marks::new(Watermarks { committed: replay.at, durable }));
@@ -96,7 +108,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    let place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
+    let place = identity.place;
     let boot = storage.boot_id();
     let found = find(storage, &identity)?;
     if found.line.known.is_empty() && !is_new {
@@ -166,9 +178,8 @@ fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let watermark = read_watermark(&*set.storage, identity);
     let line = line::find(&set, watermark.as_ref())?;
     let watermark = watermark.filter(|watermark| counts(watermark, line.newest.as_deref()));
-    let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
     let place = match &line.newest {
-        Some(newest) if !newest.head.open.identity_place.may_be(&identity_place) => Place::Moved,
+        Some(newest) if !newest.head.open.identity_place.may_be(&identity.place) => Place::Moved,
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
