@@ -156,6 +156,7 @@ impl Writer {
             previous_hash: seals.hash,
         };
         self.append_seal(&segment, seal)?;
+        self.set.close(known.ordinal);
         Ok(true)
     }
 
