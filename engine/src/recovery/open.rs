@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::commit::keeper::WatermarkFile;
 use crate::commit::tail::{Output, Tail};
-use crate::commit::writer::{Life, Writer};
+use crate::commit::writer::{Doubts, Life, Writer};
 use crate::error::ErrorKind;
 use crate::format::file_name;
 use crate::format::open::{OpenFrame, OpenReason, open_position};
@@ -161,8 +161,11 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.epoch = tail.epoch();
     let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
     let Found { set, streams, .. } = found;
+    let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
+    let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
+    let doubts = Doubts { unknown_until: found.replay.unknown_until, damaged_from };
     let continues = !report.has_rolled && !is_first;
-    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, found.replay.unknown_until));
+    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, doubts));
     let mut watermark = WatermarkFile::new(generation);
     if continues {
         // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
