@@ -8,4 +8,5 @@
 
 mod model;
 mod reference;
+mod spec;
 mod tidy;
