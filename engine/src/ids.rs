@@ -161,6 +161,16 @@ pub struct FilePlace {
     pub birth: i64,
 }
 
+impl FilePlace {
+    /// Whether the file lies elsewhere than `other` says. A field that is zero on either side says nothing.
+    pub(crate) fn is_elsewhere(&self, other: &FilePlace) -> bool {
+        let differ = |a: u64, b: u64| a != 0 && b != 0 && a != b;
+        differ(self.file_system, other.file_system)
+            || differ(self.inode, other.inode)
+            || differ(self.birth as u64, other.birth as u64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,6 +98,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
     let boot = storage.boot_id();
     let found = find(storage, &identity)?;
+    found.set.check_supported(Position::MAX)?;
     if found.line.known.is_empty() && found.watermark.is_some() {
         let message = format!(
             "{} has a watermark but no segment: its log is missing; bring the files back",
@@ -157,7 +158,7 @@ fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let watermark = read_watermark(&*set.storage, identity, line.newest.as_deref());
     let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
     let place = match &line.newest {
-        Some(newest) if newest.head.open.identity_place != identity_place => Place::Moved,
+        Some(newest) if newest.head.open.identity_place.is_elsewhere(&identity_place) => Place::Moved,
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));

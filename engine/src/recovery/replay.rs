@@ -147,6 +147,12 @@ impl Replay {
                     };
                     (stop, Fault::bad("the last frame is not the one that the next segment continued"))
                 }
+                Some(Fault::Unsupported(what)) => {
+                    // The log is served up to here; whoever comes here is told, and nobody appends.
+                    self.set.set_unsupported(self.at, format!("{} uses {what}", segment.name));
+                    self.set.finish_replay_at(segment.ordinal());
+                    return Ok(false);
+                }
                 Some(fault) => (self.stop_at(&segment, limit, &fault, known.end.is_some()), fault),
             };
             let end = ChainEnd {
@@ -238,7 +244,6 @@ impl Replay {
         loop {
             match scan.next() {
                 Step::End => return Ok(None),
-                Step::Bad(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
                     if frame.end() > self.witness
@@ -248,7 +253,6 @@ impl Replay {
                     }
                     match self.take(&frame, segment, previous_check.is_none() || !self.damage.is_empty()) {
                         Ok(()) => {}
-                        Err(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
                         Err(fault) => return Ok(Some(fault)),
                     }
                 }
@@ -370,7 +374,11 @@ impl Replay {
         let before = self.at;
         while let Some(segment) = self.segment.clone() {
             // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
-            let _ = self.read_frames(&segment, Some(self.previous_check), segment.file_end())?;
+            if let Some(Fault::Unsupported(what)) =
+                self.read_frames(&segment, Some(self.previous_check), segment.file_end())?
+            {
+                return Err(unsupported(&segment, &what));
+            }
             let next = segment.next_ordinal();
             let known = Known {
                 ordinal: next,
