@@ -353,7 +353,11 @@ class Store:
         """Appends the index block of the stretch behind the last one."""
         segment = self.segments[-1]
         here, number = segment.end, len(segment.indexes)
-        jump = (here - segment.indexes[number & number - 1]) // 8 if number else 0
+        links = [0]
+        for n in range(1, number + 1):
+            q = n - 1
+            links.append(links[links[q]] if q - links[q] == links[q] - links[links[q]] else q)
+        jump = (here - segment.indexes[links[number]]) // 8 if number else 0
         previous = (here - segment.indexes[-1]) // 8 if number else 0
         streams = []
         names = {s["id"]: (name, s) for name, s in self.streams.items()}

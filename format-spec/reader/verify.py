@@ -117,6 +117,7 @@ class Verifier:
 
     def _indexes(self, maxima):
         """IDX-1 to IDX-5, in segments in which no frame is lost."""
+        links = {0: 0}
         for segment, frames in self._frames_by_segment().values():
             if segment.name in self.broken:
                 continue
@@ -132,7 +133,10 @@ class Verifier:
                 index = self.reader.indexes.get(frame.position)
                 if index is None:
                     continue
-                jump = positions[number & number - 1] if number else None
+                if number not in links:
+                    q = number - 1
+                    links[number] = links[links[q]] if q - links[q] == links[q] - links[links[q]] else q
+                jump = positions[links[number]] if number else None
                 problem = self._index_problem(index, stretch, known, number, last or None, jump, segment, start)
                 if problem is None and maxima.get(frame.position) not in (None, index.max_recorded):
                     problem = "a wrong running maximum"
