@@ -144,6 +144,17 @@ pub struct Epoch {
     pub takeover: u16,
 }
 
+impl FilePlace {
+    /// Whether both may be the same place: a field that is zero says nothing.
+    #[must_use]
+    pub fn may_be(&self, other: &FilePlace) -> bool {
+        let same = |a: u64, b: u64| a == b || a == 0 || b == 0;
+        same(self.file_system, other.file_system)
+            && same(self.inode, other.inode)
+            && same(self.birth as u64, other.birth as u64)
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.segment, self.takeover)
@@ -159,16 +170,6 @@ pub struct FilePlace {
     pub inode: u64,
     /// When the inode was born, in nanoseconds since 1970 UTC; 0 where unknown.
     pub birth: i64,
-}
-
-impl FilePlace {
-    /// Whether the file lies elsewhere than `other` says. A field that is zero on either side says nothing.
-    pub(crate) fn is_elsewhere(&self, other: &FilePlace) -> bool {
-        let differ = |a: u64, b: u64| a != 0 && b != 0 && a != b;
-        differ(self.file_system, other.file_system)
-            || differ(self.inode, other.inode)
-            || differ(self.birth as u64, other.birth as u64)
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::commit::pending::Pending;
 use crate::commit::roll::NextSegment;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
-use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Revision};
+use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
 use crate::index::streams::{Placed, StreamTable};
 use crate::options::{Durability, Options};
 use crate::poison::Poison;
@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     pub(crate) marks: Arc<Marks>,
     pub(crate) options: Options,
     pub(crate) life: Life,
+    /// Streams whose last known event lies before it may have had later ones: their head is unknown.
+    pub(crate) unknown_until: Position,
     pub(crate) poison: Poison,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) files: Mutex<Files>,
@@ -61,6 +63,7 @@ impl Writer {
         options: Options,
         life: Life,
         tail: Tail,
+        unknown_until: Position,
     ) -> Writer {
         let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
@@ -70,6 +73,7 @@ impl Writer {
             marks,
             options,
             life,
+            unknown_until,
             poison: Poison::default(),
             tail: Mutex::new(tail),
             files,

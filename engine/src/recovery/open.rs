@@ -7,7 +7,7 @@ use crate::commit::tail::{Output, Tail};
 use crate::commit::writer::{Life, Writer};
 use crate::error::ErrorKind;
 use crate::format::file_name;
-use crate::format::open::{OpenFrame, OpenReason};
+use crate::format::open::{OpenFrame, OpenReason, open_position};
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::StreamTable;
@@ -82,12 +82,13 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         Some(identity) => identity,
         None if !options.create => return Err(no_store(&*storage)),
         None => {
-            identity::create(&*storage, options)?;
             is_new = true;
-            identity::read(&*storage, Access::ReadWrite)?.ok_or_else(|| no_store(&*storage))?
+            identity::begin(&*storage, options)?
         }
     };
-    lock(&*storage, &identity)?;
+    if !is_new {
+        identity::lock(&*storage, &*identity.file)?;
+    }
     if !identity.block.is_writable() {
         let message = format!(
             "{} uses features that this build can read but not write; use a newer version of treering",
@@ -99,9 +100,9 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let boot = storage.boot_id();
     let found = find(storage, &identity)?;
     found.set.check_supported(Position::MAX)?;
-    if found.line.known.is_empty() && found.watermark.is_some() {
+    if found.line.known.is_empty() && !is_new {
         let message = format!(
-            "{} has a watermark but no segment: its log is missing; bring the files back",
+            "{} has an identity file but no segment: its log is missing; bring the files back",
             found.set.storage.describe()
         );
         return Err(Error::new(ErrorKind::Damage, message));
@@ -119,9 +120,12 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let generation = found.watermark.map_or(0, |watermark| watermark.generation);
     let mut report = report_of(&found.replay);
     let coded = found.replay.coded;
-    let (tail, life) = if found.line.known.is_empty() {
+    let is_first = found.line.known.is_empty();
+    let (tail, life) = if is_first {
         let life = life(new_incarnation(&*found.set.storage)?);
-        (begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?, life)
+        let tail = begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?;
+        identity::publish(&*found.set.storage)?;
+        (tail, life)
     } else {
         match proceed {
             Proceed::Continue if found.replay.takeover < u16::MAX => {
@@ -146,40 +150,57 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.epoch = tail.epoch();
     let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
     let Found { set, streams, .. } = found;
-    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail));
-    let watermark = Arc::new(Mutex::new(WatermarkFile::new(generation)));
+    let continues = !report.has_rolled && !is_first;
+    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, found.replay.unknown_until));
+    let mut watermark = WatermarkFile::new(generation);
+    if continues {
+        // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
+        watermark.write(&writer, false)?;
+    }
+    let watermark = Arc::new(Mutex::new(watermark));
     Ok(OpenedWriter { writer, watermark, identity: identity.file, report, coded })
 }
 
 /// Reads everything there is to know. Writes nothing.
 fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
-    let line = line::find(&set)?;
-    let watermark = read_watermark(&*set.storage, identity, line.newest.as_deref());
+    let watermark = read_watermark(&*set.storage, identity);
+    let line = line::find(&set, watermark.as_ref())?;
+    let watermark = watermark.filter(|watermark| counts(watermark, line.newest.as_deref()));
     let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
     let place = match &line.newest {
-        Some(newest) if newest.head.open.identity_place.is_elsewhere(&identity_place) => Place::Moved,
+        Some(newest) if !newest.head.open.identity_place.may_be(&identity_place) => Place::Moved,
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
     let witness = watermark.map_or(Position::ZERO, |watermark| watermark.durable);
-    let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, witness);
+    let mut replay = Replay::new(
+        Arc::clone(&set),
+        Arc::clone(&streams),
+        place,
+        witness,
+        watermark.map_or(Position::ZERO, |watermark| watermark.last_index_block),
+    );
     replay.read_line(&line)?;
     Ok(Found { set, streams, line, replay, watermark, place })
 }
 
-/// The slot that counts: of this store, this life, and a segment of this line. Anything else is as good as none.
-fn read_watermark(storage: &dyn Storage, identity: &Identity, newest: Option<&Segment>) -> Option<Watermark> {
+/// The newest valid slot of this store.
+fn read_watermark(storage: &dyn Storage, identity: &Identity) -> Option<Watermark> {
     let file = storage.open(file_name::WATERMARK, Access::Read).ok()?;
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
     let read = file.read_at(&mut bytes, 0).ok()?;
     let (_, watermark) = Watermark::newest(&bytes[..read])?;
-    let newest = newest?;
-    let counts = watermark.store == identity.block.store
-        && watermark.incarnation == newest.head.open.incarnation
-        && watermark.durable <= newest.file_end()
-        && (watermark.durable < newest.base || watermark.salt == newest.head.header.salt);
-    counts.then_some(watermark)
+    (watermark.store == identity.block.store).then_some(watermark)
+}
+
+/// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
+fn counts(watermark: &Watermark, newest: Option<&Segment>) -> bool {
+    newest.is_some_and(|newest| {
+        let is_in_newest = watermark.durable > newest.base && watermark.last_frame < newest.file_end();
+        watermark.incarnation == newest.head.open.incarnation
+            && (!is_in_newest || watermark.salt == newest.head.header.salt)
+    })
 }
 
 fn watermark_state(found: &Found) -> WatermarkState {
@@ -191,27 +212,6 @@ fn watermark_state(found: &Found) -> WatermarkState {
         .is_some_and(|segment| segment.head.header.salt == watermark.salt && is_header_absent(segment, replay.at));
     let ends_here = watermark.durable == replay.at && watermark.last_check == replay.previous_check && segment_ok;
     if watermark.is_clean && ends_here { WatermarkState::Clean } else { WatermarkState::Open }
-}
-
-/// Takes the writer's lock, or says who holds it.
-fn lock(storage: &dyn Storage, identity: &Identity) -> Result<()> {
-    let got = identity.file.try_lock().map_err(|error| Error::io("lock", file_name::IDENTITY, error))?;
-    if got {
-        return Ok(());
-    }
-    let holder = match identity.file.lock_holder() {
-        Some(holder) => {
-            let command = holder.command.map(|command| format!(" ({command})")).unwrap_or_default();
-            let stopped = if holder.state == Some('T') { ", which is stopped" } else { "" };
-            format!("process {}{command}{stopped} writes to it", holder.pid)
-        }
-        None => "another process writes to it".into(),
-    };
-    let message = format!(
-        "the store {} is locked: {holder}; wait until it ends, or open the store for reading",
-        storage.describe()
-    );
-    Err(Error::new(ErrorKind::Locked, message))
 }
 
 fn refuse_network(storage: &dyn Storage, options: &Options) -> Result<()> {
@@ -272,6 +272,7 @@ fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, 
     found.set.roll(&segment, replay.at, replay.index.last_block());
     let mut tail = tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes, allocated));
     tail.at = segment.first_frame();
+    tail.last_frame = open_position(&segment.head.header);
     tail.previous_check = segment.head.open_check;
     tail.takeover = 0;
     Ok(tail)
