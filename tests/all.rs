@@ -11,4 +11,5 @@ mod limits;
 mod model;
 mod reference;
 mod retry;
+mod spec;
 mod tidy;

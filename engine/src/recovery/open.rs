@@ -20,7 +20,7 @@ use crate::recovery::report::OpenReport;
 use crate::segment::create;
 use crate::segment::one::Segment;
 use crate::segment::scan::is_header_absent;
-use crate::segment::set::SegmentSet;
+use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage, StorageFile};
 use crate::sync::{Mutex, RwLock};
 use crate::watermark::{Marks, Watermarks};
@@ -34,7 +34,16 @@ struct Found {
     line: Line,
     replay: Replay,
     watermark: Option<Watermark>,
+    /// The highest generation of any slot of the store: those that are written are above it.
+    generation: u64,
     place: Place,
+}
+
+impl Found {
+    /// The highest takeover that was ever given in the segment in which the log ends.
+    fn takeover(&self) -> u16 {
+        self.replay.takeover.max(self.watermark.map_or(0, |watermark| watermark.takeover))
+    }
 }
 
 /// A store that was opened for writing.
@@ -111,6 +120,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let place = identity.place;
     let boot = storage.boot_id();
     let found = find(storage, &identity)?;
+    found.set.check_supported(Position::MAX)?;
     if found.line.known.is_empty() && !is_new {
         let message = format!(
             "{} has an identity file but no segment: its log is missing; bring the files back",
@@ -128,7 +138,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let (row, proceed) = opening.decide();
     let was_clean = matches!(row, "O1" | "O2") && !found.line.known.is_empty();
     let life = |incarnation| Life { incarnation, identity_place: place, boot };
-    let generation = found.watermark.map_or(0, |watermark| watermark.generation);
+    let generation = found.generation;
     let mut report = report_of(&found.replay);
     let coded = found.replay.coded;
     let is_first = found.line.known.is_empty();
@@ -139,7 +149,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         (tail, life)
     } else {
         match proceed {
-            Proceed::Continue if found.replay.takeover < u16::MAX => {
+            Proceed::Continue if found.takeover() < u16::MAX => {
                 (carry_on(&found, options)?, life(found.replay.incarnation))
             }
             Proceed::AcceptFirst => return Err(copy_incomplete(&found.replay)),
@@ -178,9 +188,10 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
 /// Reads everything there is to know. Writes nothing.
 fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
-    let watermark = read_watermark(&*set.storage, identity);
-    let line = line::find(&set, watermark.as_ref())?;
-    let watermark = watermark.filter(|watermark| counts(watermark, line.newest.as_deref()));
+    let slots = read_watermarks(&*set.storage, identity);
+    let line = line::find(&set, slots.first())?;
+    let watermark = slots.iter().find(|slot| counts(slot, &set, &line)).copied();
+    let generation = slots.first().map_or(0, |slot| slot.generation);
     let place = match &line.newest {
         Some(newest) if !newest.head.open.identity_place.may_be(&identity.place) => Place::Moved,
         _ => Place::Home,
@@ -195,25 +206,40 @@ fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
         watermark.map_or(Position::ZERO, |watermark| watermark.last_index_block),
     );
     replay.read_line(&line)?;
-    Ok(Found { set, streams, line, replay, watermark, place })
+    Ok(Found { set, streams, line, replay, watermark, generation, place })
 }
 
-/// The newest valid slot of this store.
-fn read_watermark(storage: &dyn Storage, identity: &Identity) -> Option<Watermark> {
-    let file = storage.open(file_name::WATERMARK, Access::Read).ok()?;
+/// The slots of this store, the newer first.
+fn read_watermarks(storage: &dyn Storage, identity: &Identity) -> Vec<Watermark> {
+    let Ok(file) = storage.open(file_name::WATERMARK, Access::Read) else { return Vec::new() };
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
-    let read = file.read_at(&mut bytes, 0).ok()?;
-    let (_, watermark) = Watermark::newest(&bytes[..read])?;
-    (watermark.store == identity.block.store).then_some(watermark)
+    let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+    let mut slots = Watermark::slots(&bytes[..read]);
+    slots.retain(|slot| slot.store == identity.block.store && slot.generation < crate::limits::NUMBER_MAX);
+    slots
 }
 
 /// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
-fn counts(watermark: &Watermark, newest: Option<&Segment>) -> bool {
-    newest.is_some_and(|newest| {
-        let is_in_newest = watermark.durable > newest.base && watermark.last_frame < newest.file_end();
-        watermark.incarnation == newest.head.open.incarnation
-            && (!is_in_newest || watermark.salt == newest.head.header.salt)
-    })
+fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
+    let Some(newest) = line.newest.as_deref() else { return false };
+    if watermark.incarnation != newest.head.open.incarnation {
+        return false;
+    }
+    let holds = |known: &&Known| known.base <= watermark.last_frame && watermark.last_frame < known.file_end;
+    let Some(known) = line.known.iter().find(holds).filter(|known| known.damage.is_none()) else { return true };
+    let Ok(segment) = set.open(known) else { return true };
+    let frame = match watermark.last_frame < segment.first_frame() {
+        true => None,
+        false => segment.frame(watermark.last_frame, segment.file_end()).ok(),
+    };
+    let (end, check) = match frame {
+        Some(frame) => (frame.end(), frame.header.frame_check),
+        None if watermark.last_frame == open_position(&segment.head.header) => {
+            (segment.first_frame(), segment.head.open_check)
+        }
+        None => return watermark.salt == segment.head.header.salt,
+    };
+    watermark.durable == end && watermark.last_check == check
 }
 
 fn watermark_state(found: &Found) -> WatermarkState {
@@ -250,7 +276,7 @@ fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
     found.set.keep(&segment);
     let allocated = (replay.at.0 - segment.base.0).next_multiple_of(4096).min(segment.head.header.file_bytes());
     let mut tail = tail_at(found, segment, Output::new(options.mapped_writes, allocated));
-    tail.takeover = replay.takeover + 1;
+    tail.takeover = found.takeover() + 1;
     Ok(tail)
 }
 
