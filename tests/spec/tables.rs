@@ -11,9 +11,7 @@ use treering::format::store_block::StoreBlock;
 use treering::format::token::Token;
 use treering::format::watermark::Watermark;
 use treering::storage::FilePlace;
-use treering::{
-    BatchId, BootId, Epoch, Incarnation, Position, Revision, Salt, SegmentOrdinal, StoreId,
-};
+use treering::{BatchId, BootId, Epoch, Incarnation, Position, Revision, Salt, SegmentOrdinal, StoreId};
 
 use super::layout::{encode, range, raw};
 
@@ -86,13 +84,8 @@ fn the_store_block_and_the_segment_header_are_those_of_the_pages() {
         ],
     );
     assert_eq!(by_page, block.encode());
-    let header = SegmentHeader {
-        ordinal: SegmentOrdinal(0x0A0B_0C0D),
-        span: 0x0E0F,
-        salt: SALT,
-        created_at: 77,
-        store: block,
-    };
+    let header =
+        SegmentHeader { ordinal: SegmentOrdinal(0x0A0B_0C0D), span: 0x0E0F, salt: SALT, created_at: 77, store: block };
     let header_by_page = encode(
         "segment_header",
         &[
