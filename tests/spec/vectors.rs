@@ -14,7 +14,19 @@ use treering::{
 use super::pages;
 
 /// Vectors of which the engine does not say yet what the pages say. One that begins to pass must be taken off.
-const NOT_YET: &[(&str, &str)] = &[];
+const NOT_YET: &[(&str, &str)] = &[
+    ("copied/cut-short", "bodies below the witness are not read at opening: a tear inside of one is met by its reader"),
+    ("damaged/foreign-segment", "a stream whose first section is lost is not named by later index blocks yet"),
+    (
+        "damaged/head-blocks-both",
+        "frames below a lost head block are not read with the salt that the next one states yet",
+    ),
+    ("damaged/identity", "the store blocks of the segments do not serve for a bad identity file yet"),
+    ("damaged/missing-newest", "the end of the log does not count a missing newest segment, which is reported"),
+    ("damaged/name-in-an-index-block", "a stream whose first section is lost is not named by later index blocks yet"),
+    ("damaged/padding", "padding below the witness is looked at by verify only"),
+    ("damaged/seal-mismatch", "seals are looked at by verify only"),
+];
 
 /// All vectors, by their names `FOLDER/NAME`.
 pub(super) fn all() -> Vec<(String, PathBuf)> {
@@ -269,7 +281,7 @@ fn go_on(name: &str, vector: &Path) -> Vec<String> {
         }
     };
     let Some(opening) = opening else { return vec!["a writer opened what it must refuse".into()] };
-    let had = had.expect("who writes can read");
+    let Ok(had) = had else { return vec![format!("a writer opened what cannot be read: {had:?}")] };
     let report = store.open_report().clone();
     if !report.has_rolled {
         wrong.push("the log goes on in the old segment, under another boot".into());
@@ -341,9 +353,6 @@ fn go_on(name: &str, vector: &Path) -> Vec<String> {
 fn every_vector_is_gone_on_with_as_the_pages_say() {
     let mut wrong = Vec::new();
     for (name, vector) in all() {
-        if NOT_YET.iter().any(|(listed, _)| *listed == name) {
-            continue;
-        }
         wrong.extend(go_on(&name, &vector).into_iter().map(|difference| format!("{name}: {difference}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
