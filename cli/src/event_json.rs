@@ -26,13 +26,13 @@ pub(crate) struct EventLine<'a> {
     pub(crate) occurred_at: Option<i64>,
     pub(crate) batch: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a str>,
+    pub(crate) metadata: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metadata_base64: Option<String>,
+    pub(crate) metadata_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<&'a str>,
+    pub(crate) payload: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload_base64: Option<String>,
+    pub(crate) payload_base64: Option<String>,
 }
 
 impl<'a> EventLine<'a> {

@@ -10,7 +10,7 @@ use std::io::Read;
 
 use super::lines::{Line, LineError, Lines};
 use super::record::Format;
-use super::shallow::{self, Shape};
+use super::shallow::{self, Flaw, Shape};
 use super::{claude_code, codex, take_back};
 
 const WINDOW_LINES: usize = 64;
@@ -90,6 +90,8 @@ pub(crate) fn recognise(window: &Window, name: &str) -> Result<Option<Format>, R
             Ok(Shape::Object([])) => objects += 1,
             Ok(Shape::Other) => others += 1,
             Ok(Shape::Blank) => {}
+            // Records glued together are records all the same.
+            Err(Flaw::Glued { .. }) if line.bytes.starts_with(b"{") => objects += 1,
             Err(_) => flawed += 1,
         }
         if let Some(format) = vote(&line.bytes) {
@@ -103,14 +105,14 @@ pub(crate) fn recognise(window: &Window, name: &str) -> Result<Option<Format>, R
     if let Some((format, _)) = votes.iter().find(|(_, count)| Some(*count) == most) {
         return Ok(Some(*format));
     }
-    let text = first.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first.bytes).trim_ascii();
-    let opens = matches!(text.first(), Some(b'{' | b'['));
     let alone = window.is_whole && objects + others + flawed == 1;
-    if flawed == 0 && alone && (others == 1 || name.to_ascii_lowercase().ends_with(".json")) {
+    if alone && flawed == 0 && (others == 1 || name.to_ascii_lowercase().ends_with(".json")) {
         return Err(Refusal::Document);
     }
-    // A document spread over lines has lines such as `{` and `"key": [`, but also whole ones such as `{},` or `3`.
-    if flawed > 0 && opens && shallow::parse(&first.bytes, []).is_err() && flawed > objects {
+    // A document spread over lines begins with one that is torn, if not bare, and holds few that are whole.
+    let text = first.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first.bytes).trim_ascii();
+    let is_torn = matches!(text.first(), Some(b'{' | b'[')) && shallow::parse::<0>(text, []) == Err(Flaw::Torn);
+    if is_torn && window.lines.len() > 1 && (text.len() == 1 || flawed > objects) {
         return Err(Refusal::Document);
     }
     if objects > 0 || others > 0 && flawed == 0 {
@@ -176,7 +178,9 @@ mod tests {
 
     #[test]
     fn other_json_lines_are_plain() {
-        for text in ["{\"a\":1}\n{\"b\":2}\n", "{\"a\":1}", "1\n2\n3\n", "{\"a\":1}\nnoise\n", "\n\n"] {
+        for text in
+            ["{\"a\":1}\n{\"b\":2}\n", "{\"a\":1}", "1\n2\n3\n", "{\"a\":1}\nnoise\n", "\n\n", "{\"a\":1}{\"b\":2}\n"]
+        {
             assert_eq!(recognised(text.as_bytes(), "x.jsonl"), Ok(Some(Format::Jsonl)), "{text:?}");
         }
     }

@@ -11,8 +11,11 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
-/// The longest line that one event can hold: an event is at most a batch.
-pub(crate) const LINE_BYTES_MAX: usize = treering::limits::BATCH_BYTES_MAX;
+/// The longest line that one event can hold: an event is at most a batch, and its metadata counts too.
+pub(crate) const LINE_BYTES_MAX: usize = treering::limits::BATCH_BYTES_MAX - METADATA_ROOM_BYTES;
+
+/// What is left of a batch for the metadata of a line: the name of its file, why it is not JSON, a revision.
+const METADATA_ROOM_BYTES: usize = 8 << 10;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -80,6 +83,11 @@ impl<R: Read> Lines<R> {
     /// How many bytes lie before the next line.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Whether the next line is here already, so that taking it waits for nobody.
+    pub(crate) fn is_next_here(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
     }
 
     /// The next line; `None` behind the last one.
@@ -192,6 +200,16 @@ mod tests {
         let lines = frame(&text);
         assert_eq!((lines.len(), lines[0].bytes.len()), (2, BUFFER_BYTES * 3 + 17));
         assert_eq!(lines[1].offset, BUFFER_BYTES as u64 * 3 + 18);
+    }
+
+    #[test]
+    fn it_is_known_whether_the_next_line_is_here() {
+        let mut lines = Lines::new(&b"a\nb\ntorn"[..]);
+        assert!(!lines.is_next_here(), "nothing was read yet");
+        lines.next_line().unwrap();
+        assert!(lines.is_next_here());
+        lines.next_line().unwrap();
+        assert!(!lines.is_next_here(), "more of the torn line may come");
     }
 
     #[test]

@@ -21,8 +21,17 @@ pub(crate) trait Recorded {
     /// What goes wrong when reading.
     type Error: From<LineError>;
 
-    /// The next event's payload and metadata; `None` behind the head.
-    fn next_event(&mut self) -> Result<Option<(&[u8], &[u8])>, Self::Error>;
+    /// The next event; `None` behind the head.
+    fn next_event(&mut self) -> Result<Option<Seen<'_>>, Self::Error>;
+}
+
+/// What planning sees of an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    /// The line.
+    pub(crate) payload: &'a [u8],
+    /// Its marks, if it was imported.
+    pub(crate) metadata: &'a [u8],
 }
 
 /// How a file stands to a stream.
@@ -59,7 +68,7 @@ struct Compared {
 pub(crate) fn compare<R: Read, S: Recorded>(lines: &mut Lines<R>, stream: &mut S) -> Result<Verdict, S::Error> {
     let mut revision: u64 = 0;
     let mut before: Option<Compared> = None;
-    while let Some((payload, metadata)) = stream.next_event()? {
+    while let Some(Seen { payload, metadata }) = stream.next_event()? {
         let Ending { no_lf, replaces } = ending(metadata);
         let line = match before.take().filter(|before| before.no_lf) {
             // This event takes the place of the one before: it stands for the same line.
@@ -108,10 +117,10 @@ mod tests {
     impl Recorded for Stream {
         type Error = LineError;
 
-        fn next_event(&mut self) -> Result<Option<(&[u8], &[u8])>, LineError> {
+        fn next_event(&mut self) -> Result<Option<Seen<'_>>, LineError> {
             let event = self.events.get(self.next);
             self.next += 1;
-            Ok(event.map(|(payload, metadata)| (&payload[..], &metadata[..])))
+            Ok(event.map(|(payload, metadata)| Seen { payload, metadata }))
         }
     }
 

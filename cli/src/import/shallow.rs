@@ -15,7 +15,7 @@ use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
 /// What a line holds.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Shape<'a, const N: usize> {
     /// An object, with the raw JSON of the fields that were asked for.
     Object([Option<&'a str>; N]),

@@ -10,10 +10,13 @@
 
 use std::collections::HashMap;
 
+use treering::limits;
+
 use super::lines::Line;
 use super::shallow::{self, Shape, string};
 use super::stream_name::numbered;
 use crate::event_json::{TakenBack, take_back};
+use crate::names::{event_type, stream_name};
 
 /// Whether a line is one that an export holds, and of no other format that resembles it.
 pub(crate) fn recognises(line: &[u8]) -> bool {
@@ -67,7 +70,21 @@ pub(crate) fn event(line: &Line) -> Result<Option<TakenBack>, Unusable> {
         Err(flaw) => return Err(Unusable(format!("line {} is no exported event: {flaw}", line.number))),
     }
     let bytes = line.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line.bytes);
-    take_back(bytes).map(Some).map_err(|what| Unusable(format!("line {} is no exported event: {what}", line.number)))
+    let checked = take_back(bytes).and_then(|event| check(&event).map(|()| event));
+    checked.map(Some).map_err(|what| Unusable(format!("line {} is no exported event: {what}", line.number)))
+}
+
+/// Refuses what no store holds, so that it is found before anything is added.
+fn check(event: &TakenBack) -> Result<(), String> {
+    stream_name(&event.stream)?;
+    event_type(&event.event_type)?;
+    if event.id.as_ref().is_some_and(|id| id.is_empty() || id.len() > limits::EVENT_ID_BYTES_MAX) {
+        return Err(format!("an id has 1 to {} bytes", limits::EVENT_ID_BYTES_MAX));
+    }
+    if event.metadata.len() > limits::METADATA_BYTES_MAX {
+        return Err(format!("metadata has {} bytes at most", limits::METADATA_BYTES_MAX));
+    }
+    Ok(())
 }
 
 struct Walk {
@@ -98,7 +115,9 @@ pub(crate) fn plan<E: From<Unusable>>(
         read(&mut |line| {
             let Some(event) = event(line)? else { return Ok(()) };
             if is_first_round && !walks.contains_key(&event.stream) {
-                let target = Target { name: rename(&event.stream), first_new: None, events: 0 };
+                let name = rename(&event.stream);
+                stream_name(&name).map_err(|what| Unusable(format!("line {}: as {name:?}, {what}", line.number)))?;
+                let target = Target { name, first_new: None, events: 0 };
                 walks.insert(event.stream.clone(), Walk { target, number: 1, state: State::Comparing });
             }
             let changed = || Unusable(format!("line {}: the file changed while it was read", line.number));
@@ -216,6 +235,16 @@ mod tests {
         let noise = line("s", 0, "a") + "noise\n";
         assert!(planned(&noise, &none).unwrap_err().0.starts_with("line 2 is no exported event"));
         assert!(planned("[1]\n", &none).unwrap_err().0.contains("no object"));
+        for (text, words) in [
+            (line("$engine", 0, "a"), "belong to the engine"),
+            (line("", 0, "a"), "not empty"),
+            (line(&"n".repeat(1025), 0, "a"), "1025 bytes long"),
+            (line("s", 0, "a").replace("\"type\":\"t\"", "\"type\":\"\""), "not empty"),
+            (line("s", 0, "a").replace("\"type\":", "\"id\":\"\",\"type\":"), "an id has 1 to 255 bytes"),
+        ] {
+            let error = planned(&text, &none).unwrap_err().0;
+            assert!(error.starts_with("line 1 ") && error.contains(words), "{error}");
+        }
     }
 
     #[test]
