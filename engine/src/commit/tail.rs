@@ -110,15 +110,7 @@ impl Output {
     /// For a segment that has blocks up to `allocated`.
     pub(crate) fn new(is_mapping_allowed: bool, allocated: u64) -> Output {
         let step = FIRST_STEP_BYTES;
-        Output {
-            is_mapping_allowed,
-            allocated,
-            step,
-            window: None,
-            window_failed: false,
-            ask_at: 0,
-            written_streak: 0,
-        }
+        Output { is_mapping_allowed, allocated, step, window: None, window_failed: false, ask_at: 0, written_streak: 0 }
     }
 
     /// Goes on in a new segment, at the pace of the one before.
