@@ -18,6 +18,8 @@ const PLACE_EVERY: u32 = 32;
 pub(crate) struct Stream {
     pub(crate) name: Arc<str>,
     pub(crate) id: StreamId,
+    /// Its place in the table, which it keeps.
+    pub(crate) slot: u32,
     /// Revision of its last event.
     pub(crate) head: Revision,
     /// Position of its last event.
@@ -54,6 +56,18 @@ pub(crate) struct Placed {
     pub(crate) first_position: Position,
 }
 
+impl Placed {
+    /// Revision of its last event.
+    fn head(&self) -> Revision {
+        Revision(self.first_revision.0 + u64::from(self.count) - 1)
+    }
+
+    /// Position of its last event.
+    fn head_position(&self) -> Position {
+        Position(self.first_position.0 + u64::from(self.count) - 1)
+    }
+}
+
 /// All streams of the store.
 #[derive(Debug, Default)]
 pub(crate) struct StreamTable {
@@ -87,9 +101,8 @@ impl StreamTable {
     /// Takes in a section; `name` where it makes the stream. `false`, and nothing changed, where it does not continue what
     /// is known: the name or the stream exists already, is not known, or the revision leaves a gap behind the head.
     pub(crate) fn place(&mut self, name: Option<&str>, placed: Placed) -> bool {
-        let head = Revision(placed.first_revision.0 + u64::from(placed.count) - 1);
-        let head_position = Position(placed.first_position.0 + u64::from(placed.count) - 1);
         if let Some(name) = name {
+            let (head, head_position) = (placed.head(), placed.head_position());
             if self.by_name.contains_key(name)
                 || self.by_id.contains_key(&placed.stream)
                 || placed.first_revision.0 != 0
@@ -101,6 +114,7 @@ impl StreamTable {
             self.streams.push(Stream {
                 name: Arc::clone(&name),
                 id: placed.stream,
+                slot: index,
                 head,
                 head_position,
                 last_place: placed.frame,
@@ -111,19 +125,26 @@ impl StreamTable {
             self.by_id.insert(placed.stream, index);
             return true;
         }
-        let Some(index) = self.by_id.get(&placed.stream) else { return false };
-        let stream = &mut self.streams[*index as usize];
-        if stream.head.next() != Some(placed.first_revision) {
-            return false;
+        let Some(slot) = self.by_id.get(&placed.stream).copied() else { return false };
+        self.extend(slot, placed).is_some()
+    }
+
+    /// As [`place`](Self::place), for the stream at a known place of the table. Returns the stream; `None` where the
+    /// section does not continue it.
+    #[inline]
+    pub(crate) fn extend(&mut self, slot: u32, placed: Placed) -> Option<&Stream> {
+        let stream = &mut self.streams[slot as usize];
+        if stream.id != placed.stream || stream.head.next() != Some(placed.first_revision) {
+            return None;
         }
         if stream.sections.is_multiple_of(PLACE_EVERY) {
             stream.places.push((placed.first_revision, placed.frame));
         }
         stream.sections += 1;
-        stream.head = head;
-        stream.head_position = head_position;
+        stream.head = placed.head();
+        stream.head_position = placed.head_position();
         stream.last_place = placed.frame;
-        true
+        Some(stream)
     }
 
     /// As [`place`](Self::place), behind damage: what lies between the head and the section is lost.
