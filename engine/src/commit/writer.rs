@@ -177,7 +177,7 @@ impl Writer {
         let position = tail.at;
         let mut sections = Vec::with_capacity(batch.sections.len());
         let mut first_position = position;
-        let mut max_recorded_at = tail.max_recorded_at.max(header.recorded_at);
+        let mut max_recorded_at = tail.max_recorded_at;
         {
             let mut streams = self.streams.write();
             for (section, existing) in batch.sections.iter().zip(existing) {
@@ -195,8 +195,8 @@ impl Writer {
                     last_revision: known.head,
                     first_position,
                 });
-                for recorded_at in section.events.iter().filter_map(|event| event.recorded_at) {
-                    max_recorded_at = max_recorded_at.max(recorded_at);
+                for event in section.events {
+                    max_recorded_at = max_recorded_at.max(event.recorded_at.unwrap_or(header.recorded_at));
                 }
                 first_position.0 += u64::from(count);
             }

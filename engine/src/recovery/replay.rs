@@ -300,7 +300,6 @@ impl Replay {
         }
         self.witness = self.witness.max(header.witness.unwrap_or(Position::ZERO));
         self.takeover = self.takeover.max(header.takeover);
-        self.max_recorded_at = self.max_recorded_at.max(header.recorded_at);
         self.next_number = header.first_number + u64::from(header.events);
         self.previous_check = header.frame_check;
         self.last_frame = frame.position;
@@ -327,7 +326,8 @@ impl Replay {
             };
             let mut entries = section.entries_from(0)?;
             while let Some(entry) = entries.next()? {
-                self.max_recorded_at = self.max_recorded_at.max(entry.recorded_at.unwrap_or(i64::MIN));
+                let recorded_at = entry.recorded_at.unwrap_or(frame.header.recorded_at);
+                self.max_recorded_at = self.max_recorded_at.max(recorded_at);
             }
             sections.walked_to(entries.at());
             if let Some(coding) = section.coding {
