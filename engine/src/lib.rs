@@ -9,6 +9,7 @@ pub mod format;
 mod ids;
 mod index;
 pub mod limits;
+pub mod maintain;
 mod options;
 mod poison;
 mod read;

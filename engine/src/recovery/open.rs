@@ -8,8 +8,9 @@ use crate::commit::writer::{Life, Writer};
 use crate::error::ErrorKind;
 use crate::format::file_name;
 use crate::format::open::{OpenFrame, OpenReason, open_position};
+use crate::format::store_block::StoreBlock;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
-use crate::ids::{Incarnation, Position, SegmentOrdinal};
+use crate::ids::{FilePlace, Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::StreamTable;
 use crate::options::Options;
 use crate::recovery::decision::{Opening, Place, Proceed, TailState, WatermarkState};
@@ -28,12 +29,12 @@ use crate::{Error, Result};
 
 /// What was found, before anything was written.
 #[derive(Debug)]
-struct Found {
-    set: Arc<SegmentSet>,
+pub(crate) struct Found {
+    pub(crate) set: Arc<SegmentSet>,
     streams: Arc<RwLock<StreamTable>>,
-    line: Line,
-    replay: Replay,
-    watermark: Option<Watermark>,
+    pub(crate) line: Line,
+    pub(crate) replay: Replay,
+    pub(crate) watermark: Option<Watermark>,
     place: Place,
 }
 
@@ -108,7 +109,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let opening = Opening {
         tail: found.replay.tail,
         watermark: watermark_state(&found),
-        is_same_boot: boot != crate::BootId::default()
+        is_same_boot: fold_boot(boot) != 0
             && found.watermark.is_some_and(|watermark| watermark.boot == fold_boot(boot)),
         place: found.place,
     };
@@ -159,13 +160,22 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
 
 /// Reads everything there is to know. Writes nothing.
 fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
-    let set = Arc::new(SegmentSet::new(storage, identity.block));
-    let watermark = read_watermark(&*set.storage, identity);
+    let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
+    find_with(storage, identity.block, Some(identity_place))
+}
+
+/// As [`find`], for a store whose identity file may be lost: then nothing says that it lies elsewhere than it did.
+pub(crate) fn find_with(
+    storage: Arc<dyn Storage>,
+    block: StoreBlock,
+    identity_place: Option<FilePlace>,
+) -> Result<Found> {
+    let set = Arc::new(SegmentSet::new(storage, block));
+    let watermark = read_watermark(&*set.storage, &block);
     let line = line::find(&set, watermark.as_ref())?;
     let watermark = watermark.filter(|watermark| counts(watermark, line.newest.as_deref()));
-    let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
-    let place = match &line.newest {
-        Some(newest) if !newest.head.open.identity_place.may_be(&identity_place) => Place::Moved,
+    let place = match (&line.newest, &identity_place) {
+        (Some(newest), Some(place)) if !newest.head.open.identity_place.may_be(place) => Place::Moved,
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
@@ -182,12 +192,12 @@ fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
 }
 
 /// The newest valid slot of this store.
-fn read_watermark(storage: &dyn Storage, identity: &Identity) -> Option<Watermark> {
+fn read_watermark(storage: &dyn Storage, store: &StoreBlock) -> Option<Watermark> {
     let file = storage.open(file_name::WATERMARK, Access::Read).ok()?;
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
     let read = file.read_at(&mut bytes, 0).ok()?;
     let (_, watermark) = Watermark::newest(&bytes[..read])?;
-    (watermark.store == identity.block.store).then_some(watermark)
+    (watermark.store == store.store).then_some(watermark)
 }
 
 /// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
