@@ -18,6 +18,8 @@ const PLACE_EVERY: u32 = 32;
 pub(crate) struct Stream {
     pub(crate) name: Arc<str>,
     pub(crate) id: StreamId,
+    /// The first revision of its own: above 0 for a fork.
+    pub(crate) first: Revision,
     /// Revision of its last event.
     pub(crate) head: Revision,
     /// Position of its last event.
@@ -101,6 +103,7 @@ impl StreamTable {
             self.streams.push(Stream {
                 name: Arc::clone(&name),
                 id: placed.stream,
+                first: placed.first_revision,
                 head,
                 head_position,
                 last_place: placed.frame,
@@ -123,6 +126,28 @@ impl StreamTable {
         stream.head = head;
         stream.head_position = head_position;
         stream.last_place = placed.frame;
+        true
+    }
+
+    /// Takes in a fork: a stream whose events up to `revision` are its parent's. `false` where the name or the stream exists.
+    pub(crate) fn place_fork(&mut self, name: &str, stream: StreamId, revision: Revision, frame: Position) -> bool {
+        if self.by_name.contains_key(name) || self.by_id.contains_key(&stream) {
+            return false;
+        }
+        let name: Arc<str> = name.into();
+        let index = self.streams.len() as u32;
+        self.streams.push(Stream {
+            name: Arc::clone(&name),
+            id: stream,
+            first: Revision(revision.0 + 1),
+            head: revision,
+            head_position: Position(stream.0),
+            last_place: frame,
+            places: Vec::new(),
+            sections: 0,
+        });
+        self.by_name.insert(name, index);
+        self.by_id.insert(stream, index);
         true
     }
 

@@ -12,6 +12,7 @@ use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::batch::{Origin, Sections};
 use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
+use crate::format::item::Item;
 use crate::format::open::open_position;
 use crate::format::seal::Seal;
 use crate::format::wire::text;
@@ -99,12 +100,16 @@ impl Replay {
     pub(crate) fn read_line(&mut self, line: &Line) -> Result<()> {
         self.witness = self.witness.max(line.witness);
         if let Some(newest) = &line.newest {
-            self.witness = self.witness.max(witness_in(newest));
+            self.witness = self.witness.max(witness_in(newest, self.block_hint));
         }
         self.damage.extend(line.damage.iter().cloned());
         for (index, known) in line.known.iter().enumerate() {
             if let Some(damage) = &known.damage {
                 let copied = damage.class == DamageClass::Missing && self.place == Place::Moved;
+                if copied && let Some(found) = self.damage.iter_mut().find(|found| *found == damage) {
+                    found.class = DamageClass::CopyIncomplete;
+                    found.detail = "it was not copied; the log of this copy ends before it".into();
+                }
                 self.worsen(if copied { TailState::Copy } else { TailState::Damage });
                 self.set.push(known.clone());
                 self.unknown_until = self.unknown_until.max(known.file_end);
@@ -113,10 +118,7 @@ impl Replay {
                 }
                 continue;
             }
-            let segment = match self.set.open(known) {
-                Ok(segment) => segment,
-                Err(unusable) => return Err(unusable.into()),
-            };
+            let segment = self.set.open(known)?;
             self.set.push(known.clone());
             self.enter(segment);
             let is_last = index + 1 == line.known.len();
@@ -157,6 +159,12 @@ impl Replay {
                     };
                     (stop, Fault::bad("the last frame is not the one that the next segment continued"))
                 }
+                Some(Fault::Unsupported(what)) => {
+                    // The log is served up to here; whoever comes here is told, and nobody appends.
+                    self.set.set_unsupported(self.at, format!("{} uses {what}", segment.name));
+                    self.set.finish_replay_at(segment.ordinal());
+                    return Ok(false);
+                }
                 Some(fault) => (self.stop_at(&segment, limit, &fault, known.end.is_some()), fault),
             };
             let end = ChainEnd {
@@ -173,7 +181,7 @@ impl Replay {
                 EndMeaning::End => return self.end_or_gap(&segment, is_last),
                 EndMeaning::Torn => {
                     let behind = last_set_byte(&segment, at, limit);
-                    if behind > at {
+                    if behind > at || known.end.is_some() {
                         self.torn_tail = Some(segment.damage(at, behind, DamageClass::TornTail, fault.to_string()));
                     }
                     if !is_last && known.end.is_none() {
@@ -213,7 +221,14 @@ impl Replay {
                     let streams = self.take_lost(lost.as_deref(), boundary);
                     let detail = format!("{fault}{streams}");
                     self.damage.push(segment.damage(at, boundary, DamageClass::Damage, detail));
-                    if boundary <= at || boundary >= proven_end {
+                    let is_log_behind = || {
+                        known.end.is_none()
+                            && segment.frame(boundary, limit).is_ok_and(|frame| {
+                                prove_whole(&frame, &segment).is_ok()
+                                    && frame.header.witness.is_some_and(|witness| witness > at)
+                            })
+                    };
+                    if boundary <= at || boundary >= proven_end && !is_log_behind() {
                         self.at = boundary.max(at);
                         if known.end.is_some() {
                             return Ok(true);
@@ -253,7 +268,6 @@ impl Replay {
         loop {
             match scan.next() {
                 Step::End => return Ok(None),
-                Step::Bad(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
                     if frame.end() > self.witness
@@ -263,7 +277,6 @@ impl Replay {
                     }
                     match self.take(&frame, segment, previous_check.is_none() || !self.damage.is_empty()) {
                         Ok(()) => {}
-                        Err(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
                         Err(fault) => return Ok(Some(fault)),
                     }
                 }
@@ -341,6 +354,16 @@ impl Replay {
             }
             if let Some(stream) = streams.by_id(section.stream) {
                 noted.push((section.stream, Arc::clone(&stream.name), section.first_revision, section.count));
+            }
+        }
+        let (mut items, count) = sections.items()?;
+        for number in 0..u64::from(count) {
+            let position = Position(frame.position.0 + u64::from(frame.header.events) + number);
+            if let Item::Fork { name, revision, .. } = Item::decode(&mut items, frame.position, position)?
+                && !streams.place_fork(name, crate::StreamId(position.0), revision, frame.position)
+                && !is_behind_damage
+            {
+                return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
             }
         }
         let noted = noted.iter().map(|(stream, name, first_revision, count)| Noted {
@@ -441,7 +464,11 @@ impl Replay {
         let before = self.at;
         while let Some(segment) = self.segment.clone() {
             // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
-            let _ = self.read_frames(&segment, Some(self.previous_check), segment.file_end())?;
+            if let Some(Fault::Unsupported(what)) =
+                self.read_frames(&segment, Some(self.previous_check), segment.file_end())?
+            {
+                return Err(unsupported(&segment, &what));
+            }
             let next = segment.next_ordinal();
             let known = Known {
                 ordinal: next,
@@ -476,14 +503,27 @@ fn unsupported(segment: &Segment, what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{} uses {what}; use a newer version of treering", segment.name))
 }
 
-/// The highest witness that the proven frames of a segment carry.
-fn witness_in(segment: &Segment) -> Position {
-    let mut scan = Scan::new(segment, segment.file_end(), Proof::Header);
+/// The highest witness that the proven frames of the newest segment carry, those behind a bad place included: a witness was
+/// true when it was written, whether or not its frame is part of the log.
+fn witness_in(segment: &Segment, block_hint: Position) -> Position {
+    let (mut at, mut previous_check) = (segment.first_frame(), Some(segment.head.open_check));
     let mut highest = Position::ZERO;
-    while let Step::Frame(frame) = scan.next() {
-        highest = highest.max(frame.header.witness.unwrap_or(Position::ZERO));
+    loop {
+        let mut scan = Scan::resume(segment, at, previous_check, segment.file_end(), Proof::Header);
+        while let Step::Frame(frame) = scan.next() {
+            highest = highest.max(frame.header.witness.unwrap_or(Position::ZERO));
+            at = frame.end();
+        }
+        let end = last_set_byte(segment, at, segment.file_end());
+        if end == at {
+            return highest;
+        }
+        let boundary = resync::boundary_behind(segment, at, block_hint, end);
+        if boundary <= at || boundary >= end {
+            return highest;
+        }
+        (at, previous_check) = (boundary, None);
     }
-    highest
 }
 
 /// The place behind the last byte that is set, between two places; the first where none is.

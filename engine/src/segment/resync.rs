@@ -54,11 +54,9 @@ fn search(segment: &Segment, bad: Position, end: Position) -> Position {
     let mut budget = SEARCH_BYTES_MAX;
     while at < end && budget > 0 {
         let mut scan = Scan::resume(segment, at, None, end, Proof::Whole);
-        let mut reached;
         while let Step::Frame(frame) = scan.next() {
-            reached = frame.end();
             budget = budget.saturating_sub(u64::from(frame.header.frame_len));
-            if reached == end || frame.header.witness.is_some_and(|witness| witness > bad) {
+            if frame.end() == end || frame.header.witness.is_some_and(|witness| witness > bad) {
                 return at;
             }
         }

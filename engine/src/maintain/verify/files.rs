@@ -3,90 +3,46 @@
 //! The identity file is of the log: a bad one is damage. All else is derived or not of the store: what is wrong with it
 //! is noted and harms nobody.
 
-use std::io;
-
 use super::Ledger;
 use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::file_name::{self, FileKind};
-use crate::format::segment_header::{HEAD_BLOCK_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::format::store_block::{STORE_BLOCK_BYTES, StoreBlock};
+use crate::format::store_block::STORE_BLOCK_BYTES;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_BYTES, WATERMARK_SLOT_STRIDE, Watermark};
-use crate::ids::{FilePlace, Position};
-use crate::recovery::identity as recovered;
+use crate::recovery::identity::{self as recovered, Identity};
 use crate::recovery::open::Found;
 use crate::segment::set::Known;
 use crate::storage::{Access, Storage};
 use crate::{Error, ErrorKind, Result};
 
-/// What the store says it is, and where that stands.
-#[derive(Debug)]
-pub(super) struct Identity {
-    pub(super) block: StoreBlock,
-    /// Where the identity file lies; `None` where there is none.
-    pub(super) place: Option<FilePlace>,
-    pub(super) notes: Vec<String>,
-}
-
 /// Reads the identity file; where it is lost, what the segments repeat of it.
-pub(super) fn identity(storage: &dyn Storage, ledger: &mut Ledger) -> Result<Identity> {
+pub(super) fn identity(storage: &dyn Storage, ledger: &mut Ledger, notes: &mut Vec<String>) -> Result<Identity> {
     let name = file_name::IDENTITY;
-    let mut notes = Vec::new();
-    let lost = |class, detail: String| Damage {
-        class,
-        file: name.into(),
-        bytes: 0..STORE_BLOCK_BYTES as u64,
-        positions: Position::ZERO..Position::ZERO,
-        detail: format!("{detail}; what it said was taken from the segments, which repeat it"),
-    };
     let (damage, refusal) = match recovered::read(storage, Access::Read) {
         Ok(Some(identity)) => {
-            let failed = |error: io::Error| Error::io("look at", name, error);
-            let len = identity.file.len().map_err(failed)?;
+            let len = identity.file.len().map_err(|error| Error::io("look at", name, error))?;
             if len != STORE_BLOCK_BYTES as u64 {
                 notes
                     .push(format!("{name} is {len} bytes long instead of {STORE_BLOCK_BYTES}; the rest means nothing"));
             }
-            let place = Some(identity.file.place().map_err(failed)?);
-            return Ok(Identity { block: identity.block, place, notes });
+            return Ok(identity);
         }
         Ok(None) => {
             let message = format!("there is no store in {}", storage.describe());
-            (lost(DamageClass::Missing, "the file is not there".into()), Error::new(ErrorKind::NotFound, message))
+            (recovered::missing(), Error::new(ErrorKind::NotFound, message))
         }
-        Err(error) if error.kind() == ErrorKind::NotAStore => (lost(DamageClass::Foreign, error.to_string()), error),
+        Err(error) if error.kind() == ErrorKind::NotAStore => {
+            let detail = format!("{error}; every segment repeats what it said");
+            (Damage { class: DamageClass::Foreign, detail, ..recovered::missing() }, error)
+        }
         Err(error) => match error.damage() {
-            Some(damage) => (lost(DamageClass::Damage, damage.detail.clone()), error),
+            Some(damage) => (damage.clone(), error),
             None => return Err(error),
         },
     };
-    let Some(block) = block_of_segments(storage)? else { return Err(refusal) };
+    let identity = recovered::from_segments(storage)?.ok_or(refusal)?;
     ledger.add(damage);
-    let place = storage.open(name, Access::Read).ok().and_then(|file| file.place().ok());
-    Ok(Identity { block, place, notes })
-}
-
-/// What most of the segments say about the store; the lowest segment's word where they are divided.
-fn block_of_segments(storage: &dyn Storage) -> Result<Option<StoreBlock>> {
-    let mut names = list(storage)?;
-    names.retain(|(name, _)| matches!(file_name::parse(name), FileKind::Segment(_)));
-    names.sort();
-    let mut said: Vec<(StoreBlock, u32)> = Vec::new();
-    for (name, _) in names {
-        let Ok(file) = storage.open(&name, Access::Read) else { continue };
-        let mut copies = (0..2).filter_map(|copy| {
-            let mut bytes = [0; SEGMENT_HEADER_BYTES];
-            let read = file.read_at(&mut bytes, copy * HEAD_BLOCK_BYTES as u64).ok()?;
-            SegmentHeader::decode(&bytes[..read]).ok()
-        });
-        let Some(header) = copies.next() else { continue };
-        match said.iter_mut().find(|(block, _)| *block == header.store) {
-            Some((_, votes)) => *votes += 1,
-            None => said.push((header.store, 1)),
-        }
-    }
-    let most = said.iter().map(|(_, votes)| *votes).max();
-    Ok(said.into_iter().find(|(_, votes)| Some(*votes) == most).map(|(block, _)| block))
+    Ok(identity)
 }
 
 fn list(storage: &dyn Storage) -> Result<Vec<(String, bool)>> {

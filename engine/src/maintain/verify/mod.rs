@@ -27,7 +27,7 @@ use crate::error::Damage;
 use crate::format::file_name;
 use crate::ids::Position;
 use crate::maintain::report::{Progress, VerifyReport};
-use crate::recovery::open::{Found, find_with};
+use crate::recovery::open::{Found, find};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Storage;
 use crate::storage::os::OsStorage;
@@ -76,23 +76,21 @@ pub fn verify(path: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<Ver
 /// As [`verify`](fn@verify).
 pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Result<VerifyReport> {
     let mut ledger = Ledger::default();
-    let identity = files::identity(&*storage, &mut ledger)?;
-    let found = find_with(Arc::clone(&storage), identity.block, identity.place)?;
+    let mut notes = Vec::new();
+    let identity = files::identity(&*storage, &mut ledger, &mut notes)?;
+    let found = find(Arc::clone(&storage), &identity)?;
+    found.set.check_supported(Position::MAX)?;
     let mut segments = found.set.all();
     if segments.is_empty() {
-        let message = match found.watermark {
-            // A store whose making was cut off before its first segment holds nothing that could be damaged.
-            None => return Ok(VerifyReport { damage: ledger.into_damage(), ..VerifyReport::default() }),
-            Some(_) => "there is a watermark but no segment: the log is missing",
-        };
-        let missing = Damage {
+        // The identity file gets its name last: with it there was a log.
+        ledger.add(Damage {
             class: crate::DamageClass::Missing,
             file: file_name::segment(crate::SegmentOrdinal(0)),
             bytes: 0..identity.block.segment_bytes,
-            positions: Position::ZERO..Position::ZERO,
-            detail: message.into(),
-        };
-        return Ok(VerifyReport { damage: vec![missing], ..VerifyReport::default() });
+            positions: Position::ZERO..Position(identity.block.segment_bytes),
+            detail: "there is an identity file but no segment: the log is missing".into(),
+        });
+        return Ok(VerifyReport { damage: ledger.into_damage(), notes, ..VerifyReport::default() });
     }
     let committed = found.replay.at;
     for known in &mut segments {
@@ -113,7 +111,7 @@ pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Resu
     report.committed = committed;
     report.durable = found.replay.witness.min(committed);
     report.torn_tail = found.replay.torn_tail.clone();
-    conclude(&found, &segments, report, identity.notes, work)
+    conclude(&found, &segments, report, notes, work)
 }
 
 /// What opening noticed and the walk did not meet, what lies beside the log, and the order of it all.
