@@ -526,8 +526,8 @@ impl<'a> Section<'a> {
     #[inline]
     pub fn entries_from(&self, index: u32) -> Result<Entries<'a>, Fault> {
         debug_assert!(index <= self.count);
-        let mut entries =
-            Entries { section: *self, wire: Wire::starting_at(self.plain, self.entries_at), index: 0, body_at: 0 };
+        let start = EntriesPlace { at: self.entries_at, index: 0, body_at: 0 };
+        let mut entries = Entries::resume(self, start);
         let lines = index.min(self.count - 1) / SKIP_EVERY;
         if lines > 0 {
             let mut line = Wire::starting_at(self.plain, self.skip_at + (lines as usize - 1) * SKIP_LINE_BYTES);
@@ -585,10 +585,12 @@ impl EntriesPlace {
     }
 }
 
-/// A walk over the entries of a section.
+/// A walk over the entries of a section. Small, since readers take it up again for every event.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
-    section: Section<'a>,
+    plain: &'a [u8],
+    count: u32,
+    type_count: u32,
     wire: Wire<'a>,
     index: u32,
     body_at: usize,
@@ -599,13 +601,13 @@ impl<'a> Entries<'a> {
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Result<Option<Entry<'a>>, Fault> {
-        if self.index == self.section.count {
+        if self.index == self.count {
             return Ok(None);
         }
         let wire = &mut self.wire;
         let start = wire.at();
         let flags = wire.u8()?;
-        let type_index = wire.var_up_to(u64::from(self.section.type_count) - 1, "the type of an event")? as u32;
+        let type_index = wire.var_up_to(u64::from(self.type_count) - 1, "the type of an event")? as u32;
         let mut entry = Entry {
             index: self.index,
             type_index,
@@ -641,7 +643,7 @@ impl<'a> Entries<'a> {
         entry.metadata_len = wire.var_up_to(limits::METADATA_BYTES_MAX as u64, "the length of metadata")? as usize;
         entry.payload_len = wire.var_up_to(limits::BATCH_BYTES_MAX as u64, "the length of a payload")? as usize;
         let end = wire.at();
-        entry.bytes = &self.section.plain[start..end];
+        entry.bytes = &self.plain[start..end];
         entry.check = wire.u32()?;
         self.body_at = self.body_at.saturating_add(entry.metadata_len + entry.payload_len);
         self.index += 1;
@@ -664,9 +666,15 @@ impl<'a> Entries<'a> {
     /// The walk over `section` that stood at `place`.
     #[inline]
     #[must_use]
-    pub fn resume(section: Section<'a>, place: EntriesPlace) -> Entries<'a> {
-        let wire = Wire::starting_at(section.plain, place.at);
-        Entries { section, wire, index: place.index, body_at: place.body_at }
+    pub fn resume(section: &Section<'a>, place: EntriesPlace) -> Entries<'a> {
+        Entries {
+            plain: section.plain,
+            count: section.count,
+            type_count: section.type_count,
+            wire: Wire::starting_at(section.plain, place.at),
+            index: place.index,
+            body_at: place.body_at,
+        }
     }
 }
 
