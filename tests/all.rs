@@ -6,6 +6,10 @@
 // A test may stop where it stands: that is how it fails.
 #![allow(clippy::unwrap_used)]
 
+mod append;
+mod limits;
 mod model;
 mod reference;
+mod retry;
+mod spec;
 mod tidy;

@@ -160,7 +160,7 @@ class Reader:
         if problem:
             self.damage(frame, 0, frame.header.length, problem, (s.first_position, s.first_position + s.count))
         streams.heads[s.stream], streams.places[s.stream] = s.first + s.count, frame.position
-        return streams.names.get(s.stream)
+        return streams.names.get(s.stream, f"${s.stream}")
 
     def _section(self, frame, s, name):
         seeds = Seeds(frame.segment.salt)

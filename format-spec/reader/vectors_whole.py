@@ -88,6 +88,16 @@ def segments():
 
 
 @vector("valid")
+def index_jumps():
+    s = Store("index-jumps")
+    for i in range(9):
+        s.batch(Section("ab"[i % 2], [Event("turn", b"%d" % i)]))
+        s.index()
+    s.watermark(s.slot(3))
+    return Vector("nine index blocks in one segment, more often than the stride asks for, with their jump links", s)
+
+
+@vector("valid")
 def jumbo():
     s = filled("jumbo", 2)
     s.batch(Section("a", [Event("big", b"B" * 22000)]))

@@ -7,6 +7,7 @@
 pub mod engine;
 pub mod model;
 pub mod run;
+pub mod store;
 pub mod workload;
 
 pub use engine::Engine;

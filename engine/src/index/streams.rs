@@ -20,6 +20,8 @@ pub(crate) struct Stream {
     pub(crate) id: StreamId,
     /// Its place in the table, which it keeps.
     pub(crate) slot: u32,
+    /// The first revision of its own: above 0 for a fork.
+    pub(crate) first: Revision,
     /// Revision of its last event.
     pub(crate) head: Revision,
     /// Position of its last event.
@@ -115,6 +117,7 @@ impl StreamTable {
                 name: Arc::clone(&name),
                 id: placed.stream,
                 slot: index,
+                first: placed.first_revision,
                 head,
                 head_position,
                 last_place: placed.frame,
@@ -145,6 +148,29 @@ impl StreamTable {
         stream.head_position = placed.head_position();
         stream.last_place = placed.frame;
         Some(stream)
+    }
+
+    /// Takes in a fork: a stream whose events up to `revision` are its parent's. `false` where the name or the stream exists.
+    pub(crate) fn place_fork(&mut self, name: &str, stream: StreamId, revision: Revision, frame: Position) -> bool {
+        if self.by_name.contains_key(name) || self.by_id.contains_key(&stream) {
+            return false;
+        }
+        let name: Arc<str> = name.into();
+        let index = self.streams.len() as u32;
+        self.streams.push(Stream {
+            name: Arc::clone(&name),
+            id: stream,
+            slot: index,
+            first: Revision(revision.0 + 1),
+            head: revision,
+            head_position: Position(stream.0),
+            last_place: frame,
+            places: Vec::new(),
+            sections: 0,
+        });
+        self.by_name.insert(name, index);
+        self.by_id.insert(stream, index);
+        true
     }
 
     /// As [`place`](Self::place), behind damage: what lies between the head and the section is lost.
