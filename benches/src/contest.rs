@@ -189,6 +189,9 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
     ]
 }
 
+/// Reads something of the floor's frames, by a number.
+type FloorRead = Box<dyn Fn(&Frames, usize) -> Outcome<()> + Send>;
+
 /// How much there is to be read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadSize {
@@ -231,7 +234,7 @@ pub fn reading(directory: &Path, size: ReadSize) -> Outcome<Vec<Contest>> {
             Ok(())
         })
     };
-    let of_floor = |read: Box<dyn Fn(&Frames, usize) -> Outcome<()> + Send>| {
+    let of_floor = |read: FloorRead| {
         let frames = Arc::clone(&frames);
         repeated(move |number| read(&frames, number as usize))
     };

@@ -58,17 +58,22 @@ mod store;
 mod sync;
 mod watermark;
 
-/// What is public to simulators and tools only may be unused, or unreachable, without them.
-macro_rules! unstable {
-    ($($module:ident)*) => {$(
-        #[cfg(feature = "unstable")]
-        pub mod $module;
-        #[cfg(not(feature = "unstable"))]
-        #[allow(dead_code, unreachable_pub, unused_imports)]
-        mod $module;
-    )*};
-}
-unstable!(checksum format storage);
+// What is public to simulators and tools only may be unused, or unreachable, without them.
+#[cfg(feature = "unstable")]
+pub mod checksum;
+#[cfg(not(feature = "unstable"))]
+#[allow(dead_code, unreachable_pub)]
+mod checksum;
+#[cfg(feature = "unstable")]
+pub mod format;
+#[cfg(not(feature = "unstable"))]
+#[allow(dead_code, unreachable_pub)]
+mod format;
+#[cfg(feature = "unstable")]
+pub mod storage;
+#[cfg(not(feature = "unstable"))]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod storage;
 
 pub use append::{Batch, Expected, NewEvent, Receipt, SectionReceipt};
 pub use commit::Pending;

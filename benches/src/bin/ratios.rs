@@ -192,10 +192,13 @@ fn memory_row(arguments: &Arguments, directory: &Path, bytes: u64) -> Outcome<()
         return Ok(());
     }
     let needed: Value = serde_json::from_slice(&output.stdout)?;
-    let mebibytes = |key: &str| needed[key].as_u64().unwrap_or(0) >> 20;
-    println!("memory: resident while appending {} MiB, batches of 100 to 1,000 streams", mebibytes("appended_bytes"));
+    let mebibytes = |key: &str| needed[key].as_u64().unwrap_or(0) as f64 / f64::from(1 << 20);
     println!(
-        "    {} MiB of its own at most (goal: at most 64, whatever was appended), {} MiB with the mapped pages of files",
+        "memory: resident while appending {:.0} MiB, batches of 100 to 1,000 streams",
+        mebibytes("appended_bytes")
+    );
+    println!(
+        "    {:.1} MiB of its own at most (goal: at most 64, whatever was appended), {:.1} MiB with the mapped pages of files",
         mebibytes("anonymous_max_bytes"),
         mebibytes("resident_max_bytes")
     );

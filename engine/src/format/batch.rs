@@ -9,10 +9,15 @@ use std::borrow::Cow;
 use super::Fault;
 use super::codec;
 use super::frame::{FRAME_HEADER_BYTES, Frame, KIND_BATCH};
-use super::wire::{Wire, back, put_bytes, put_var};
+use super::wire::{Wire, back};
+
 use crate::checksum::{Seeds, short_check};
 use crate::ids::{Position, Revision, StreamId};
 use crate::limits;
+
+mod encode;
+
+pub use encode::{NewEntry, put_counts, put_section};
 
 /// Section flag: the stream begins here; its name follows.
 pub const SECTION_CREATES: u8 = 0x01;
@@ -74,113 +79,8 @@ pub struct Coding {
     pub stored_check: u32,
 }
 
-/// What an entry says of its event, to be written.
-#[derive(Clone, Copy, Debug)]
-pub struct NewEntry<'a> {
-    /// Its type, as index into the section's types.
-    pub type_index: u32,
-    /// The caller's id.
-    pub id: Option<&'a str>,
-    /// When it happened.
-    pub occurred_at: Option<i64>,
-    /// When it was recorded, where that is not the frame's time.
-    pub recorded_at: Option<i64>,
-    /// Metadata.
-    pub metadata: &'a [u8],
-    /// Payload.
-    pub payload: &'a [u8],
-}
-
-/// Appends the counts that a plain part begins with.
-pub fn put_counts(out: &mut Vec<u8>, sections: usize, items: usize) {
-    put_var(out, sections as u64);
-    put_var(out, items as u64);
-}
-
-/// Appends a section: its head and its entries.
-///
-/// `first_position` is that of the section's first event, `body_len` the stored length of its body.
-#[allow(clippy::too_many_arguments)]
-pub fn put_section<'a>(
-    out: &mut Vec<u8>,
-    seeds: Seeds,
-    frame_position: Position,
-    first_position: Position,
-    origin: Origin<'_>,
-    body_len: u64,
-    coding: Option<Coding>,
-    types: &[&str],
-    entries: impl ExactSizeIterator<Item = NewEntry<'a>>,
-) {
-    let count = entries.len() as u32;
-    let creates = matches!(origin, Origin::Creates { .. });
-    out.push(if creates { SECTION_CREATES } else { 0 } | if coding.is_some() { SECTION_CODED } else { 0 });
-    match origin {
-        Origin::Creates { name } => put_bytes(out, name),
-        Origin::Continues { stream, first_revision, previous } => {
-            put_var(out, frame_position.0 - stream.0);
-            put_var(out, first_revision.0);
-            put_var(out, (frame_position.0 - previous.0) / 8);
-        }
-    }
-    put_var(out, u64::from(count));
-    put_var(out, body_len);
-    if let Some(coding) = coding {
-        out.push(coding.codec);
-        put_var(out, coding.key);
-        put_var(out, coding.raw_len);
-        out.extend_from_slice(&coding.stored_check.to_le_bytes());
-    }
-    put_var(out, types.len() as u64);
-    for name in types {
-        out.push(name.len() as u8);
-        out.extend_from_slice(name.as_bytes());
-    }
-    let mut skip_at = out.len();
-    out.resize(skip_at + skip_table_len(count), 0);
-    let entries_start = out.len();
-    let mut body_at = 0u32;
-    for (index, entry) in entries.enumerate() {
-        if index > 0 && (index as u32).is_multiple_of(SKIP_EVERY) {
-            let entry_at = (out.len() - entries_start) as u32;
-            out[skip_at..skip_at + 4].copy_from_slice(&entry_at.to_le_bytes());
-            out[skip_at + 4..skip_at + 8].copy_from_slice(&body_at.to_le_bytes());
-            skip_at += SKIP_LINE_BYTES;
-        }
-        let position = Position(first_position.0 + index as u64);
-        put_entry(out, seeds, position, &entry, types[entry.type_index as usize]);
-        body_at += (entry.metadata.len() + entry.payload.len()) as u32;
-    }
-}
-
 fn skip_table_len(count: u32) -> usize {
     count.saturating_sub(1) as usize / SKIP_EVERY as usize * SKIP_LINE_BYTES
-}
-
-#[inline]
-fn put_entry(out: &mut Vec<u8>, seeds: Seeds, position: Position, entry: &NewEntry<'_>, type_name: &str) {
-    let start = out.len();
-    let mut flags = 0;
-    out.push(0);
-    put_var(out, u64::from(entry.type_index));
-    if let Some(id) = entry.id {
-        flags |= ENTRY_ID;
-        out.push(id.len() as u8);
-        out.extend_from_slice(id.as_bytes());
-    }
-    if let Some(at) = entry.occurred_at {
-        flags |= ENTRY_OCCURRED;
-        out.extend_from_slice(&at.to_le_bytes());
-    }
-    if let Some(at) = entry.recorded_at {
-        flags |= ENTRY_RECORDED;
-        out.extend_from_slice(&at.to_le_bytes());
-    }
-    out[start] = flags;
-    put_var(out, entry.metadata.len() as u64);
-    put_var(out, entry.payload.len() as u64);
-    let check = event_check(seeds, position, &out[start..], type_name.as_bytes(), entry.metadata, entry.payload);
-    out.extend_from_slice(&check.to_le_bytes());
 }
 
 /// The check of an event: over its entry (without the check), type, metadata and payload.
@@ -532,8 +432,8 @@ impl<'a> Section<'a> {
     #[inline]
     pub fn entries_from(&self, index: u32) -> Result<Entries<'a>, Fault> {
         debug_assert!(index <= self.count);
-        let mut entries =
-            Entries { section: *self, wire: Wire::starting_at(self.plain, self.entries_at), index: 0, body_at: 0 };
+        let start = EntriesPlace { at: self.entries_at, index: 0, body_at: 0 };
+        let mut entries = Entries::resume(self, start);
         let lines = index.min(self.count - 1) / SKIP_EVERY;
         if lines > 0 {
             let mut line = Wire::starting_at(self.plain, self.skip_at + (lines as usize - 1) * SKIP_LINE_BYTES);
@@ -591,10 +491,12 @@ impl EntriesPlace {
     }
 }
 
-/// A walk over the entries of a section.
+/// A walk over the entries of a section. Small, since readers take it up again for every event.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
-    section: Section<'a>,
+    plain: &'a [u8],
+    count: u32,
+    type_count: u32,
     wire: Wire<'a>,
     index: u32,
     body_at: usize,
@@ -605,13 +507,13 @@ impl<'a> Entries<'a> {
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Result<Option<Entry<'a>>, Fault> {
-        if self.index == self.section.count {
+        if self.index == self.count {
             return Ok(None);
         }
         let wire = &mut self.wire;
         let start = wire.at();
         let flags = wire.u8()?;
-        let type_index = wire.var_up_to(u64::from(self.section.type_count) - 1, "the type of an event")? as u32;
+        let type_index = wire.var_up_to(u64::from(self.type_count) - 1, "the type of an event")? as u32;
         let mut entry = Entry {
             index: self.index,
             type_index,
@@ -647,7 +549,7 @@ impl<'a> Entries<'a> {
         entry.metadata_len = wire.var_up_to(limits::METADATA_BYTES_MAX as u64, "the length of metadata")? as usize;
         entry.payload_len = wire.var_up_to(limits::BATCH_BYTES_MAX as u64, "the length of a payload")? as usize;
         let end = wire.at();
-        entry.bytes = &self.section.plain[start..end];
+        entry.bytes = &self.plain[start..end];
         entry.check = wire.u32()?;
         self.body_at = self.body_at.saturating_add(entry.metadata_len + entry.payload_len);
         self.index += 1;
@@ -670,9 +572,15 @@ impl<'a> Entries<'a> {
     /// The walk over `section` that stood at `place`.
     #[inline]
     #[must_use]
-    pub fn resume(section: Section<'a>, place: EntriesPlace) -> Entries<'a> {
-        let wire = Wire::starting_at(section.plain, place.at);
-        Entries { section, wire, index: place.index, body_at: place.body_at }
+    pub fn resume(section: &Section<'a>, place: EntriesPlace) -> Entries<'a> {
+        Entries {
+            plain: section.plain,
+            count: section.count,
+            type_count: section.type_count,
+            wire: Wire::starting_at(section.plain, place.at),
+            index: place.index,
+            body_at: place.body_at,
+        }
     }
 }
 

@@ -34,6 +34,12 @@ pub struct Wire<'a> {
     at: usize,
 }
 
+/// Kept out of the way of numbers that are as they should be.
+#[cold]
+fn above(value: u64, max: u64, what: &str) -> Fault {
+    Fault::bad(format!("{what} is {value}, above {max}"))
+}
+
 impl<'a> Wire<'a> {
     /// A reader at the start of `bytes`.
     #[must_use]
@@ -43,6 +49,7 @@ impl<'a> Wire<'a> {
 
     /// A reader at byte `at` of `bytes`.
     #[must_use]
+    #[inline]
     pub fn starting_at(bytes: &'a [u8], at: usize) -> Wire<'a> {
         Wire { bytes, at: at.min(bytes.len()) }
     }
@@ -103,6 +110,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Eight bytes, little-endian, signed.
+    #[inline]
     pub fn i64(&mut self) -> Result<i64, Fault> {
         Ok(i64::from_le_bytes(self.array()?))
     }
@@ -137,12 +145,12 @@ impl<'a> Wire<'a> {
     }
 
     /// A `var` that must not be above `max`.
+    #[inline]
     pub fn var_up_to(&mut self, max: u64, what: &str) -> Result<u64, Fault> {
-        let value = self.var()?;
-        if value > max {
-            return Err(Fault::bad(format!("{what} is {value}, above {max}")));
+        match self.var()? {
+            value if value <= max => Ok(value),
+            value => Err(above(value, max, what)),
         }
-        Ok(value)
     }
 
     /// A `var` length, then that many bytes.

@@ -18,10 +18,10 @@ const PLACE_EVERY: u32 = 32;
 pub(crate) struct Stream {
     pub(crate) name: Arc<str>,
     pub(crate) id: StreamId,
-    /// The first revision of its own: above 0 for a fork.
-    pub(crate) first: Revision,
     /// Its place in the table, which it keeps.
     pub(crate) slot: u32,
+    /// The first revision of its own: above 0 for a fork.
+    pub(crate) first: Revision,
     /// Revision of its last event.
     pub(crate) head: Revision,
     /// Position of its last event.
@@ -116,8 +116,8 @@ impl StreamTable {
             self.streams.push(Stream {
                 name: Arc::clone(&name),
                 id: placed.stream,
-                first: placed.first_revision,
                 slot: index,
+                first: placed.first_revision,
                 head,
                 head_position,
                 last_place: placed.frame,

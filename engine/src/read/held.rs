@@ -84,20 +84,21 @@ impl Held {
         Ok(held)
     }
 
-    /// Moves to a section of another frame, or of the same.
+    /// Moves to a section of another frame, or of the same. Without a name the stream is the same as before.
     pub(crate) fn move_to(
         &mut self,
         segment: &Arc<Segment>,
         frame: &Frame<'_>,
         section: &Section<'_>,
         index: u32,
-        stream_name: &Arc<str>,
+        stream_name: Option<Arc<str>>,
     ) -> Result<()> {
         if !Arc::ptr_eq(&self.segment, segment) {
             self.segment = Arc::clone(segment);
         }
-        if !Arc::ptr_eq(&self.stream_name, stream_name) {
-            self.stream_name = Arc::clone(stream_name);
+        debug_assert!(stream_name.is_some() || self.section.stream == section.stream);
+        if let Some(stream_name) = stream_name {
+            self.stream_name = stream_name;
         }
         self.position = frame.position;
         self.header = frame.header;
@@ -149,7 +150,7 @@ impl Held {
         let bytes = self.segment.bytes(self.position, Position(self.position.0 + u64::from(self.header.frame_len)));
         let frame = Frame::again(self.position, self.header, bytes);
         let section = Section::again(self.section, &frame);
-        let mut entries = Entries::resume(section, self.place);
+        let mut entries = Entries::resume(&section, self.place);
         let index = self.place.index;
         let entry = match entries.next() {
             Ok(Some(entry)) => entry,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::format::batch::Sections;
 use crate::format::frame::KIND_BATCH;
-use crate::ids::{Position, StreamId};
+use crate::ids::Position;
 use crate::index::streams::StreamTable;
 use crate::read::event::EventRef;
 use crate::read::held::{Held, damage_error};
@@ -59,7 +59,6 @@ pub struct LogReader {
     held: Option<Held>,
     /// The frame that is being read: its sections behind the one held.
     sections_left: Option<(Position, crate::format::frame::FrameHeader, u32)>,
-    names: Option<(StreamId, Arc<str>)>,
 }
 
 impl LogReader {
@@ -78,7 +77,6 @@ impl LogReader {
             limit: Position::ZERO,
             held: None,
             sections_left: None,
-            names: None,
         }
     }
 
@@ -163,21 +161,17 @@ impl LogReader {
             true => Some((position, header, done + 1)),
             false => None,
         };
-        let name = match &self.names {
-            Some((stream, name)) if *stream == section.stream => Arc::clone(name),
-            _ => {
-                let name = match self.streams.read().by_id(section.stream) {
-                    Some(stream) => Arc::clone(&stream.name),
-                    // Only damage hides the name of a stream: its identity serves.
-                    None => format!("${}", section.stream).into(),
-                };
-                self.names = Some((section.stream, Arc::clone(&name)));
-                name
-            }
+        let name = |streams: &RwLock<StreamTable>| match streams.read().by_id(section.stream) {
+            Some(stream) => Arc::clone(&stream.name),
+            // Only damage hides the name of a stream: its identity serves.
+            None => format!("${}", section.stream).into(),
         };
         let entered = match &mut self.held {
-            Some(held) => held.move_to(segment, &frame, &section, 0, &name),
-            None => Held::enter(segment, &frame, &section, 0, name).map(|held| self.held = Some(held)),
+            Some(held) => {
+                let is_other = held.section().stream != section.stream;
+                held.move_to(segment, &frame, &section, 0, is_other.then(|| name(&self.streams)))
+            }
+            None => Held::enter(segment, &frame, &section, 0, name(&self.streams)).map(|held| self.held = Some(held)),
         };
         if entered.is_err() {
             self.held = None;

@@ -246,7 +246,7 @@ impl StreamReader {
         }
         let index = (wanted.0 - section.first_revision.0) as u32;
         match &mut self.held {
-            Some(held) => held.move_to(segment, &frame, &section, index, &self.name),
+            Some(held) => held.move_to(segment, &frame, &section, index, None),
             None => {
                 Held::enter(segment, &frame, &section, index, Arc::clone(&self.name)).map(|held| self.held = Some(held))
             }
