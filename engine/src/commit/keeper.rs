@@ -183,7 +183,9 @@ fn run(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
         if asked.sync || sync_at.is_some_and(|at| at <= now) {
             sync_at = None;
             signals.unsynced.store(false, Ordering::SeqCst);
-            let _ = writer.sync_in_background(); // a failure poisons the store: everyone is told by their next call
+            if writer.sync_in_background().is_err() {
+                continue; // it poisoned the store: nothing is prepared or sealed any more, and every call says why
+            }
             let marks = writer.marks.get();
             if marks.durable < marks.committed {
                 signals.note_unsynced();
