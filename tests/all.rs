@@ -18,4 +18,5 @@ mod read;
 mod recovery;
 mod reference;
 mod retry;
+mod spec;
 mod tidy;

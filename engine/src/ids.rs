@@ -144,6 +144,17 @@ pub struct Epoch {
     pub takeover: u16,
 }
 
+impl FilePlace {
+    /// Whether both may be the same place: a field that is zero says nothing.
+    #[must_use]
+    pub fn may_be(&self, other: &FilePlace) -> bool {
+        let same = |a: u64, b: u64| a == b || a == 0 || b == 0;
+        same(self.file_system, other.file_system)
+            && same(self.inode, other.inode)
+            && same(self.birth as u64, other.birth as u64)
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.segment, self.takeover)

@@ -40,7 +40,7 @@ pub struct Store {
 struct Writing {
     writer: Arc<Writer>,
     watermark: Arc<Mutex<WatermarkFile>>,
-    keeper: Option<JoinHandle<()>>,
+    keeper: Option<[JoinHandle<()>; 2]>,
     /// Holds the writer's lock for as long as it lives.
     identity: Arc<dyn StorageFile>,
     coded: (u64, u64),
@@ -123,7 +123,7 @@ impl Store {
             false => OsStorage::open(path),
         };
         let storage = storage.map_err(|error| no_directory(path, error))?;
-        Store::open_on(Arc::new(storage), options)
+        Store::for_writing(Arc::new(storage), options)
     }
 
     /// Opens the store in the directory `path` for reading. Writes no byte, makes no file, takes no lock; another process
@@ -134,17 +134,22 @@ impl Store {
     pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Store> {
         let path = path.as_ref();
         let storage = OsStorage::open(path).map_err(|error| no_directory(path, error))?;
-        Store::open_read_only_on(Arc::new(storage), options)
+        Store::for_reading(Arc::new(storage), &options)
     }
 
     /// As [`open`](Store::open), on any storage.
     ///
     /// # Errors
     /// As [`open`](Store::open).
+    #[cfg(feature = "unstable")]
     pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
+        Store::for_writing(storage, options)
+    }
+
+    fn for_writing(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
-        let keeper = keeper::start(Arc::clone(&writer), Arc::clone(&watermark))
+        let keeper = keeper::start(&writer, &watermark)
             .map_err(|error| Error::io("start a thread for", "the background work", error))?;
         let view = View::new(Arc::clone(&writer.set), Arc::clone(&writer.streams), Arc::clone(&writer.marks), None);
         let writing = Writing { writer, watermark, keeper: Some(keeper), identity, coded, is_closed: false };
@@ -156,7 +161,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`open_read_only`](Store::open_read_only).
-    pub fn open_read_only_on(storage: Arc<dyn Storage>, _options: Options) -> Result<Store> {
+    #[cfg(feature = "unstable")]
+    pub fn open_read_only_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
+        Store::for_reading(storage, &options)
+    }
+
+    fn for_reading(storage: Arc<dyn Storage>, _options: &Options) -> Result<Store> {
         let open::OpenedReader { set, streams, marks, replay, report } = open::for_reading(storage)?;
         Ok(Store { view: Arc::new(View::new(set, streams, marks, Some(replay))), report, writing: None })
     }
@@ -358,8 +368,8 @@ impl Writing {
         }
         let writer = &self.writer;
         writer.signals.stop();
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join(); // a panic there was printed by it; the log does not depend on it
+        for thread in self.keeper.take().into_iter().flatten() {
+            let _ = thread.join(); // a panic there was printed by it; the log does not depend on it
         }
         writer.tail.lock().is_closed = true;
         let closed = writer.finish(&mut self.watermark.lock());

@@ -34,6 +34,9 @@ impl Writer {
         let mut existing = Vec::with_capacity(batch.sections.len());
         for section in &batch.sections {
             let stream = streams.by_name(section.stream);
+            if stream.map_or(Position::ZERO, |stream| stream.head_position) < self.doubts.unknown_until {
+                return Err(head_unknown(section.stream));
+            }
             let head = stream.map(|stream| stream.head);
             // The revision that the batch would own here, had an earlier try of it been appended.
             let (is_met, owned) = match section.expected {
@@ -53,6 +56,7 @@ impl Writer {
             }
             existing.push(stream.map(|stream| Existing {
                 stream: stream.id,
+                slot: stream.slot,
                 head: stream.head,
                 last_place: stream.last_place,
             }));
@@ -146,6 +150,14 @@ impl Writer {
 
 fn damaged(segment: &crate::segment::one::Segment, frame: &Frame<'_>, fault: &Fault) -> Error {
     Error::from_damage(segment.damage(frame.position, frame.end(), crate::DamageClass::Damage, fault.to_string()))
+}
+
+/// Damage may hide later events of the stream, or the stream itself: nothing is given twice.
+fn head_unknown(name: &str) -> Error {
+    let message = format!(
+        "damage hides where the stream {name:?} ends, so nothing can be appended to it; `verify` names the damage, reading works"
+    );
+    Error::new(crate::ErrorKind::HeadUnknown, message)
 }
 
 fn conflict(section: &BatchSection<'_>, stream: Option<&Stream>) -> Error {

@@ -1,6 +1,6 @@
 //! What the next index block of the active segment will say; built the same way while appending and while replaying.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use crate::format::index_block::{IndexBlockBuilder, IndexLinks, jump_target};
 use crate::ids::{Position, Revision, StreamId};

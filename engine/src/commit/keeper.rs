@@ -1,6 +1,8 @@
-//! The background thread of a writer: syncs that nobody waits for, the next segment, seals, the watermark file.
+//! The two background threads of a writer. One syncs what nobody waits for and writes the watermark file; the other makes
+//! pages present ahead of mapped copies, prepares the next segment and seals the finished ones, and so never waits for a
+//! disk that is busy with a sync.
 //!
-//! It sleeps without a timeout while there is nothing to do. Whoever makes work for it sets a flag first and wakes it only
+//! They sleep without a timeout while there is nothing to do. Whoever makes work for it sets a flag first and wakes it only
 //! where the flag was not set: a stream of appends makes one wake-up each sync interval, not one each append.
 
 use std::io;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::commit::tail::Ahead;
 use crate::commit::writer::Writer;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
@@ -25,14 +28,18 @@ pub(crate) struct Signals {
     durable_moved: AtomicBool,
     stopping: AtomicBool,
     asked: Mutex<Asked>,
-    wake: Condvar,
+    wake_syncer: Condvar,
+    wake_worker: Condvar,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Asked {
+    /// Of the syncing thread: a sync now; a look at the flags.
     sync: bool,
-    work: bool,
     look: bool,
+    /// Of the working thread: a segment to be prepared or sealed; pages up to a file offset.
+    work: bool,
+    pages: Option<(Arc<Ahead>, u64)>,
 }
 
 impl Signals {
@@ -59,6 +66,12 @@ impl Signals {
         });
     }
 
+    /// Pages are to be made present up to a file offset, ahead of copies.
+    pub(crate) fn want_pages(&self, ahead: Arc<Ahead>, to: u64) {
+        self.asked.lock().pages = Some((ahead, to));
+        self.wake_worker.notify_one();
+    }
+
     /// Somebody waits for a sync and does not lead.
     pub(crate) fn want_sync(&self) {
         self.ask(|asked| asked.sync = true);
@@ -80,8 +93,17 @@ impl Signals {
     }
 
     fn ask(&self, what: impl FnOnce(&mut Asked)) {
-        what(&mut self.asked.lock());
-        self.wake.notify_one();
+        let (syncer, worker) = {
+            let mut asked = self.asked.lock();
+            what(&mut asked);
+            (asked.sync || asked.look, asked.work)
+        };
+        if syncer || self.is_stopping() {
+            self.wake_syncer.notify_one();
+        }
+        if worker || self.is_stopping() {
+            self.wake_worker.notify_one();
+        }
     }
 }
 
@@ -141,46 +163,54 @@ impl WatermarkFile {
     }
 }
 
-/// Starts the background thread. It ends after [`Signals::stop`].
-pub(crate) fn start(writer: Arc<Writer>, watermark: Arc<Mutex<WatermarkFile>>) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("treering".into()).spawn(move || run(&writer, &watermark))
+/// Starts the background threads. They end after [`Signals::stop`].
+pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>) -> io::Result<[JoinHandle<()>; 2]> {
+    let (syncing, file) = (Arc::clone(writer), Arc::clone(watermark));
+    let syncer = std::thread::Builder::new().name("treering-sync".into()).spawn(move || run_syncer(&syncing, &file))?;
+    let working = Arc::clone(writer);
+    let worker = std::thread::Builder::new().name("treering-work".into()).spawn(move || run_worker(&working));
+    match worker {
+        Ok(worker) => Ok([syncer, worker]),
+        Err(error) => {
+            writer.signals.stop();
+            let _ = syncer.join(); // it has done nothing yet
+            Err(error)
+        }
+    }
 }
 
-fn run(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
+fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
     let signals = &writer.signals;
     let mut sync_at: Option<Instant> = None;
     let mut quiet_at: Option<Instant> = None;
-    let mut is_work_left = false;
     loop {
-        let asked = {
+        let is_asked = {
             let mut asked = signals.asked.lock();
-            let nothing = |asked: &Asked| !(asked.sync || asked.work || asked.look);
-            while nothing(&asked) && !signals.is_stopping() {
-                match [sync_at, quiet_at].into_iter().flatten().min() {
+            while !(asked.sync || asked.look || signals.is_stopping()) {
+                // A poisoned store has nothing left to be done but to be closed.
+                match [sync_at, quiet_at].into_iter().flatten().min().filter(|_| !writer.poison.is_set()) {
                     Some(until) => {
-                        if signals.wake.wait_until(&mut asked, until).timed_out() {
+                        if signals.wake_syncer.wait_until(&mut asked, until).timed_out() {
                             break;
                         }
                     }
-                    None => signals.wake.wait(&mut asked),
+                    None => signals.wake_syncer.wait(&mut asked),
                 }
             }
-            std::mem::take(&mut *asked)
+            asked.look = false;
+            std::mem::take(&mut asked.sync)
         };
-        if signals.is_stopping() || writer.poison.is_set() {
-            if writer.poison.is_set() && !signals.is_stopping() {
-                let mut asked = signals.asked.lock();
-                while !signals.is_stopping() {
-                    signals.wake.wait(&mut asked);
-                }
-            }
+        if signals.is_stopping() {
             return;
+        }
+        if writer.poison.is_set() {
+            continue;
         }
         let now = Instant::now();
         if signals.unsynced.load(Ordering::SeqCst) && sync_at.is_none() {
             sync_at = Some(now + writer.options.sync_interval);
         }
-        if asked.sync || sync_at.is_some_and(|at| at <= now) {
+        if is_asked || sync_at.is_some_and(|at| at <= now) {
             sync_at = None;
             signals.unsynced.store(false, Ordering::SeqCst);
             if writer.sync_in_background().is_err() {
@@ -197,13 +227,44 @@ fn run(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
             quiet_at = None;
             let _ = watermark.lock().write(writer, false); // derived: without it recovery reads a little more
         }
-        is_work_left |= asked.work;
-        if is_work_left {
+    }
+}
+
+fn run_worker(writer: &Writer) {
+    let signals = &writer.signals;
+    let mut is_work_left = false;
+    loop {
+        let (work, pages) = {
+            let mut asked = signals.asked.lock();
+            while !(asked.work || asked.pages.is_some() || signals.is_stopping()) {
+                if is_work_left && !writer.poison.is_set() {
+                    // What is not durable yet is sealed after its sync.
+                    if signals.wake_worker.wait_for(&mut asked, writer.options.sync_interval.max(QUIET)).timed_out() {
+                        break;
+                    }
+                } else {
+                    signals.wake_worker.wait(&mut asked);
+                }
+            }
+            (std::mem::take(&mut asked.work), asked.pages.take())
+        };
+        if signals.is_stopping() {
+            return;
+        }
+        if writer.poison.is_set() {
+            continue;
+        }
+        if let Some((ahead, to)) = pages {
+            ahead.fault_in(to); // what cannot be had is met by the copy itself, which then takes the other way
+        }
+        if work || is_work_left {
             writer.prepare_next();
-            while matches!(writer.seal_next(), Ok(true)) {}
-            // What is not durable yet is sealed after its sync.
+            let sealed = writer.seal_next();
             let next = writer.tail.lock().seals.next;
             is_work_left = writer.set.last().is_some_and(|last| next < last.ordinal);
+            if matches!(sealed, Ok(true)) && is_work_left {
+                signals.asked.lock().work = true;
+            }
         }
     }
 }

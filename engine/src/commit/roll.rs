@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::commit::tail::{SealState, Tail};
 use crate::commit::writer::Writer;
 use crate::format::frame::KIND_SEAL;
-use crate::format::open::{OpenFrame, OpenReason, Predecessor};
+use crate::format::open::{OpenFrame, OpenReason, Predecessor, open_position};
 use crate::format::seal::Seal;
 use crate::format::segment_header::FIRST_FRAME_OFFSET;
 use crate::ids::{Position, SegmentOrdinal};
@@ -78,6 +78,7 @@ impl Writer {
         self.files.lock().roll(Arc::clone(&segment));
         tail.at = segment.first_frame();
         tail.previous_check = segment.head.open_check;
+        tail.last_frame = open_position(&segment.head.header);
         tail.takeover = 0;
         tail.has_asked_to_prepare = false;
         tail.index.begin(tail.at);
@@ -128,7 +129,7 @@ impl Writer {
             return Ok(false);
         };
         let end = known.end.expect("it was filtered by it");
-        if known.damage.is_some() || self.marks.get().durable < end {
+        if end > self.doubts.damaged_from || self.marks.get().durable < end {
             return Ok(false);
         }
         let segment = self.set.open(&known)?;
@@ -155,6 +156,7 @@ impl Writer {
             previous_hash: seals.hash,
         };
         self.append_seal(&segment, seal)?;
+        self.set.close(known.ordinal);
         Ok(true)
     }
 

@@ -4,6 +4,7 @@
 //! the next frame goes to the same place.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::commit::index_state::IndexState;
@@ -12,17 +13,20 @@ use crate::ids::{Epoch, Position, SegmentOrdinal};
 use crate::options::Durability;
 use crate::segment::create::FIRST_STEP_BYTES;
 use crate::segment::one::Segment;
-use crate::storage::WritableMapping;
+use crate::storage::{Prefaulter, WritableMapping};
+use crate::sync::{AtomicU64, Ordering};
 use crate::{Error, Result};
 
 /// Frames longer than this are written by a system call: a copy gains nothing.
 const MAPPED_FRAME_BYTES_MAX: usize = 256 << 10;
-/// So many bytes are faulted in at once ahead of mapped copies.
+/// So many bytes are faulted in at once where a copy would have to wait for them.
 const PREFAULT_BYTES: u64 = 1 << 20;
+/// So far ahead of mapped copies pages are faulted in by the background thread.
+const AHEAD_BYTES: u64 = 8 << 20;
 /// A store of that many Written appends one after the other begins to copy into a mapping.
 const MAPPED_STREAK: u32 = 16;
 /// The largest step in which blocks are allocated.
-const STEP_BYTES_MAX: u64 = 16 << 20;
+const STEP_BYTES_MAX: u64 = 64 << 20;
 
 /// The seals so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +99,10 @@ pub(crate) struct Output {
     /// Blocks are allocated up to this file offset.
     allocated: u64,
     step: u64,
-    window: Option<WritableMapping>,
+    window: Option<(WritableMapping, Arc<Ahead>)>,
     window_failed: bool,
-    prefaulted: u64,
+    /// Where the background thread is asked the next time.
+    ask_at: u64,
     written_streak: u32,
 }
 
@@ -105,15 +110,7 @@ impl Output {
     /// For a segment that has blocks up to `allocated`.
     pub(crate) fn new(is_mapping_allowed: bool, allocated: u64) -> Output {
         let step = FIRST_STEP_BYTES;
-        Output {
-            is_mapping_allowed,
-            allocated,
-            step,
-            window: None,
-            window_failed: false,
-            prefaulted: 0,
-            written_streak: 0,
-        }
+        Output { is_mapping_allowed, allocated, step, window: None, window_failed: false, ask_at: 0, written_streak: 0 }
     }
 
     /// Goes on in a new segment, at the pace of the one before.
@@ -135,7 +132,7 @@ impl Output {
         let mapped =
             self.is_mapping_allowed && self.written_streak > MAPPED_STREAK && bytes.len() <= MAPPED_FRAME_BYTES_MAX;
         if mapped && self.prefault(segment, offset, end) {
-            let window = self.window.as_mut().expect("prefault opened it");
+            let (window, _) = self.window.as_mut().expect("prefault opened it");
             window.copy_in((offset - window.range().start) as usize, bytes);
             return Ok(());
         }
@@ -164,6 +161,7 @@ impl Output {
     }
 
     /// Makes sure that a copy to `offset..end` meets present pages. `false` where that cannot be had.
+    #[inline]
     fn prefault(&mut self, segment: &Segment, offset: u64, end: u64) -> bool {
         if self.window_failed {
             return false;
@@ -172,8 +170,10 @@ impl Output {
             let start = offset & !4095;
             match segment.file.map_writable(start..self.allocated) {
                 Ok(window) => {
-                    self.window = Some(window);
-                    self.prefaulted = start;
+                    let ahead =
+                        Ahead { faulter: window.prefaulter(), range: window.range(), upto: AtomicU64::new(start) };
+                    self.window = Some((window, Arc::new(ahead)));
+                    self.ask_at = start;
                 }
                 Err(_) => {
                     self.window_failed = true;
@@ -181,17 +181,56 @@ impl Output {
                 }
             }
         }
-        if end <= self.prefaulted {
-            return true;
+        let (_, ahead) = self.window.as_ref().expect("it was just opened");
+        let there = end <= ahead.upto.load(Ordering::Relaxed) || ahead.fault_in(end.max(offset + PREFAULT_BYTES));
+        self.window_failed = !there;
+        there
+    }
+
+    /// What the background thread is to fault in, where it is time to ask.
+    #[inline]
+    pub(crate) fn take_ahead(&mut self, offset: u64) -> Option<(Arc<Ahead>, u64)> {
+        let (_, ahead) = self.window.as_ref()?;
+        if offset < self.ask_at {
+            return None;
         }
-        let window = self.window.as_mut().expect("it was just opened");
-        let range = window.range();
-        let from = self.prefaulted.max(offset & !4095);
-        let to = (end.max(from + PREFAULT_BYTES)).next_multiple_of(4096).min(range.end);
-        let done = window.prefault((from - range.start) as usize..(to - range.start) as usize).is_ok();
-        self.window_failed = !done;
-        self.prefaulted = to;
-        done
+        self.ask_at = offset + AHEAD_BYTES / 2;
+        Some((Arc::clone(ahead), offset + AHEAD_BYTES))
+    }
+}
+
+/// Pages that are made present ahead of mapped copies.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    faulter: Prefaulter,
+    /// Which bytes of the file are mapped.
+    range: Range<u64>,
+    /// Pages are present up to this file offset.
+    upto: AtomicU64,
+}
+
+impl Ahead {
+    const STEP_BYTES: u64 = 256 << 10;
+
+    /// Makes pages present up to `to`, step by step. `false` where one cannot be had.
+    pub(crate) fn fault_in(&self, to: u64) -> bool {
+        let to = to.next_multiple_of(4096).min(self.range.end);
+        loop {
+            // Two threads may do the same step: it changes nothing twice.
+            let from = self.upto.load(Ordering::Relaxed);
+            if from >= to {
+                return true;
+            }
+            let step_end = (from + Self::STEP_BYTES).min(to);
+            if self
+                .faulter
+                .prefault((from - self.range.start) as usize..(step_end - self.range.start) as usize)
+                .is_err()
+            {
+                return false;
+            }
+            self.upto.fetch_max(step_end, Ordering::Relaxed);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::commit::pending::Pending;
 use crate::commit::roll::NextSegment;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
-use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Revision};
+use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
 use crate::index::streams::{Placed, StreamTable};
 use crate::options::{Durability, Options};
 use crate::poison::Poison;
@@ -37,12 +37,22 @@ pub(crate) struct Writer {
     pub(crate) marks: Arc<Marks>,
     pub(crate) options: Options,
     pub(crate) life: Life,
+    pub(crate) doubts: Doubts,
     pub(crate) poison: Poison,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) files: Mutex<Files>,
     pub(crate) next_segment: Mutex<NextSegment>,
     pub(crate) signals: Signals,
     pub(crate) group: Group,
+}
+
+/// What damage found at opening leaves in doubt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubts {
+    /// Streams whose last known event lies before it may have had later ones: their head is unknown.
+    pub(crate) unknown_until: Position,
+    /// Where the first damage lies: a segment that reaches beyond it is not sealed, since a seal would bless it.
+    pub(crate) damaged_from: Position,
 }
 
 /// Which life of the store this is, for open frames and receipts.
@@ -61,6 +71,7 @@ impl Writer {
         options: Options,
         life: Life,
         tail: Tail,
+        doubts: Doubts,
     ) -> Writer {
         let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
@@ -70,6 +81,7 @@ impl Writer {
             marks,
             options,
             life,
+            doubts,
             poison: Poison::default(),
             tail: Mutex::new(tail),
             files,
@@ -110,9 +122,8 @@ impl Writer {
         level: Durability,
     ) -> Result<Receipt> {
         let events = batch.events() as u64;
-        let created = existing.iter().zip(&batch.sections).filter(|(existing, _)| existing.is_none());
         let name_bytes: usize = batch.sections.iter().map(|section| section.stream.len()).sum();
-        debug_assert!(created.count() <= batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
+        debug_assert!(existing.len() == batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
         if tail.next_number.saturating_add(events) > limits::NUMBER_MAX {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
@@ -173,26 +184,27 @@ impl Writer {
         let position = tail.at;
         let mut sections = Vec::with_capacity(batch.sections.len());
         let mut first_position = position;
-        let mut max_recorded_at = tail.max_recorded_at.max(header.recorded_at);
+        let mut max_recorded_at = tail.max_recorded_at;
         {
             let mut streams = self.streams.write();
             for (section, existing) in batch.sections.iter().zip(existing) {
                 let first_revision = existing.map_or(Revision(0), |existing| Revision(existing.head.0 + 1));
                 let stream = existing.map_or(crate::StreamId(first_position.0), |existing| existing.stream);
                 let count = section.events.len() as u32;
-                let name = existing.is_none().then_some(section.stream);
                 let placed = Placed { stream, first_revision, count, frame: position, first_position };
-                let continued = streams.place(name, placed);
-                assert!(continued, "the table was asked before the batch was admitted");
-                let known = streams.by_id(stream).expect("it was just placed");
+                let known = match existing {
+                    Some(existing) => streams.extend(existing.slot, placed),
+                    None => streams.place(Some(section.stream), placed).then(|| streams.by_id(stream)).flatten(),
+                };
+                let known = known.expect("the table was asked before the batch was admitted");
                 sections.push(SectionReceipt {
                     stream: Arc::clone(&known.name),
                     first_revision,
                     last_revision: known.head,
                     first_position,
                 });
-                for recorded_at in section.events.iter().filter_map(|event| event.recorded_at) {
-                    max_recorded_at = max_recorded_at.max(recorded_at);
+                for event in section.events {
+                    max_recorded_at = max_recorded_at.max(event.recorded_at.unwrap_or(header.recorded_at));
                 }
                 first_position.0 += u64::from(count);
             }
@@ -222,6 +234,9 @@ impl Writer {
         };
         self.write_due_index_block(tail);
         self.prepare_in_time(tail);
+        if let Some((ahead, to)) = tail.output.take_ahead(tail.at.0 - tail.segment.base.0) {
+            self.signals.want_pages(ahead, to);
+        }
         receipt
     }
 

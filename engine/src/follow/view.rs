@@ -64,7 +64,7 @@ impl View {
             let file = self.set.storage.open(file_name::WATERMARK, Access::Read).ok()?;
             let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
             let read = file.read_at(&mut bytes, 0).ok()?;
-            let (_, watermark) = Watermark::newest(&bytes[..read])?;
+            let watermark = *Watermark::slots(&bytes[..read]).first()?;
             let is_ours = watermark.store == self.set.store.store && watermark.incarnation == replay.incarnation;
             is_ours.then_some(watermark.durable)
         };

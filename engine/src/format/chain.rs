@@ -49,10 +49,16 @@ impl CanonicalEvent<'_> {
         out.extend_from_slice(&self.occurred_at.unwrap_or(0).to_le_bytes());
         for long in [self.metadata, self.payload] {
             out.extend_from_slice(&(long.len() as u64).to_le_bytes());
-            out.extend_from_slice(blake3::hash(long).as_bytes());
+            out.extend_from_slice(&digest(long));
         }
         out
     }
+}
+
+/// What stands in a canonical event for bytes of any length.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
 }
 
 /// The chain behind `event`, from the chain before it.

@@ -43,7 +43,9 @@ pub struct IndexedSection {
 pub struct IndexBlockBuilder {
     streams: Vec<u8>,
     stream_count: u32,
-    ids: std::collections::HashMap<StreamId, u32>,
+    ids: foldhash::HashMap<StreamId, u32>,
+    /// The stream that was asked for last: mostly it is the next one too.
+    recent: Option<(StreamId, u32)>,
     stream_entries: Vec<(StreamId, std::ops::Range<usize>)>,
     frames: Vec<u8>,
     frame_count: u32,
@@ -82,7 +84,7 @@ impl IndexBlockBuilder {
 
     /// Adds a section of the batch frame added last.
     pub fn add_section(&mut self, stream: StreamId, first_revision: Revision, count: u32) {
-        let index = self.ids.get(&stream).copied().unwrap_or_else(|| self.add_stream(stream, None, None));
+        let index = self.index_of(stream).unwrap_or_else(|| self.add_stream(stream, None, None));
         put_var(&mut self.frames, u64::from(index));
         put_var(&mut self.frames, first_revision.0);
         put_var(&mut self.frames, u64::from(count));
@@ -104,7 +106,18 @@ impl IndexBlockBuilder {
         self.stream_entries.push((stream, start..self.streams.len()));
         self.stream_count += 1;
         self.ids.insert(stream, index);
+        self.recent = Some((stream, index));
         index
+    }
+
+    /// The index of a stream that is listed already.
+    fn index_of(&mut self, stream: StreamId) -> Option<u32> {
+        if let Some((_, index)) = self.recent.filter(|(recent, _)| *recent == stream) {
+            return Some(index);
+        }
+        let index = self.ids.get(&stream).copied()?;
+        self.recent = Some((stream, index));
+        Some(index)
     }
 
     /// How many frames were added.
@@ -172,6 +185,7 @@ impl IndexBlockBuilder {
         self.streams.clear();
         self.stream_count = 0;
         self.ids.clear();
+        self.recent = None;
         self.stream_entries.clear();
         self.frames.clear();
         self.frame_count = 0;
@@ -179,15 +193,26 @@ impl IndexBlockBuilder {
 
     /// Whether the stream is listed already.
     #[must_use]
-    pub fn lists(&self, stream: StreamId) -> bool {
-        self.ids.contains_key(&stream)
+    pub fn lists(&mut self, stream: StreamId) -> bool {
+        self.index_of(stream).is_some()
     }
 }
 
-/// The older block that block `number` links to besides the one before it: clears the lowest set bit of the number.
+/// The older block that block `number` links to besides the one before it: the skew-binary link, by which any older block
+/// is reached in a logarithmic number of steps.
+///
+/// The number is written as a sum of numbers 2^k − 1, the greatest first; the link leads back by the last of them.
 #[must_use]
 pub fn jump_target(number: u64) -> Option<u64> {
-    (number > 0).then(|| number & (number - 1))
+    let mut left = number;
+    let mut last = None;
+    while left > 0 {
+        let digits = 63 - left.saturating_add(1).leading_zeros();
+        let term = (1u64 << digits) - 1;
+        left -= term;
+        last = Some(term);
+    }
+    last.map(|term| number - term)
 }
 
 /// A decoded index block.
@@ -393,13 +418,15 @@ mod tests {
 
     #[test]
     fn jump_links_reach_the_first_block_in_few_steps() {
+        let first: Vec<_> = (1..=10).map(|number| jump_target(number).expect("not the first")).collect();
+        assert_eq!(first, [0, 1, 0, 3, 4, 3, 0, 7, 8, 7]);
         for number in [0u64, 1, 5, 255, 256, 1 << 40] {
             let (mut at, mut steps) = (number, 0);
             while let Some(next) = jump_target(at) {
                 at = next;
                 steps += 1;
             }
-            assert!(at == 0 && steps <= 40);
+            assert!(at == 0 && steps <= 80);
         }
     }
 }

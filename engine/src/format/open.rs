@@ -191,7 +191,9 @@ impl HeadBlock {
     }
 }
 
-fn open_position(header: &SegmentHeader) -> Position {
+/// Where the open frame of a segment begins.
+#[must_use]
+pub fn open_position(header: &SegmentHeader) -> Position {
     Position(header.ordinal.0 * header.store.segment_bytes + SEGMENT_HEADER_BYTES as u64)
 }
 

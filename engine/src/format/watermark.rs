@@ -117,15 +117,14 @@ impl Watermark {
         })
     }
 
-    /// The slot that counts in the bytes of a watermark file, and its number.
+    /// The slots of a watermark file that prove themselves, the one with the higher generation first.
     #[must_use]
-    pub fn newest(file: &[u8]) -> Option<(usize, Watermark)> {
-        (0..2)
-            .filter_map(|slot| {
-                let bytes = file.get(slot * WATERMARK_SLOT_STRIDE as usize..)?;
-                Some((slot, Watermark::decode(bytes).ok()?))
-            })
-            .max_by_key(|(_, watermark)| watermark.generation)
+    pub fn slots(file: &[u8]) -> Vec<Watermark> {
+        let slot = |number: usize| file.get(number * WATERMARK_SLOT_STRIDE as usize..);
+        let slots = [slot(0), slot(1)].into_iter().flatten();
+        let mut slots: Vec<Watermark> = slots.filter_map(|bytes| Watermark::decode(bytes).ok()).collect();
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.generation));
+        slots
     }
 }
 
@@ -161,16 +160,19 @@ mod tests {
         }
     }
 
+    /// [WMK-1] [WMK-5] The higher generation comes first, whatever its place; bad, short and missing slots are passed over.
     #[test]
-    fn the_higher_valid_slot_counts() {
+    fn slots_come_in_the_order_of_their_generations() {
         let mut file = vec![0; WATERMARK_FILE_BYTES as usize];
-        assert_eq!(Watermark::newest(&file), None);
+        assert_eq!(Watermark::slots(&file), []);
         file[..128].copy_from_slice(&watermark(4).encode());
-        assert_eq!(Watermark::newest(&file), Some((0, watermark(4))));
+        assert_eq!(Watermark::slots(&file), [watermark(4)]);
         file[4096..4224].copy_from_slice(&watermark(5).encode());
-        assert_eq!(Watermark::newest(&file), Some((1, watermark(5))));
+        assert_eq!(Watermark::slots(&file), [watermark(5), watermark(4)]);
         file[4100] ^= 1;
-        assert_eq!(Watermark::newest(&file), Some((0, watermark(4))));
-        assert_eq!(Watermark::newest(&file[..50]), None);
+        assert_eq!(Watermark::slots(&file), [watermark(4)]);
+        assert_eq!(Watermark::slots(&file[..50]), []);
+        file.extend([7; 99]);
+        assert_eq!(Watermark::slots(&file), [watermark(4)]);
     }
 }

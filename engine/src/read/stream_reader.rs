@@ -93,6 +93,7 @@ impl StreamReader {
         options: ReadOptions,
     ) -> Result<Option<StreamReader>> {
         let Some(stream) = streams.read().by_name(name).cloned() else { return Ok(None) };
+        let first = stream.first;
         let mut reader = StreamReader {
             set,
             streams,
@@ -111,7 +112,8 @@ impl StreamReader {
         let Some(head) = head else { return Ok(Some(reader)) };
         let (low, high) = if options.backwards { (options.to, options.from) } else { (options.from, options.to) };
         let to = high.map_or(head, |to| to.min(head));
-        let mut from = low.unwrap_or(Revision(0));
+        // What a fork shares with its parent is read there.
+        let mut from = low.unwrap_or(Revision(0)).max(first);
         if let Some(last) = options.last {
             if last == 0 {
                 return Ok(Some(reader));

@@ -1,14 +1,18 @@
 //! The identity file: read, or made together with the store.
 //!
-//! It is written once, under a temporary name, synced, and given its name by a rename that never replaces: of two
-//! processes that make a store at once, one finds the other's.
+//! It is written once, under a temporary name that all who make a store share, and locked there; then the first segment
+//! is made; then the identity file gets its name. So of two processes that make a store at once one waits for nobody and
+//! the other is told who does it; a store that was only half made has no identity file and is made again; and a store
+//! with an identity file but no segment has lost its log.
 
 use std::io;
 use std::sync::Arc;
 
+use crate::format::Fault;
+use crate::format::file_name::{self, FileKind};
+use crate::format::segment_header::{FIRST_FRAME_OFFSET, HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::{FORMAT_MINOR, STORE_BLOCK_BYTES, StoreBlock};
-use crate::format::{Fault, file_name};
-use crate::ids::StoreId;
+use crate::ids::{FilePlace, StoreId};
 use crate::options::Options;
 use crate::storage::{Access, Storage, StorageFile};
 use crate::{Damage, DamageClass, Error, ErrorKind, Position, Result};
@@ -18,6 +22,8 @@ use crate::{Damage, DamageClass, Error, ErrorKind, Position, Result};
 pub(crate) struct Identity {
     pub(crate) file: Arc<dyn StorageFile>,
     pub(crate) block: StoreBlock,
+    /// Where it lies; zeros where it is lost.
+    pub(crate) place: FilePlace,
 }
 
 /// Reads the identity file; `None` where there is none.
@@ -34,7 +40,10 @@ pub(crate) fn read(storage: &dyn Storage, access: Access) -> Result<Option<Ident
     let mut bytes = [0; STORE_BLOCK_BYTES];
     let read = file.read_at(&mut bytes, 0).map_err(|error| Error::io("read", &full_name(storage, name), error))?;
     match StoreBlock::decode(&bytes[..read]) {
-        Ok(block) => Ok(Some(Identity { file, block })),
+        Ok(block) => {
+            let place = file.place().map_err(|error| Error::io("look at", name, error))?;
+            Ok(Some(Identity { file, block, place }))
+        }
         Err(Fault::Unsupported(what)) => {
             let where_ = storage.describe();
             Err(Error::new(
@@ -55,6 +64,32 @@ pub(crate) fn read(storage: &dyn Storage, access: Access) -> Result<Option<Ident
     }
 }
 
+/// What the segments say in place of an identity file that is lost; `None` where none of them proves itself.
+pub(crate) fn from_segments(storage: &dyn Storage) -> Result<Option<Identity>> {
+    let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+    for entry in entries.iter().filter(|entry| matches!(file_name::parse(&entry.name), FileKind::Segment(_))) {
+        let Ok(file) = storage.open(&entry.name, Access::Read) else { continue };
+        let mut bytes = vec![0; 2 * HEAD_BLOCK_BYTES];
+        let Ok(read) = file.read_at(&mut bytes, 0) else { continue };
+        let copies = bytes[..read].chunks(HEAD_BLOCK_BYTES);
+        if let Some(header) = copies.filter_map(|copy| SegmentHeader::decode(copy).ok()).next() {
+            return Ok(Some(Identity { file, block: header.store, place: FilePlace::default() }));
+        }
+    }
+    Ok(None)
+}
+
+/// The identity file is not there, though segments are.
+pub(crate) fn missing() -> Damage {
+    Damage {
+        class: DamageClass::Missing,
+        file: file_name::IDENTITY.into(),
+        bytes: 0..STORE_BLOCK_BYTES as u64,
+        positions: Position::ZERO..Position::ZERO,
+        detail: "the file is not there; every segment repeats what it said".into(),
+    }
+}
+
 /// Bytes that are not a damaged store block but something that never was one.
 fn looks_foreign(bytes: &[u8]) -> bool {
     let magic = crate::format::store_block::STORE_MAGIC;
@@ -62,20 +97,36 @@ fn looks_foreign(bytes: &[u8]) -> bool {
     bytes.len() != STORE_BLOCK_BYTES && wrong > 0 || wrong > 4
 }
 
-/// Makes a store in a directory that holds none.
-pub(crate) fn create(storage: &dyn Storage, options: &Options) -> Result<()> {
-    let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
-    let foreign = entries.iter().find(|entry| file_name::parse(&entry.name) != file_name::FileKind::Temporary);
-    if let Some(foreign) = foreign {
-        return Err(not_a_store(
-            storage,
-            &format!("it holds {:?} and no identity file; name an empty or a new folder", foreign.name),
+/// Begins to make a store in a directory that holds none: the identity file, written and locked, under its temporary name.
+/// The first segment is made next, then [`publish`] ends it.
+pub(crate) fn begin(storage: &dyn Storage, options: &Options) -> Result<Identity> {
+    let name = temporary_name();
+    let failed = |error: io::Error| Error::io("create", &full_name(storage, file_name::IDENTITY), error);
+    refuse_foreign(storage)?;
+    let file = match storage.create(&name, 0) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => storage.open(&name, Access::ReadWrite),
+        other => other,
+    };
+    let file = file.map_err(failed)?;
+    lock(storage, &*file)?;
+    // Whoever held the lock before may have made the store meanwhile, with this very file.
+    if storage.open(file_name::IDENTITY, Access::Read).is_ok() {
+        return Err(Error::new(
+            ErrorKind::Locked,
+            format!("another process has just made the store {}; try again", storage.describe()),
         ));
     }
-    let mut random = [0; 24];
-    storage.fill_random(&mut random).map_err(|error| Error::io("draw random bytes for", &storage.describe(), error))?;
+    refuse_foreign(storage)?;
+    for entry in storage.list().map_err(|error| Error::io("list", &storage.describe(), error))? {
+        // What a maker left that died: nothing of it was ever part of a store.
+        if matches!(file_name::parse(&entry.name), FileKind::Segment(_) | FileKind::Prepared(_)) {
+            storage.remove(&entry.name).map_err(failed)?;
+        }
+    }
     let mut store = StoreId::default();
-    store.0.copy_from_slice(&random[..16]);
+    storage
+        .fill_random(&mut store.0)
+        .map_err(|error| Error::io("draw random bytes for", &storage.describe(), error))?;
     let block = StoreBlock {
         minor: FORMAT_MINOR,
         compatible: 0,
@@ -86,20 +137,69 @@ pub(crate) fn create(storage: &dyn Storage, options: &Options) -> Result<()> {
         index_stride_bytes: options.index_stride_bytes.min(options.segment_bytes),
         created_at: storage.now(),
     };
-    let mut suffix = [0; 8];
-    suffix.copy_from_slice(&random[16..]);
-    let temporary = file_name::temporary(file_name::IDENTITY, u64::from_le_bytes(suffix));
-    let failed = |error: io::Error| Error::io("create", &full_name(storage, file_name::IDENTITY), error);
-    let file = storage.create(&temporary, 0).map_err(failed)?;
-    let written = file.write_at(&block.encode(), 0).and_then(|()| file.sync_data());
-    let renamed = written.and_then(|()| match storage.rename(&temporary, file_name::IDENTITY) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => storage.remove(&temporary), // somebody else made it
-        other => other,
+    file.write_at(&block.encode(), 0).and_then(|()| file.sync_data()).map_err(failed)?;
+    let place = file.place().map_err(failed)?;
+    Ok(Identity { file, block, place })
+}
+
+/// Gives the identity file its name: from now on there is a store.
+pub(crate) fn publish(storage: &dyn Storage) -> Result<()> {
+    let renamed = storage.rename(&temporary_name(), file_name::IDENTITY).and_then(|()| storage.sync_directory());
+    renamed.map_err(|error| Error::io("create", &full_name(storage, file_name::IDENTITY), error))
+}
+
+fn temporary_name() -> String {
+    file_name::temporary(file_name::IDENTITY, 0)
+}
+
+/// A folder without identity file may hold what a maker left that died, and nothing else.
+fn refuse_foreign(storage: &dyn Storage) -> Result<()> {
+    let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+    let foreign = entries.iter().find(|entry| match file_name::parse(&entry.name) {
+        FileKind::Temporary | FileKind::Prepared(_) => false,
+        FileKind::Segment(ordinal) => ordinal.0 != 0 || has_frames(storage, &entry.name),
+        FileKind::Identity => false,
+        _ => true,
     });
-    renamed.and_then(|()| storage.sync_directory()).map_err(|error| {
-        let _ = storage.remove(&temporary); // best effort: a temporary file is never part of a store
-        failed(error)
-    })
+    match foreign {
+        None => Ok(()),
+        Some(entry) => {
+            let why = format!("it holds {:?} and no identity file; name an empty or a new folder", entry.name);
+            Err(not_a_store(storage, &why))
+        }
+    }
+}
+
+/// Whether anything stands behind the head of a segment file; also where that cannot be told.
+fn has_frames(storage: &dyn Storage, name: &str) -> bool {
+    let look = || -> io::Result<bool> {
+        let file = storage.open(name, Access::Read)?;
+        let mut bytes = [0; 4096];
+        let read = file.read_at(&mut bytes, FIRST_FRAME_OFFSET)?;
+        Ok(bytes[..read].iter().any(|byte| *byte != 0))
+    };
+    look().unwrap_or(true)
+}
+
+/// Takes the writer's lock, or says who holds it.
+pub(crate) fn lock(storage: &dyn Storage, file: &dyn StorageFile) -> Result<()> {
+    let got = file.try_lock().map_err(|error| Error::io("lock", file_name::IDENTITY, error))?;
+    if got {
+        return Ok(());
+    }
+    let holder = match file.lock_holder() {
+        Some(holder) => {
+            let command = holder.command.map(|command| format!(" ({command})")).unwrap_or_default();
+            let stopped = if holder.state == Some('T') { ", which is stopped" } else { "" };
+            format!("process {}{command}{stopped} writes to it", holder.pid)
+        }
+        None => "another process writes to it".into(),
+    };
+    let message = format!(
+        "the store {} is locked: {holder}; wait until it ends, or open the store for reading",
+        storage.describe()
+    );
+    Err(Error::new(ErrorKind::Locked, message))
 }
 
 fn full_name(storage: &dyn Storage, name: &str) -> String {

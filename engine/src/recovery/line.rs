@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::error::{Damage, DamageClass};
 use crate::format::file_name::{self, FileKind};
 use crate::format::open::Predecessor;
+use crate::format::watermark::Watermark;
 use crate::ids::{Position, SegmentOrdinal};
 use crate::segment::one::{Segment, Unusable};
 use crate::segment::set::{Known, SegmentSet};
@@ -39,22 +40,25 @@ pub(crate) struct Stated {
 }
 
 /// Finds the line in the directory of a store.
-pub(crate) fn find(set: &SegmentSet) -> Result<Line> {
+///
+/// `watermark` is what the watermark file of this store says, believed for its own life only.
+pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Line> {
     let storage = &*set.storage;
     let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
-    let mut ordinals: Vec<SegmentOrdinal> = entries
-        .iter()
-        .filter_map(|entry| match file_name::parse(&entry.name) {
-            FileKind::Segment(ordinal) => Some(ordinal),
-            _ => None,
-        })
-        .filter(|ordinal| ordinal.0 < crate::limits::NUMBER_MAX / set.store.segment_bytes)
-        .collect();
+    let segment_bytes = set.store.segment_bytes;
+    let mut ordinals: Vec<SegmentOrdinal> = Vec::new();
+    let mut line = Line::default();
+    for entry in &entries {
+        if let FileKind::Segment(ordinal) = file_name::parse(&entry.name)
+            && ordinal.0 < crate::limits::NUMBER_MAX / segment_bytes
+        {
+            ordinals.push(ordinal);
+            // A file that cannot be read still takes as many ordinals as it is long.
+            let behind = SegmentOrdinal(ordinal.0 + entry.len.div_ceil(segment_bytes).max(1));
+            line.next_ordinal = line.next_ordinal.max(behind);
+        }
+    }
     ordinals.sort_unstable();
-    let mut line = Line {
-        next_ordinal: ordinals.last().map_or(SegmentOrdinal(0), |last| SegmentOrdinal(last.0 + 1)),
-        ..Line::default()
-    };
     let mut wanted: Option<Stated> = None;
     let mut below = u64::MAX;
     loop {
@@ -123,5 +127,37 @@ pub(crate) fn find(set: &SegmentSet) -> Result<Line> {
     }
     line.known.reverse();
     line.stated.reverse();
+    line.add_lost_newest(set, watermark);
     Ok(line)
+}
+
+impl Line {
+    /// A segment that the watermark file knew, behind all that are there, is missing.
+    fn add_lost_newest(&mut self, set: &SegmentSet, watermark: Option<&Watermark>) {
+        let Some((newest, watermark)) = self.newest.as_ref().zip(watermark) else { return };
+        if watermark.incarnation != newest.head.open.incarnation || watermark.last_frame < newest.file_end() {
+            return;
+        }
+        let ordinal = SegmentOrdinal(watermark.last_frame.0 / set.store.segment_bytes);
+        let base = Position(ordinal.0 * set.store.segment_bytes);
+        let file_end = Position(watermark.durable.0.next_multiple_of(set.store.segment_bytes));
+        let damage = Damage {
+            class: DamageClass::Missing,
+            file: file_name::segment(ordinal),
+            bytes: 0..file_end.0 - base.0,
+            positions: base..file_end,
+            detail: "the file is not there; the watermark file says that the log reached into it".into(),
+        };
+        self.next_ordinal = self.next_ordinal.max(SegmentOrdinal(file_end.0 / set.store.segment_bytes));
+        self.known.push(Known {
+            ordinal,
+            base,
+            file_end,
+            end: Some(watermark.durable),
+            last_index_block: Position::ZERO,
+            damage: Some(damage.clone()),
+        });
+        self.stated.push(None);
+        self.damage.push(damage);
+    }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::commit::keeper::WatermarkFile;
 use crate::commit::tail::{Output, Tail};
-use crate::commit::writer::{Life, Writer};
+use crate::commit::writer::{Doubts, Life, Writer};
 use crate::error::ErrorKind;
 use crate::format::file_name;
-use crate::format::open::{OpenFrame, OpenReason};
+use crate::format::open::{OpenFrame, OpenReason, open_position};
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::StreamTable;
@@ -20,7 +20,7 @@ use crate::recovery::report::OpenReport;
 use crate::segment::create;
 use crate::segment::one::Segment;
 use crate::segment::scan::is_header_absent;
-use crate::segment::set::SegmentSet;
+use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage, StorageFile};
 use crate::sync::{Mutex, RwLock};
 use crate::watermark::{Marks, Watermarks};
@@ -34,7 +34,16 @@ struct Found {
     line: Line,
     replay: Replay,
     watermark: Option<Watermark>,
+    /// The highest generation of any slot of the store: those that are written are above it.
+    generation: u64,
     place: Place,
+}
+
+impl Found {
+    /// The highest takeover that was ever given in the segment in which the log ends.
+    fn takeover(&self) -> u16 {
+        self.replay.takeover.max(self.watermark.map_or(0, |watermark| watermark.takeover))
+    }
 }
 
 /// A store that was opened for writing.
@@ -61,12 +70,24 @@ pub(crate) struct OpenedReader {
 
 /// Opens a store for reading: writes no byte, makes no file, takes no lock.
 pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
-    let identity = identity::read(&*storage, Access::Read)?.ok_or_else(|| no_store(&*storage))?;
+    // Every segment repeats what the identity file says: without it, a store can be read but not locked.
+    let (identity, damage) = match identity::read(&*storage, Access::Read) {
+        Ok(Some(identity)) => (identity, None),
+        Ok(None) => match identity::from_segments(&*storage)? {
+            Some(identity) => (identity, Some(identity::missing())),
+            None => return Err(no_store(&*storage)),
+        },
+        Err(error) => match (error.damage(), identity::from_segments(&*storage)?) {
+            (Some(damage), Some(identity)) => (identity, Some(damage.clone())),
+            _ => return Err(error),
+        },
+    };
     let found = find(storage, &identity)?;
-    let Found { set, streams, line, replay, .. } = found;
+    let Found { set, streams, line, mut replay, .. } = found;
     if line.known.is_empty() {
         return Err(no_store(&*set.storage));
     }
+    replay.damage.extend(damage);
     let durable = replay.witness.min(replay.at);
     let report = report_of(&replay);
     let marks = Arc::new(Marks::new(Watermarks { committed: replay.at, durable }));
@@ -82,12 +103,13 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         Some(identity) => identity,
         None if !options.create => return Err(no_store(&*storage)),
         None => {
-            identity::create(&*storage, options)?;
             is_new = true;
-            identity::read(&*storage, Access::ReadWrite)?.ok_or_else(|| no_store(&*storage))?
+            identity::begin(&*storage, options)?
         }
     };
-    lock(&*storage, &identity)?;
+    if !is_new {
+        identity::lock(&*storage, &*identity.file)?;
+    }
     if !identity.block.is_writable() {
         let message = format!(
             "{} uses features that this build can read but not write; use a newer version of treering",
@@ -95,12 +117,13 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    let place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
+    let place = identity.place;
     let boot = storage.boot_id();
     let found = find(storage, &identity)?;
-    if found.line.known.is_empty() && found.watermark.is_some() {
+    found.set.check_supported(Position::MAX)?;
+    if found.line.known.is_empty() && !is_new {
         let message = format!(
-            "{} has a watermark but no segment: its log is missing; bring the files back",
+            "{} has an identity file but no segment: its log is missing; bring the files back",
             found.set.storage.describe()
         );
         return Err(Error::new(ErrorKind::Damage, message));
@@ -115,15 +138,18 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let (row, proceed) = opening.decide();
     let was_clean = matches!(row, "O1" | "O2") && !found.line.known.is_empty();
     let life = |incarnation| Life { incarnation, identity_place: place, boot };
-    let generation = found.watermark.map_or(0, |watermark| watermark.generation);
+    let generation = found.generation;
     let mut report = report_of(&found.replay);
     let coded = found.replay.coded;
-    let (tail, life) = if found.line.known.is_empty() {
+    let is_first = found.line.known.is_empty();
+    let (tail, life) = if is_first {
         let life = life(new_incarnation(&*found.set.storage)?);
-        (begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?, life)
+        let tail = begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?;
+        identity::publish(&*found.set.storage)?;
+        (tail, life)
     } else {
         match proceed {
-            Proceed::Continue if found.replay.takeover < u16::MAX => {
+            Proceed::Continue if found.takeover() < u16::MAX => {
                 (carry_on(&found, options)?, life(found.replay.incarnation))
             }
             Proceed::AcceptFirst => return Err(copy_incomplete(&found.replay)),
@@ -145,40 +171,75 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.epoch = tail.epoch();
     let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
     let Found { set, streams, .. } = found;
-    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail));
-    let watermark = Arc::new(Mutex::new(WatermarkFile::new(generation)));
+    let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
+    let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
+    let doubts = Doubts { unknown_until: found.replay.unknown_until, damaged_from };
+    let continues = !report.has_rolled && !is_first;
+    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, doubts));
+    let mut watermark = WatermarkFile::new(generation);
+    if continues {
+        // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
+        watermark.write(&writer, false)?;
+    }
+    let watermark = Arc::new(Mutex::new(watermark));
     Ok(OpenedWriter { writer, watermark, identity: identity.file, report, coded })
 }
 
 /// Reads everything there is to know. Writes nothing.
 fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
-    let line = line::find(&set)?;
-    let watermark = read_watermark(&*set.storage, identity, line.newest.as_deref());
-    let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
+    let slots = read_watermarks(&*set.storage, identity);
+    let line = line::find(&set, slots.first())?;
+    let watermark = slots.iter().find(|slot| counts(slot, &set, &line)).copied();
+    let generation = slots.first().map_or(0, |slot| slot.generation);
     let place = match &line.newest {
-        Some(newest) if newest.head.open.identity_place != identity_place => Place::Moved,
+        Some(newest) if !newest.head.open.identity_place.may_be(&identity.place) => Place::Moved,
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
     let witness = watermark.map_or(Position::ZERO, |watermark| watermark.durable);
-    let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, witness);
+    let mut replay = Replay::new(
+        Arc::clone(&set),
+        Arc::clone(&streams),
+        place,
+        witness,
+        watermark.map_or(Position::ZERO, |watermark| watermark.last_index_block),
+    );
     replay.read_line(&line)?;
-    Ok(Found { set, streams, line, replay, watermark, place })
+    Ok(Found { set, streams, line, replay, watermark, generation, place })
 }
 
-/// The slot that counts: of this store, this life, and a segment of this line. Anything else is as good as none.
-fn read_watermark(storage: &dyn Storage, identity: &Identity, newest: Option<&Segment>) -> Option<Watermark> {
-    let file = storage.open(file_name::WATERMARK, Access::Read).ok()?;
+/// The slots of this store, the newer first.
+fn read_watermarks(storage: &dyn Storage, identity: &Identity) -> Vec<Watermark> {
+    let Ok(file) = storage.open(file_name::WATERMARK, Access::Read) else { return Vec::new() };
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
-    let read = file.read_at(&mut bytes, 0).ok()?;
-    let (_, watermark) = Watermark::newest(&bytes[..read])?;
-    let newest = newest?;
-    let counts = watermark.store == identity.block.store
-        && watermark.incarnation == newest.head.open.incarnation
-        && watermark.durable <= newest.file_end()
-        && (watermark.durable < newest.base || watermark.salt == newest.head.header.salt);
-    counts.then_some(watermark)
+    let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+    let mut slots = Watermark::slots(&bytes[..read]);
+    slots.retain(|slot| slot.store == identity.block.store && slot.generation < crate::limits::NUMBER_MAX);
+    slots
+}
+
+/// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
+fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
+    let Some(newest) = line.newest.as_deref() else { return false };
+    if watermark.incarnation != newest.head.open.incarnation {
+        return false;
+    }
+    let holds = |known: &&Known| known.base <= watermark.last_frame && watermark.last_frame < known.file_end;
+    let Some(known) = line.known.iter().find(holds).filter(|known| known.damage.is_none()) else { return true };
+    let Ok(segment) = set.open(known) else { return true };
+    let frame = match watermark.last_frame < segment.first_frame() {
+        true => None,
+        false => segment.frame(watermark.last_frame, segment.file_end()).ok(),
+    };
+    let (end, check) = match frame {
+        Some(frame) => (frame.end(), frame.header.frame_check),
+        None if watermark.last_frame == open_position(&segment.head.header) => {
+            (segment.first_frame(), segment.head.open_check)
+        }
+        None => return watermark.salt == segment.head.header.salt,
+    };
+    watermark.durable == end && watermark.last_check == check
 }
 
 fn watermark_state(found: &Found) -> WatermarkState {
@@ -190,27 +251,6 @@ fn watermark_state(found: &Found) -> WatermarkState {
         .is_some_and(|segment| segment.head.header.salt == watermark.salt && is_header_absent(segment, replay.at));
     let ends_here = watermark.durable == replay.at && watermark.last_check == replay.previous_check && segment_ok;
     if watermark.is_clean && ends_here { WatermarkState::Clean } else { WatermarkState::Open }
-}
-
-/// Takes the writer's lock, or says who holds it.
-fn lock(storage: &dyn Storage, identity: &Identity) -> Result<()> {
-    let got = identity.file.try_lock().map_err(|error| Error::io("lock", file_name::IDENTITY, error))?;
-    if got {
-        return Ok(());
-    }
-    let holder = match identity.file.lock_holder() {
-        Some(holder) => {
-            let command = holder.command.map(|command| format!(" ({command})")).unwrap_or_default();
-            let stopped = if holder.state == Some('T') { ", which is stopped" } else { "" };
-            format!("process {}{command}{stopped} writes to it", holder.pid)
-        }
-        None => "another process writes to it".into(),
-    };
-    let message = format!(
-        "the store {} is locked: {holder}; wait until it ends, or open the store for reading",
-        storage.describe()
-    );
-    Err(Error::new(ErrorKind::Locked, message))
 }
 
 fn refuse_network(storage: &dyn Storage, options: &Options) -> Result<()> {
@@ -236,7 +276,7 @@ fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
     found.set.keep(&segment);
     let allocated = (replay.at.0 - segment.base.0).next_multiple_of(4096).min(segment.head.header.file_bytes());
     let mut tail = tail_at(found, segment, Output::new(options.mapped_writes, allocated));
-    tail.takeover = replay.takeover + 1;
+    tail.takeover = found.takeover() + 1;
     Ok(tail)
 }
 
@@ -271,6 +311,7 @@ fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, 
     found.set.roll(&segment, replay.at, replay.index.last_block());
     let mut tail = tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes, allocated));
     tail.at = segment.first_frame();
+    tail.last_frame = open_position(&segment.head.header);
     tail.previous_check = segment.head.open_check;
     tail.takeover = 0;
     Ok(tail)

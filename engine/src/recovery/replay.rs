@@ -12,6 +12,8 @@ use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::batch::{Origin, Sections};
 use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
+use crate::format::item::Item;
+use crate::format::open::open_position;
 use crate::format::seal::Seal;
 use crate::format::wire::text;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
@@ -19,7 +21,7 @@ use crate::index::streams::{Placed, StreamTable};
 use crate::recovery::decision::{ChainEnd, EndMeaning, Place, Stop, TailState};
 use crate::recovery::line::{Line, Stated};
 use crate::segment::one::{Segment, Unusable};
-use crate::segment::resync;
+use crate::segment::resync::{self, LostFrame};
 use crate::segment::scan::{Proof, Scan, Step};
 use crate::segment::set::{Known, SegmentSet};
 use crate::sync::RwLock;
@@ -33,6 +35,8 @@ pub(crate) struct Replay {
     place: Place,
     /// The segment in which the log ends so far.
     pub(crate) segment: Option<Arc<Segment>>,
+    /// The last index block that the watermark file knew.
+    block_hint: Position,
     /// Where the next frame is expected.
     pub(crate) at: Position,
     pub(crate) previous_check: u64,
@@ -50,6 +54,8 @@ pub(crate) struct Replay {
     pub(crate) tail: TailState,
     pub(crate) torn_tail: Option<Damage>,
     pub(crate) damage: Vec<Damage>,
+    /// Streams whose last event lies before it may have had later ones, which are lost; so may streams nobody knows.
+    pub(crate) unknown_until: Position,
     pub(crate) frames_read: u64,
     /// How many bytes lie in coded sections, before and after coding.
     pub(crate) coded: (u64, u64),
@@ -62,12 +68,14 @@ impl Replay {
         streams: Arc<RwLock<StreamTable>>,
         place: Place,
         witness: Position,
+        block_hint: Position,
     ) -> Replay {
         Replay {
             set,
             streams,
             place,
             segment: None,
+            block_hint,
             at: Position::ZERO,
             previous_check: 0,
             last_frame: Position::ZERO,
@@ -82,6 +90,7 @@ impl Replay {
             tail: TailState::End,
             torn_tail: None,
             damage: Vec::new(),
+            unknown_until: Position::ZERO,
             frames_read: 0,
             coded: (0, 0),
         }
@@ -91,23 +100,25 @@ impl Replay {
     pub(crate) fn read_line(&mut self, line: &Line) -> Result<()> {
         self.witness = self.witness.max(line.witness);
         if let Some(newest) = &line.newest {
-            self.witness = self.witness.max(witness_in(newest));
+            self.witness = self.witness.max(witness_in(newest, self.block_hint));
         }
         self.damage.extend(line.damage.iter().cloned());
         for (index, known) in line.known.iter().enumerate() {
             if let Some(damage) = &known.damage {
                 let copied = damage.class == DamageClass::Missing && self.place == Place::Moved;
+                if copied && let Some(found) = self.damage.iter_mut().find(|found| *found == damage) {
+                    found.class = DamageClass::CopyIncomplete;
+                    found.detail = "it was not copied; the log of this copy ends before it".into();
+                }
                 self.worsen(if copied { TailState::Copy } else { TailState::Damage });
                 self.set.push(known.clone());
+                self.unknown_until = self.unknown_until.max(known.file_end);
                 if copied {
                     return Ok(()); // the log ends before it
                 }
                 continue;
             }
-            let segment = match self.set.open(known) {
-                Ok(segment) => segment,
-                Err(unusable) => return Err(unusable.into()),
-            };
+            let segment = self.set.open(known)?;
             self.set.push(known.clone());
             self.enter(segment);
             let is_last = index + 1 == line.known.len();
@@ -122,6 +133,7 @@ impl Replay {
     fn enter(&mut self, segment: Arc<Segment>) {
         let open = &segment.head.open;
         self.at = segment.first_frame();
+        self.last_frame = open_position(&segment.head.header);
         self.previous_check = segment.head.open_check;
         self.next_number = open.first_number;
         self.max_recorded_at = self.max_recorded_at.max(open.max_recorded_at);
@@ -147,12 +159,19 @@ impl Replay {
                     };
                     (stop, Fault::bad("the last frame is not the one that the next segment continued"))
                 }
+                Some(Fault::Unsupported(what)) => {
+                    // The log is served up to here; whoever comes here is told, and nobody appends.
+                    self.set.set_unsupported(self.at, format!("{} uses {what}", segment.name));
+                    self.set.finish_replay_at(segment.ordinal());
+                    return Ok(false);
+                }
                 Some(fault) => (self.stop_at(&segment, limit, &fault, known.end.is_some()), fault),
             };
             let end = ChainEnd {
                 stop: bad,
                 is_end_stated: known.end.is_some(),
-                is_below_witness: self.at < self.witness,
+                // Where the segment behind is lost, so is what it said: the loss is reported there.
+                is_below_witness: self.at < self.witness && (known.end.is_some() || is_last),
                 has_frames_behind: false, // it makes no difference to what is done
                 place: self.place,
             };
@@ -162,7 +181,7 @@ impl Replay {
                 EndMeaning::End => return self.end_or_gap(&segment, is_last),
                 EndMeaning::Torn => {
                     let behind = last_set_byte(&segment, at, limit);
-                    if behind > at {
+                    if behind > at || known.end.is_some() {
                         self.torn_tail = Some(segment.damage(at, behind, DamageClass::TornTail, fault.to_string()));
                     }
                     if !is_last && known.end.is_none() {
@@ -197,9 +216,19 @@ impl Replay {
                             proven_end,
                         )
                     };
-                    let detail = fault.to_string();
+                    let hint = known.last_index_block.max(self.index_hint(&segment));
+                    let lost = resync::lost_frames(&segment, at, boundary, hint, limit);
+                    let streams = self.take_lost(lost.as_deref(), boundary);
+                    let detail = format!("{fault}{streams}");
                     self.damage.push(segment.damage(at, boundary, DamageClass::Damage, detail));
-                    if boundary <= at || boundary >= proven_end {
+                    let is_log_behind = || {
+                        known.end.is_none()
+                            && segment.frame(boundary, limit).is_ok_and(|frame| {
+                                prove_whole(&frame, &segment).is_ok()
+                                    && frame.header.witness.is_some_and(|witness| witness > at)
+                            })
+                    };
+                    if boundary <= at || boundary >= proven_end && !is_log_behind() {
                         self.at = boundary.max(at);
                         if known.end.is_some() {
                             return Ok(true);
@@ -224,7 +253,8 @@ impl Replay {
     /// An index block of the segment that the watermark file knew, as a place to go back from.
     fn index_hint(&self, segment: &Segment) -> Position {
         let known = self.set.last().filter(|last| last.ordinal == segment.ordinal());
-        known.map_or(Position::ZERO, |known| known.last_index_block)
+        let known = known.map_or(Position::ZERO, |known| known.last_index_block);
+        if self.block_hint < segment.file_end() { known.max(self.block_hint) } else { known }
     }
 
     /// Reads frames up to `limit`; what stands in the way, where they do not reach it.
@@ -238,7 +268,6 @@ impl Replay {
         loop {
             match scan.next() {
                 Step::End => return Ok(None),
-                Step::Bad(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
                     if frame.end() > self.witness
@@ -248,7 +277,6 @@ impl Replay {
                     }
                     match self.take(&frame, segment, previous_check.is_none() || !self.damage.is_empty()) {
                         Ok(()) => {}
-                        Err(Fault::Unsupported(what)) => return Err(unsupported(segment, &what)),
                         Err(fault) => return Ok(Some(fault)),
                     }
                 }
@@ -285,7 +313,6 @@ impl Replay {
         }
         self.witness = self.witness.max(header.witness.unwrap_or(Position::ZERO));
         self.takeover = self.takeover.max(header.takeover);
-        self.max_recorded_at = self.max_recorded_at.max(header.recorded_at);
         self.next_number = header.first_number + u64::from(header.events);
         self.previous_check = header.frame_check;
         self.last_frame = frame.position;
@@ -312,7 +339,7 @@ impl Replay {
             };
             let mut entries = section.entries_from(0)?;
             while let Some(entry) = entries.next()? {
-                self.max_recorded_at = self.max_recorded_at.max(entry.recorded_at.unwrap_or(i64::MIN));
+                self.max_recorded_at = self.max_recorded_at.max(entry.recorded_at.unwrap_or(frame.header.recorded_at));
             }
             sections.walked_to(entries.at());
             if let Some(coding) = section.coding {
@@ -328,6 +355,16 @@ impl Replay {
                 noted.push((section.stream, Arc::clone(&stream.name), section.first_revision, section.count));
             }
         }
+        let (mut items, count) = sections.items()?;
+        for number in 0..u64::from(count) {
+            let position = Position(frame.position.0 + u64::from(frame.header.events) + number);
+            if let Item::Fork { name, revision, .. } = Item::decode(&mut items, frame.position, position)?
+                && !streams.place_fork(name, crate::StreamId(position.0), revision, frame.position)
+                && !is_behind_damage
+            {
+                return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
+            }
+        }
         let noted = noted.iter().map(|(stream, name, first_revision, count)| Noted {
             stream: *stream,
             name,
@@ -336,6 +373,62 @@ impl Replay {
         });
         self.index.note_batch(frame.header.frame_len, noted);
         Ok(())
+    }
+
+    /// Takes in what an index block says of frames that are lost, so that no revision of theirs is given again. Where none
+    /// says it, every stream whose head may have lain there is unknown from now on. Returns words for the report.
+    fn take_lost(&mut self, lost: Option<&[LostFrame]>, end: Position) -> String {
+        let Some(lost) = lost else {
+            self.unknown_until = self.unknown_until.max(end);
+            return "; no index block says what was there".into();
+        };
+        let mut streams = self.streams.write();
+        let mut words = Vec::new();
+        for frame in lost {
+            self.last_frame = frame.position;
+            let mut first_position = frame.position;
+            for section in &frame.sections {
+                let name = section.name.as_deref().filter(|_| streams.by_id(section.stream).is_none());
+                let placed = Placed {
+                    stream: section.stream,
+                    first_revision: section.first_revision,
+                    count: section.count,
+                    frame: frame.position,
+                    first_position,
+                };
+                if !streams.place_behind_gap(name, placed) {
+                    self.unknown_until = self.unknown_until.max(end);
+                }
+                first_position.0 += u64::from(section.count);
+                let shown = streams
+                    .by_id(section.stream)
+                    .map_or_else(|| section.stream.to_string(), |known| known.name.to_string());
+                let last = section.first_revision.0 + u64::from(section.count) - 1;
+                words.push(format!("{shown:?} revisions {}..={last}", section.first_revision));
+            }
+            if frame.kind == KIND_INDEX_BLOCK {
+                self.index.note_block(frame.position, Position(frame.position.0 + frame.len));
+            } else if frame.kind == KIND_BATCH {
+                let noted: Vec<_> = frame
+                    .sections
+                    .iter()
+                    .filter_map(|section| Some((section, Arc::clone(&streams.by_id(section.stream)?.name))))
+                    .collect();
+                let noted = noted.iter().map(|(section, name)| Noted {
+                    stream: section.stream,
+                    name,
+                    first_revision: section.first_revision,
+                    count: section.count,
+                });
+                self.index.note_batch(frame.len as u32, noted);
+            } else {
+                self.index.note_other(frame.kind, frame.len as u32);
+            }
+        }
+        match words.is_empty() {
+            true => "; no event was there".into(),
+            false => format!("; lost: {}", words.join(", ")),
+        }
     }
 
     fn stop_at(&self, segment: &Segment, limit: Position, fault: &Fault, is_end_stated: bool) -> Stop {
@@ -370,7 +463,11 @@ impl Replay {
         let before = self.at;
         while let Some(segment) = self.segment.clone() {
             // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
-            let _ = self.read_frames(&segment, Some(self.previous_check), segment.file_end())?;
+            if let Some(Fault::Unsupported(what)) =
+                self.read_frames(&segment, Some(self.previous_check), segment.file_end())?
+            {
+                return Err(unsupported(&segment, &what));
+            }
             let next = segment.next_ordinal();
             let known = Known {
                 ordinal: next,
@@ -405,14 +502,27 @@ fn unsupported(segment: &Segment, what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{} uses {what}; use a newer version of treering", segment.name))
 }
 
-/// The highest witness that the proven frames of a segment carry.
-fn witness_in(segment: &Segment) -> Position {
-    let mut scan = Scan::new(segment, segment.file_end(), Proof::Header);
+/// The highest witness that the proven frames of the newest segment carry, those behind a bad place included: a witness was
+/// true when it was written, whether or not its frame is part of the log.
+fn witness_in(segment: &Segment, block_hint: Position) -> Position {
+    let (mut at, mut previous_check) = (segment.first_frame(), Some(segment.head.open_check));
     let mut highest = Position::ZERO;
-    while let Step::Frame(frame) = scan.next() {
-        highest = highest.max(frame.header.witness.unwrap_or(Position::ZERO));
+    loop {
+        let mut scan = Scan::resume(segment, at, previous_check, segment.file_end(), Proof::Header);
+        while let Step::Frame(frame) = scan.next() {
+            highest = highest.max(frame.header.witness.unwrap_or(Position::ZERO));
+            at = frame.end();
+        }
+        let end = last_set_byte(segment, at, segment.file_end());
+        if end == at {
+            return highest;
+        }
+        let boundary = resync::boundary_behind(segment, at, block_hint, end);
+        if boundary <= at || boundary >= end {
+            return highest;
+        }
+        (at, previous_check) = (boundary, None);
     }
-    highest
 }
 
 /// The place behind the last byte that is set, between two places; the first where none is.

@@ -1,15 +1,23 @@
-//! The way past damage: the next frame boundary behind a bad place, from index blocks that prove themselves.
+//! The way past damage: the next frame boundary behind a bad place.
 //!
-//! Bytes that look like a frame are never searched for: a payload may hold anything, whole segments included. Index blocks
-//! are found backwards, from a proven place near the end of the segment, each linking to the one before it.
+//! Boundaries come from index blocks that prove themselves, found backwards from a proven place near the end of the
+//! segment. Bytes that look like a frame are not searched for, since a payload may hold anything, whole segments included;
+//! save in the stretch at a segment's end that no index block covers yet. There a frame is taken only if it proves itself
+//! *and* the chain leads from it to something that is known to be log: the proven end, or a frame that witnesses the bad
+//! place.
 
 use crate::format::index_block::IndexBlock;
-use crate::ids::Position;
+use crate::ids::{Position, Revision, StreamId};
 use crate::segment::one::Segment;
+use crate::segment::scan::{Proof, Scan, Step};
+
+/// So many bytes of frames are proven at most while one boundary is searched for.
+const SEARCH_BYTES_MAX: u64 = 256 << 20;
 
 /// The first proven frame boundary behind `bad`, not beyond `end`, going back from the index block at `last_block`.
 ///
-/// Zero or a place that holds no index block for `last_block` means that none is known; then the answer is `end`.
+/// Zero or a place that holds no index block for `last_block` means that none is known. `end` is known to be a boundary;
+/// where nothing better is found, it is the answer.
 pub(crate) fn boundary_behind(segment: &Segment, bad: Position, last_block: Position, end: Position) -> Position {
     let mut best = end;
     let mut at = last_block;
@@ -37,7 +45,32 @@ pub(crate) fn boundary_behind(segment: &Segment, bad: Position, last_block: Posi
         }
         at = block.links.previous;
     }
-    best
+    if best == end { search(segment, bad, end) } else { best }
+}
+
+/// The first place behind `bad` from which the chain leads to `end`, or to a frame that witnesses `bad`; else `end`.
+///
+/// A payload may hold what looks like a frame and end where the frame around it ends: the frame at `end` names another one
+/// as the one before it.
+fn search(segment: &Segment, bad: Position, end: Position) -> Position {
+    let mut at = Position((bad.0 + 1).next_multiple_of(8));
+    let mut budget = SEARCH_BYTES_MAX;
+    while at < end && budget > 0 {
+        let mut scan = Scan::resume(segment, at, None, end, Proof::Whole);
+        while let Step::Frame(frame) = scan.next() {
+            budget = budget.saturating_sub(u64::from(frame.header.frame_len));
+            let check = frame.header.frame_check;
+            let is_last = frame.end() == end
+                && segment.frame(end, segment.file_end()).map_or(true, |next| next.header.previous_check == check);
+            if is_last || frame.header.witness.is_some_and(|witness| witness > bad) {
+                return at;
+            }
+        }
+        // Most places are refused by their first bytes; a few hash what would be a header.
+        budget = budget.saturating_sub(64);
+        at.0 += 8;
+    }
+    end
 }
 
 /// The last proven frame boundary at or before `place`, going back from the index block at `last_block`; the segment's
@@ -72,4 +105,73 @@ pub(crate) fn boundary_before(segment: &Segment, place: Position, last_block: Po
         at = block.links.previous;
     }
     first
+}
+
+/// A frame that is lost, as the index block behind it lists it.
+#[derive(Clone, Debug)]
+pub(crate) struct LostFrame {
+    pub(crate) position: Position,
+    pub(crate) len: u64,
+    pub(crate) kind: u8,
+    pub(crate) sections: Vec<LostSection>,
+}
+
+/// A section of a lost frame.
+#[derive(Clone, Debug)]
+pub(crate) struct LostSection {
+    pub(crate) stream: StreamId,
+    /// The name, where the index block gives it.
+    pub(crate) name: Option<String>,
+    pub(crate) first_revision: Revision,
+    pub(crate) count: u32,
+}
+
+/// The frames that lay between two boundaries, where one proven index block lists them all; `None` where none does.
+pub(crate) fn lost_frames(
+    segment: &Segment,
+    from: Position,
+    to: Position,
+    last_block: Position,
+    end: Position,
+) -> Option<Vec<LostFrame>> {
+    let mut at = last_block;
+    while at >= to && at < end {
+        let frame = segment.frame(at, end).ok()?;
+        frame.prove(segment.seeds).ok()?;
+        let block = IndexBlock::decode(&frame).ok()?;
+        if block.links.stretch <= from {
+            let mut lost = Vec::new();
+            let mut next = None;
+            block
+                .frames(|listed| {
+                    if listed.position >= from && listed.position < to {
+                        next = Some(Position(listed.position.0 + listed.len));
+                        let sections = listed.sections.iter().map(|section| {
+                            let stream = &block.streams[section.stream as usize];
+                            LostSection {
+                                stream: stream.stream,
+                                name: stream.name.map(Into::into),
+                                first_revision: section.first_revision,
+                                count: section.count,
+                            }
+                        });
+                        let sections = sections.collect();
+                        lost.push(LostFrame {
+                            position: listed.position,
+                            len: listed.len,
+                            kind: listed.kind,
+                            sections,
+                        });
+                    }
+                })
+                .ok()?;
+            let whole = lost.first().is_some_and(|first| first.position == from) && next == Some(to);
+            return whole.then_some(lost);
+        }
+        if block.links.previous >= at {
+            return None;
+        }
+        at = block.links.previous;
+    }
+    None
 }

@@ -16,7 +16,7 @@ use crate::storage::{Access, Storage};
 use crate::{Error, Result};
 
 /// The most segments that are kept open for later use.
-const OPEN_MAX: usize = 64;
+const OPEN_MAX: usize = 32;
 
 /// What is known of a segment without opening it.
 #[derive(Clone, Debug)]
@@ -41,12 +41,36 @@ pub(crate) struct SegmentSet {
     pub(crate) store: StoreBlock,
     known: RwLock<Vec<Known>>,
     open: Mutex<VecDeque<Arc<Segment>>>,
+    /// Where reading ends at something of a newer version, and what it is.
+    unsupported: RwLock<Option<(Position, String)>>,
 }
 
 impl SegmentSet {
     /// A set without segments.
     pub(crate) fn new(storage: Arc<dyn Storage>, store: StoreBlock) -> SegmentSet {
-        SegmentSet { storage, store, known: RwLock::new(Vec::new()), open: Mutex::new(VecDeque::new()) }
+        SegmentSet {
+            storage,
+            store,
+            known: RwLock::new(Vec::new()),
+            open: Mutex::new(VecDeque::new()),
+            unsupported: RwLock::new(None),
+        }
+    }
+
+    /// The log goes on at `position` with something that only a newer version knows.
+    pub(crate) fn set_unsupported(&self, position: Position, what: String) {
+        *self.unsupported.write() = Some((position, what));
+    }
+
+    /// Fails where the log goes on, at `position` or before, with something that only a newer version knows.
+    pub(crate) fn check_supported(&self, position: Position) -> Result<()> {
+        match &*self.unsupported.read() {
+            Some((at, what)) if *at <= position => Err(Error::new(
+                crate::ErrorKind::Unsupported,
+                format!("{what} at position {at}; use a newer version of treering"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Adds the segment behind all others.
@@ -159,5 +183,10 @@ impl SegmentSet {
         open.retain(|other| other.ordinal() != segment.ordinal());
         open.push_front(Arc::clone(segment));
         open.truncate(OPEN_MAX);
+    }
+
+    /// Closes a segment that nobody is expected to read soon, so that its mapped pages are not counted as this process's.
+    pub(crate) fn close(&self, ordinal: SegmentOrdinal) {
+        self.open.lock().retain(|segment| segment.ordinal() != ordinal);
     }
 }

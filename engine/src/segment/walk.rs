@@ -33,12 +33,14 @@ pub(crate) struct LogWalk {
     standing: Option<(Known, Arc<Segment>)>,
     at: Position,
     previous_check: Option<u64>,
+    /// It was said that the log goes on with what only a newer version knows.
+    has_told_unsupported: bool,
 }
 
 impl LogWalk {
     /// From the frame that holds `from`, or the first behind it.
     pub(crate) fn new(set: Arc<SegmentSet>, from: Position) -> LogWalk {
-        LogWalk { set, standing: None, at: from, previous_check: None }
+        LogWalk { set, standing: None, at: from, previous_check: None, has_told_unsupported: false }
     }
 
     /// The segment in which the walk stands.
@@ -63,6 +65,11 @@ impl LogWalk {
     pub(crate) fn next(&mut self, limit: Position) -> Result<Walked> {
         loop {
             if self.at >= limit {
+                if !self.has_told_unsupported {
+                    self.has_told_unsupported = true;
+                    self.set.check_supported(self.at)?;
+                    self.has_told_unsupported = false;
+                }
                 return Ok(Walked::End);
             }
             if self.standing.is_none() {

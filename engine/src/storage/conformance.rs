@@ -189,8 +189,8 @@ fn what_is_copied_into_a_mapping_is_written(storage: &dyn Storage) {
         mapped => mapped.unwrap(),
     };
     assert_eq!(writable.range(), 8192..65_536);
-    writable.prefault(0..10_000).unwrap();
-    assert_eq!(kind_of(writable.prefault(0..57_345)), io::ErrorKind::InvalidInput);
+    writable.prefaulter().prefault(0..10_000).unwrap();
+    assert_eq!(kind_of(writable.prefaulter().prefault(0..57_345)), io::ErrorKind::InvalidInput);
     writable.copy_in(0, b"FORE");
     writable.copy_in(65_536 - 8192 - 3, b"end");
     writable.copy_in(65_536 - 8192, b"");

@@ -259,14 +259,30 @@ impl WritableMapping {
         self.region.write(self.start + at, bytes);
     }
 
-    /// Makes the pages of `range` (of the mapping, not of the file) present and ready to be stored to.
+    /// What makes pages present ahead of copies, from any thread.
+    #[must_use]
+    pub fn prefaulter(&self) -> Prefaulter {
+        Prefaulter { region: Arc::clone(&self.region), start: self.start, len: self.len() }
+    }
+}
+
+/// Makes pages of a writable mapping present, so that copies into it need not wait for them.
+#[derive(Clone)]
+pub struct Prefaulter {
+    region: Arc<Region>,
+    start: usize,
+    len: usize,
+}
+
+impl Prefaulter {
+    /// Makes the pages of `range` (of the mapping, not of the file) present and ready to be stored to. Changes no byte.
     ///
     /// # Errors
     ///
     /// `InvalidInput` where `range` does not lie in the mapping; [`io::ErrorKind::Other`] where a page cannot be had,
     /// among others on a full disk; `Unsupported` where the kernel (before 5.14) does not know how.
-    pub fn prefault(&mut self, range: Range<usize>) -> io::Result<()> {
-        check_range(&range, self.len())?;
+    pub fn prefault(&self, range: Range<usize>) -> io::Result<()> {
+        check_range(&range, self.len)?;
         if !self.region.of_file || range.is_empty() {
             return Ok(());
         }
@@ -274,6 +290,12 @@ impl WritableMapping {
             Err(error) if is_unknown(&error) => Err(io::ErrorKind::Unsupported.into()),
             done => done,
         }
+    }
+}
+
+impl fmt::Debug for Prefaulter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prefaulter").field("len", &self.len).finish_non_exhaustive()
     }
 }
 

@@ -31,7 +31,7 @@ mod mapping;
 #[cfg(test)]
 mod conformance;
 
-pub use mapping::{Mapping, WritableMapping};
+pub use mapping::{Mapping, Prefaulter, WritableMapping};
 
 /// The longest file name, in bytes.
 const MAX_NAME_LEN: usize = 255;
