@@ -8,8 +8,10 @@
 
 mod append;
 mod bad_input;
+mod concurrency;
 mod durability;
 mod follow;
+mod kill;
 mod limits;
 mod model;
 mod read;

@@ -104,7 +104,8 @@ fn p13_followers_see_each_event_once_and_in_order_while_four_threads_append() {
 
 #[test]
 fn p13_a_follower_begins_at_any_event() {
-    let store = open(&MemStorage::new());
+    // One segment: leaving one asks for a sync.
+    let store = Store::open_on(Arc::new(MemStorage::new()), small().segment_bytes(1 << 20)).unwrap();
     let events = [NewEvent::new("t", "x"); 3];
     for round in 0..20 {
         let _ = store.append(&Batch::to("s", Expected::Any, &events).durability(Durability::Written)).unwrap();

@@ -213,7 +213,9 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
         if is_asked || sync_at.is_some_and(|at| at <= now) {
             sync_at = None;
             signals.unsynced.store(false, Ordering::SeqCst);
-            let _ = writer.sync_in_background(); // a failure poisons the store: everyone is told by their next call
+            if writer.sync_in_background().is_err() {
+                continue; // it poisoned the store: nothing is prepared or sealed any more, and every call says why
+            }
             let marks = writer.marks.get();
             if marks.durable < marks.committed {
                 signals.note_unsynced();

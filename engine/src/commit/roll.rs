@@ -109,7 +109,7 @@ impl Writer {
 
     /// Prepares the next segment, in the background. A failure is not reported: the roll itself will meet it.
     pub(crate) fn prepare_next(&self) {
-        if !self.tail.lock().has_asked_to_prepare {
+        if !self.tail.lock().has_asked_to_prepare || self.poison.is_set() {
             return;
         }
         let mut next = self.next_segment.lock();

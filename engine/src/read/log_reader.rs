@@ -118,11 +118,14 @@ impl LogReader {
                 self.limit = self.marks.visible(self.visibility);
             }
             match self.walk.next(self.limit)? {
+                // The walk may have come to a limit that was looked up before its last event was handed out. Whoever waits
+                // for more after this `None` relies on everything that was visible having been read.
                 Walked::End => {
-                    if self.walk.at() < self.limit {
-                        self.limit = self.marks.visible(self.visibility);
+                    let visible = self.marks.visible(self.visibility);
+                    if visible <= self.limit {
+                        return Ok(None);
                     }
-                    return Ok(None);
+                    self.limit = visible;
                 }
                 Walked::Damage(damage) => return Err(Error::from_damage(damage)),
                 Walked::Frame(position, header) if header.kind == KIND_BATCH => {

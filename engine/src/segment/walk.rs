@@ -83,7 +83,8 @@ impl LogWalk {
             let (known, segment) = self.standing.as_ref().expect("a segment was entered");
             let end = known.end.unwrap_or(known.file_end).min(limit);
             if self.at >= end {
-                if known.end.is_none() {
+                // The limit may be the very place where a segment begins that was left since: it is not at its end yet.
+                if known.end.is_none() || self.at >= limit {
                     return Ok(Walked::End);
                 }
                 self.at = known.file_end;
