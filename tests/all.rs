@@ -7,8 +7,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod append;
+mod bad_input;
+mod durability;
+mod follow;
 mod limits;
 mod model;
+mod read;
+mod recovery;
 mod reference;
 mod retry;
 mod spec;

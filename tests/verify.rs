@@ -17,6 +17,7 @@ use treering_tests::{Engine, Target, run};
 
 mod dump;
 mod mutations;
+mod vectors;
 
 const SEGMENT_BYTES: u64 = 16 << 10;
 /// How many events the small store holds.

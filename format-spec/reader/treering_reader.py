@@ -83,7 +83,7 @@ class Result:
 
     def _opening(self, log, kinds):
         """The row of `recovery_opening` that a writer of another boot meets."""
-        if "unsupported" in kinds or (log.files.block and log.files.block.read_only):
+        if "unsupported" in kinds or log.files.identity is None or log.files.block.read_only:
             return None
         if log.tail == "copy" or "copy_incomplete" in kinds:
             return "accept_first"

@@ -473,7 +473,7 @@ def identity():
     files = s.files()
     files["identity"][45] ^= 1
     return damaged("the identity file is bad; the segments repeat it", s, [finding("damage", "identity", 0, 128)],
-                   decisions=["C4"], files=files)
+                   decisions=["C4"], files=files, opening=None)
 
 
 @vector("damaged")

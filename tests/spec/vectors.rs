@@ -14,10 +14,21 @@ use treering::{
 use super::pages;
 
 /// Vectors of which the engine does not say yet what the pages say. One that begins to pass must be taken off.
-const NOT_YET: &[(&str, &str)] = &[];
+const NOT_YET: &[(&str, &str)] = &[
+    ("copied/cut-short", "bodies below the witness are not read at opening: a tear inside of one is met by its reader"),
+    ("damaged/foreign-segment", "a stream whose first section is lost is not named by later index blocks yet"),
+    (
+        "damaged/head-blocks-both",
+        "frames below a lost head block are not read with the salt that the next one states yet",
+    ),
+    ("damaged/missing-newest", "the end of the log does not count a missing newest segment, which is reported"),
+    ("damaged/name-in-an-index-block", "a stream whose first section is lost is not named by later index blocks yet"),
+    ("damaged/padding", "padding below the witness is looked at by verify only"),
+    ("damaged/seal-mismatch", "seals are looked at by verify only"),
+];
 
 /// All vectors, by their names `FOLDER/NAME`.
-pub(super) fn all() -> Vec<(String, PathBuf)> {
+pub(crate) fn all() -> Vec<(String, PathBuf)> {
     let folders = |path: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(path).expect("the vectors are there").map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_dir()).collect()
@@ -31,14 +42,14 @@ pub(super) fn all() -> Vec<(String, PathBuf)> {
     all
 }
 
-pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
     files.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())).collect()
 }
 
 /// A copy of the vector's store.
-pub(super) fn copy(vector: &Path) -> tempfile::TempDir {
+pub(crate) fn copy(vector: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files(&vector.join("store")) {
         std::fs::write(folder.path().join(name), bytes).unwrap();
@@ -46,7 +57,7 @@ pub(super) fn copy(vector: &Path) -> tempfile::TempDir {
     folder
 }
 
-pub(super) fn expected(vector: &Path) -> Value {
+pub(crate) fn expected(vector: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(vector.join("expected.json")).unwrap()).expect("expected.json is JSON")
 }
 
@@ -177,17 +188,17 @@ fn differences(vector: &Path) -> Vec<String> {
     if expected["end"] != found.end {
         wrong.push(format!("the log ends at {}, not {}", found.end, expected["end"]));
     }
-    wrong.extend(findings(&expected, &found));
+    wrong.extend(findings(&expected, &found.damage, found.torn.as_ref()));
     wrong
 }
 
 /// Each expected finding is reported once, with all bytes that it must hold and none beyond those that it may; nothing
 /// else is reported.
-fn findings(expected: &Value, found: &Found) -> Vec<String> {
+pub(crate) fn findings(expected: &Value, damage: &[Damage], torn: Option<&Damage>) -> Vec<String> {
     let mut wrong = Vec::new();
     // What is lost may be said in one piece or in several that touch.
     let mut left: Vec<Damage> = Vec::new();
-    for damage in found.damage.iter().chain(&found.torn) {
+    for damage in damage.iter().chain(torn) {
         match left.last_mut() {
             Some(last)
                 if last.file == damage.file && last.class == damage.class && last.bytes.end == damage.bytes.start =>
@@ -269,7 +280,7 @@ fn go_on(name: &str, vector: &Path) -> Vec<String> {
         }
     };
     let Some(opening) = opening else { return vec!["a writer opened what it must refuse".into()] };
-    let had = had.expect("who writes can read");
+    let Ok(had) = had else { return vec![format!("a writer opened what cannot be read: {had:?}")] };
     let report = store.open_report().clone();
     if !report.has_rolled {
         wrong.push("the log goes on in the old segment, under another boot".into());
@@ -341,9 +352,6 @@ fn go_on(name: &str, vector: &Path) -> Vec<String> {
 fn every_vector_is_gone_on_with_as_the_pages_say() {
     let mut wrong = Vec::new();
     for (name, vector) in all() {
-        if NOT_YET.iter().any(|(listed, _)| *listed == name) {
-            continue;
-        }
         wrong.extend(go_on(&name, &vector).into_iter().map(|difference| format!("{name}: {difference}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -182,7 +182,7 @@ pub fn back(place: u64, distance: u64, what: &str) -> Result<u64, Fault> {
 mod tests {
     use super::*;
 
-    /// [FMT-1] A `var` has one spelling only.
+    /// [GEN-1] A `var` has one spelling only.
     #[test]
     fn vars_round_trip_and_have_one_spelling() {
         for value in [0, 1, 127, 128, 300, 16_383, 16_384, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {

@@ -12,6 +12,94 @@ pub(crate) enum Place {
     Moved,
 }
 
+/// How many copies of the head block of a segment file prove themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocks {
+    /// Both, and they are equal.
+    Both,
+    /// One; or both, and they differ.
+    One,
+    /// Neither.
+    None,
+    /// Neither, and no byte of them is set or there.
+    Zero,
+}
+
+/// To what the copy that serves says that the file belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This store, under this name, at this moment.
+    Ours,
+    /// Another store.
+    Foreign,
+    /// Another moment of this store, or another place in it.
+    Stale,
+}
+
+/// What is observed of the file of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileSeen {
+    /// The name leads to a regular file.
+    pub(crate) is_present: bool,
+    /// How many copies of the head block prove themselves.
+    pub(crate) blocks: Blocks,
+    /// To what it belongs; [`Owner::Ours`] where neither copy serves.
+    pub(crate) owner: Owner,
+    /// It lies behind a stated end and before the segment that states it.
+    pub(crate) is_void: bool,
+    /// Where the store lies.
+    pub(crate) place: Place,
+}
+
+/// What a segment file is to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileMeaning {
+    /// Nothing: it was passed over.
+    Void,
+    /// It should be there and is not.
+    Missing,
+    /// The copy ends before it.
+    CopyIncomplete,
+    /// A segment of the log; whether one copy of its head block is damage.
+    Use {
+        /// One copy of the head block is bad or different.
+        is_block_damaged: bool,
+    },
+    /// It belongs to another store.
+    Foreign,
+    /// It belongs to another moment of this store.
+    Stale,
+    /// Its head is lost.
+    Damage,
+}
+
+impl FileSeen {
+    /// The row of the table `recovery_file` that fits, and what it says.
+    #[must_use]
+    pub(crate) fn decide(self) -> (&'static str, FileMeaning) {
+        use Blocks::{Both, One};
+        use Place::{Home, Moved};
+        if self.is_void {
+            return ("F1", FileMeaning::Void);
+        }
+        if !self.is_present {
+            return match self.place {
+                Home => ("F2", FileMeaning::Missing),
+                Moved => ("F3", FileMeaning::CopyIncomplete),
+            };
+        }
+        match (self.blocks, self.owner, self.place) {
+            (Both, Owner::Ours, _) => ("F4", FileMeaning::Use { is_block_damaged: false }),
+            (One, Owner::Ours, _) => ("F5", FileMeaning::Use { is_block_damaged: true }),
+            (Both | One, Owner::Foreign, _) => ("F6", FileMeaning::Foreign),
+            (Both | One, Owner::Stale, _) => ("F7", FileMeaning::Stale),
+            (Blocks::None, _, _) => ("F8", FileMeaning::Damage),
+            (Blocks::Zero, _, Home) => ("F9", FileMeaning::Damage),
+            (Blocks::Zero, _, Moved) => ("F10", FileMeaning::CopyIncomplete),
+        }
+    }
+}
+
 /// What stands where the chain of a segment stops. The first that fits, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -153,5 +241,130 @@ impl Opening {
             (TailState::Damage, _, _, Place::Moved) => ("O7", roll(true, true)),
             (TailState::Copy, _, _, _) => ("O8", Proceed::AcceptFirst),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../format-spec/11-recovery.md");
+
+    /// The values of each observation, in the order of the columns, and the cells of each row.
+    struct Table {
+        domain: Vec<Vec<&'static str>>,
+        rows: Vec<Vec<&'static str>>,
+    }
+
+    fn table(name: &str) -> Table {
+        let (_, rest) = PAGE.split_once(&format!("<!-- table: {name} -->\n")).expect("the page has the table");
+        let (observations, rest) = rest.split_once(" -->\n").expect("the values of the observations follow");
+        let observations = observations.strip_prefix("<!-- observations: ").expect("they are named");
+        let domain = observations.split(' ').map(|one| {
+            let (_, values) = one.split_once('=').expect("a name and its values");
+            values.split(',').collect()
+        });
+        let lines = rest.lines().take_while(|line| line.starts_with('|')).skip(2);
+        let rows = lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect());
+        Table { domain: domain.collect(), rows: rows.collect() }
+    }
+
+    /// For every combination of observations exactly one row matches, and the engine decides as that row says; every row
+    /// is met. `decide` gives the row and the result for the indexes of the observed values.
+    fn agree(name: &str, decide: impl Fn(&[usize]) -> (&'static str, &'static str)) {
+        let Table { domain, rows } = table(name);
+        let mut met = std::collections::BTreeSet::new();
+        let combinations: usize = domain.iter().map(Vec::len).product();
+        for number in 0..combinations {
+            let (mut seen, mut rest) = (Vec::new(), number);
+            for values in &domain {
+                seen.push(rest % values.len());
+                rest /= values.len();
+            }
+            let fits = |row: &&Vec<&str>| {
+                domain.iter().zip(&seen).zip(&row[1..]).all(|((values, index), cell)| {
+                    *cell == "*" || cell.split('/').any(|allowed| allowed == values[*index])
+                })
+            };
+            let fitting: Vec<_> = rows.iter().filter(fits).collect();
+            assert_eq!(fitting.len(), 1, "{name}: {seen:?} meets {fitting:?}");
+            let row = fitting[0];
+            assert_eq!(decide(&seen), (row[0], row[1 + domain.len()]), "{name}: {seen:?}");
+            met.insert(row[0]);
+        }
+        assert_eq!(met.len(), rows.len(), "a row of {name} is never met");
+    }
+
+    fn place(index: usize) -> Place {
+        [Place::Home, Place::Moved][index]
+    }
+
+    #[test]
+    fn p08_files_are_judged_by_the_table_of_the_page() {
+        agree("recovery_file", |seen| {
+            let observed = FileSeen {
+                is_present: seen[0] == 0,
+                blocks: [Blocks::Both, Blocks::One, Blocks::None, Blocks::Zero][seen[1]],
+                owner: [Owner::Ours, Owner::Foreign, Owner::Stale][seen[2]],
+                is_void: seen[3] == 1,
+                place: place(seen[4]),
+            };
+            let (row, meaning) = observed.decide();
+            let word = match meaning {
+                FileMeaning::Void => "void",
+                FileMeaning::Missing => "missing",
+                FileMeaning::CopyIncomplete => "copy_incomplete",
+                FileMeaning::Use { is_block_damaged: false } => "use",
+                FileMeaning::Use { is_block_damaged: true } => "use_reporting_block",
+                FileMeaning::Foreign => "foreign",
+                FileMeaning::Stale => "stale",
+                FileMeaning::Damage => "damage",
+            };
+            (row, word)
+        });
+    }
+
+    #[test]
+    fn p08_chain_ends_are_judged_by_the_table_of_the_page() {
+        agree("recovery", |seen| {
+            let observed = ChainEnd {
+                stop: [Stop::Reached, Stop::Crossing, Stop::Zero, Stop::Cut, Stop::Body, Stop::Bytes][seen[0]],
+                is_end_stated: seen[1] == 1,
+                is_below_witness: seen[2] == 0,
+                has_frames_behind: seen[3] == 1,
+                place: place(seen[4]),
+            };
+            let (row, meaning) = observed.decide();
+            let word = match meaning {
+                EndMeaning::Log => "log",
+                EndMeaning::End => "end",
+                EndMeaning::Torn => "torn",
+                EndMeaning::Damage => "damage",
+                EndMeaning::CopyIncomplete => "copy_incomplete",
+            };
+            (row, word)
+        });
+    }
+
+    #[test]
+    fn p08_openings_are_judged_by_the_table_of_the_page() {
+        agree("recovery_opening", |seen| {
+            let observed = Opening {
+                tail: [TailState::End, TailState::Torn, TailState::Damage, TailState::Copy][seen[0]],
+                watermark: [WatermarkState::Clean, WatermarkState::Open, WatermarkState::None][seen[1]],
+                is_same_boot: seen[2] == 0,
+                place: place(seen[3]),
+            };
+            let (row, proceed) = observed.decide();
+            let word = match proceed {
+                Proceed::Continue => "continue",
+                Proceed::Roll { new_incarnation: false, is_guarded: false } => "roll",
+                Proceed::Roll { new_incarnation: true, is_guarded: false } => "roll_incarnation",
+                Proceed::Roll { new_incarnation: false, is_guarded: true } => "roll_guarded",
+                Proceed::Roll { new_incarnation: true, is_guarded: true } => "roll_incarnation_guarded",
+                Proceed::AcceptFirst => "accept_first",
+            };
+            (row, word)
+        });
     }
 }

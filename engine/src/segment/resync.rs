@@ -49,6 +49,9 @@ pub(crate) fn boundary_behind(segment: &Segment, bad: Position, last_block: Posi
 }
 
 /// The first place behind `bad` from which the chain leads to `end`, or to a frame that witnesses `bad`; else `end`.
+///
+/// A payload may hold what looks like a frame and end where the frame around it ends: the frame at `end` names another one
+/// as the one before it.
 fn search(segment: &Segment, bad: Position, end: Position) -> Position {
     let mut at = Position((bad.0 + 1).next_multiple_of(8));
     let mut budget = SEARCH_BYTES_MAX;
@@ -56,7 +59,10 @@ fn search(segment: &Segment, bad: Position, end: Position) -> Position {
         let mut scan = Scan::resume(segment, at, None, end, Proof::Whole);
         while let Step::Frame(frame) = scan.next() {
             budget = budget.saturating_sub(u64::from(frame.header.frame_len));
-            if frame.end() == end || frame.header.witness.is_some_and(|witness| witness > bad) {
+            let check = frame.header.frame_check;
+            let is_last = frame.end() == end
+                && segment.frame(end, segment.file_end()).map_or(true, |next| next.header.previous_check == check);
+            if is_last || frame.header.witness.is_some_and(|witness| witness > bad) {
                 return at;
             }
         }
