@@ -257,7 +257,8 @@ fn p08_verifying_writes_no_byte_and_tells_how_far_it_is() {
 fn p17_files_that_are_missing_or_of_another_store_or_moment_are_named() {
     let (storage, _) = small_store();
     let files = files_of(&storage);
-    let with = |change: &dyn Fn(&str, &[u8]) -> Option<Vec<u8>>| {
+    type Change<'a> = &'a dyn Fn(&str, &[u8]) -> Option<Vec<u8>>;
+    let with = |change: Change<'_>| {
         let changed = files.iter().filter_map(|(name, bytes)| Some((name.clone(), change(name, bytes)?)));
         maintain::verify_on(Arc::new(storage_of(&changed.collect::<Vec<_>>())), &mut ()).unwrap()
     };
