@@ -181,16 +181,22 @@ proptest! {
         prop_assert_eq!((sealed.segments, sealed.bytes), (stat.segments, stat.bytes));
         prop_assert_eq!(sealed.committed, stat.watermarks.committed);
 
-        // As a kill leaves it, on the same disk: the copy does not know that it is one.
-        let killed = storage.clone();
+        // A copy of the open store is gone on with in a new life; then, as after a kill, with no word of how it ended.
         let copy = storage.deep_copy().unwrap();
-        drop(Store::open_on(Arc::new(copy.clone()), options.clone()).unwrap());
-        let copied = verify(&copy);
-        assert_sound(&copied)?;
-        prop_assert_eq!(counts(&copied), expected);
+        for is_killed in [false, true] {
+            if is_killed {
+                copy.remove("watermark").unwrap();
+            }
+            let opened = Store::open_on(Arc::new(copy.clone()), options.clone()).unwrap();
+            prop_assert!(opened.open_report().has_rolled);
+            drop(opened);
+            let copied = verify(&copy);
+            assert_sound(&copied)?;
+            prop_assert_eq!(counts(&copied), expected);
+        }
 
         engine.reopen().unwrap();
-        let reopened = verify(&killed);
+        let reopened = verify(&storage);
         assert_sound(&reopened)?;
         prop_assert_eq!(counts(&reopened), expected);
         prop_assert_eq!(reopened.durable, reopened.committed);
