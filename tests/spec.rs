@@ -10,4 +10,4 @@ mod pages;
 mod python;
 mod tables;
 mod values;
-mod vectors;
+pub(crate) mod vectors;

@@ -17,6 +17,7 @@ use treering_tests::{Engine, Target, run};
 
 mod dump;
 mod mutations;
+mod vectors;
 
 const SEGMENT_BYTES: u64 = 16 << 10;
 /// How many events the small store holds.
@@ -180,16 +181,22 @@ proptest! {
         prop_assert_eq!((sealed.segments, sealed.bytes), (stat.segments, stat.bytes));
         prop_assert_eq!(sealed.committed, stat.watermarks.committed);
 
-        // As a kill leaves it, on the same disk: the copy does not know that it is one.
-        let killed = storage.clone();
+        // A copy of the open store is gone on with in a new life; then, as after a kill, with no word of how it ended.
         let copy = storage.deep_copy().unwrap();
-        drop(Store::open_on(Arc::new(copy.clone()), options.clone()).unwrap());
-        let copied = verify(&copy);
-        assert_sound(&copied)?;
-        prop_assert_eq!(counts(&copied), expected);
+        for is_killed in [false, true] {
+            if is_killed {
+                copy.remove("watermark").unwrap();
+            }
+            let opened = Store::open_on(Arc::new(copy.clone()), options.clone()).unwrap();
+            prop_assert!(opened.open_report().has_rolled);
+            drop(opened);
+            let copied = verify(&copy);
+            assert_sound(&copied)?;
+            prop_assert_eq!(counts(&copied), expected);
+        }
 
         engine.reopen().unwrap();
-        let reopened = verify(&killed);
+        let reopened = verify(&storage);
         assert_sound(&reopened)?;
         prop_assert_eq!(counts(&reopened), expected);
         prop_assert_eq!(reopened.durable, reopened.committed);
@@ -256,7 +263,8 @@ fn p08_verifying_writes_no_byte_and_tells_how_far_it_is() {
 fn p17_files_that_are_missing_or_of_another_store_or_moment_are_named() {
     let (storage, _) = small_store();
     let files = files_of(&storage);
-    let with = |change: &dyn Fn(&str, &[u8]) -> Option<Vec<u8>>| {
+    type Change<'a> = &'a dyn Fn(&str, &[u8]) -> Option<Vec<u8>>;
+    let with = |change: Change<'_>| {
         let changed = files.iter().filter_map(|(name, bytes)| Some((name.clone(), change(name, bytes)?)));
         maintain::verify_on(Arc::new(storage_of(&changed.collect::<Vec<_>>())), &mut ()).unwrap()
     };

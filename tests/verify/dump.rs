@@ -88,5 +88,5 @@ fn a_token_and_what_is_no_file_of_a_store_are_told_apart() {
     let error = maintain::dump(&path, &mut Vec::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(maintain::dump(folder.path().join("none"), &mut Vec::new()).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(maintain::dump_bytes(b"", &mut Vec::new()).unwrap(), false);
+    assert!(!maintain::dump_bytes(b"", &mut Vec::new()).unwrap());
 }

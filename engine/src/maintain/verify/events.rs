@@ -27,6 +27,8 @@ struct Run {
 pub(super) struct Checked {
     /// Greatest time of recording of its events.
     pub(super) max_recorded_at: i64,
+    /// Events in sections whose stored bytes are as they were written, but cannot be decoded by this build.
+    pub(super) undecoded: u64,
     /// Events that are lost.
     pub(super) damage: Vec<Damage>,
 }
@@ -35,14 +37,14 @@ pub(super) struct Checked {
 pub(super) fn check(frame: &Frame<'_>, segment: &Segment, problems: &mut Vec<String>) -> Result<Checked, Fault> {
     let mut runs: Vec<Run> = Vec::new();
     let mut max_recorded_at = i64::MIN;
+    let mut undecoded = 0;
     let mut sections = Sections::new(*frame)?;
     while let Some(section) = sections.next()? {
         check_types(&section, problems)?;
         let raw = section.raw_body(segment.seeds);
-        if let Err(Fault::Unsupported(what)) = &raw {
-            return Err(Fault::Unsupported(what.clone()));
-        }
-        if let Err(fault) = &raw {
+        if let Err(Fault::Unsupported(_)) = &raw {
+            undecoded += u64::from(section.count);
+        } else if let Err(fault) = &raw {
             let start = section.body_offset() as u64;
             let bytes = start..start + section.stored_body().len() as u64;
             let positions = section.position(0).0..section.position(section.count - 1).0 + 1;
@@ -85,7 +87,7 @@ pub(super) fn check(frame: &Frame<'_>, segment: &Segment, problems: &mut Vec<Str
         let damage = segment.damage(Position(from), Position(to), DamageClass::Damage, detail);
         Damage { positions: Position(run.positions.start)..Position(run.positions.end), ..damage }
     });
-    Ok(Checked { max_recorded_at, damage: damage.collect() })
+    Ok(Checked { max_recorded_at, undecoded, damage: damage.collect() })
 }
 
 fn check_types(section: &Section<'_>, problems: &mut Vec<String>) -> Result<(), Fault> {

@@ -43,6 +43,8 @@ pub(super) struct Walk<'v> {
     seals: Seals,
     report: VerifyReport,
     next_number: u64,
+    /// Events whose sections this build cannot decode.
+    undecoded: u64,
     max_recorded_at: i64,
     witness: Position,
     takeover: u16,
@@ -63,6 +65,7 @@ impl<'v> Walk<'v> {
             seals: Seals::default(),
             report: VerifyReport::default(),
             next_number: 0,
+            undecoded: 0,
             max_recorded_at: i64::MIN,
             witness: Position::ZERO,
             takeover: 0,
@@ -77,6 +80,10 @@ impl<'v> Walk<'v> {
         self.report.streams = self.streams.len();
         self.report.index_blocks_checked = self.index.checked;
         self.report.seals_checked = self.seals.checked;
+        if self.undecoded > 0 {
+            let what = "encrypted or coded in a way that this build cannot decode; their stored bytes are sound";
+            self.report.notes.push(format!("{} events are {what}", self.undecoded));
+        }
         self.report.damage = self.ledger.into_damage();
         self.report
     }
@@ -376,6 +383,7 @@ impl<'v> Walk<'v> {
         self.index.note(frame, listed, forked);
         let checked = events::check(frame, segment, problems)?;
         self.max_recorded_at = self.max_recorded_at.max(checked.max_recorded_at);
+        self.undecoded += checked.undecoded;
         *bodies = checked.damage;
         if let Err(fault) = structure {
             problems.push(fault.to_string());

@@ -97,8 +97,10 @@ pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Resu
         // The last has no end of its own yet: the log ends in it.
         known.end = Some(known.end.unwrap_or(committed).min(known.file_end).max(known.base));
     }
-    for damage in found.line.damage.iter() {
-        ledger.add(damage.clone());
+    for damage in &found.line.damage {
+        // What is missing in a copy, the replay knows to be no damage but the end of the copy.
+        let same = |judged: &&Damage| judged.file == damage.file && judged.bytes.start == damage.bytes.start;
+        ledger.add(found.replay.damage.iter().find(same).unwrap_or(damage).clone());
     }
     let mut work = Work::new(progress, &segments);
     let mut walk = frames::Walk::new(Log { set: &found.set, segments: &segments }, ledger);
@@ -138,7 +140,7 @@ fn conclude(
         }
     }
     files::beside_the_log(found, segments, &mut notes)?;
-    report.notes = notes;
+    report.notes.append(&mut notes);
     work.finish();
     Ok(report)
 }
