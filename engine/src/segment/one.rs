@@ -136,8 +136,11 @@ impl Segment {
             return Err(Unusable::Damaged(whole_file(&name, ordinal, store, span, DamageClass::Foreign, detail)));
         }
         if found != ordinal || found_store != *store {
-            let detail = format!("it says it is segment {found}; a file was renamed or copied over it");
-            return Err(Unusable::Damaged(whole_file(&name, ordinal, store, span, DamageClass::Foreign, detail)));
+            let detail = match found == ordinal {
+                true => "its store block is another one than that of the identity file".into(),
+                false => format!("it says it is segment {found}; a file was renamed or copied over it"),
+            };
+            return Err(Unusable::Damaged(whole_file(&name, ordinal, store, 1, DamageClass::Stale, detail)));
         }
         let base = Position(ordinal.0 * store.segment_bytes);
         Ok(Segment { head, name, base, seeds: Seeds::new(head.header.salt), file, mapping, head_damage })
