@@ -6,7 +6,15 @@
 // A test may stop where it stands: that is how it fails.
 #![allow(clippy::unwrap_used)]
 
+mod append;
+mod bad_input;
+mod durability;
+mod follow;
+mod limits;
 mod model;
+mod read;
+mod recovery;
 mod reference;
+mod retry;
 mod spec;
 mod tidy;

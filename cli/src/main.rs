@@ -1,2 +1,27 @@
-//! The `treering` command.
-fn main() {}
+//! The `treering` command: append, import, read, follow, verify and export agents' logs.
+//!
+//! The command line is taken apart in [`args`]; each command has its file in [`commands`]. What is shown goes through
+//! [`output`], how it ends is decided in [`exit`]. Reading other tools' logs is [`import`]'s, the shape of an exported
+//! event [`event_json`]'s, what may be called how [`names`]'s. The command uses the engine through its public interface only, and holds no unsafe code.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod event_json;
+mod exit;
+mod import;
+mod names;
+mod output;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match args::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -123,7 +123,7 @@ impl Store {
             false => OsStorage::open(path),
         };
         let storage = storage.map_err(|error| no_directory(path, error))?;
-        Store::open_on(Arc::new(storage), options)
+        Store::for_writing(Arc::new(storage), options)
     }
 
     /// Opens the store in the directory `path` for reading. Writes no byte, makes no file, takes no lock; another process
@@ -134,14 +134,19 @@ impl Store {
     pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Store> {
         let path = path.as_ref();
         let storage = OsStorage::open(path).map_err(|error| no_directory(path, error))?;
-        Store::open_read_only_on(Arc::new(storage), options)
+        Store::for_reading(Arc::new(storage), &options)
     }
 
     /// As [`open`](Store::open), on any storage.
     ///
     /// # Errors
     /// As [`open`](Store::open).
+    #[cfg(feature = "unstable")]
     pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
+        Store::for_writing(storage, options)
+    }
+
+    fn for_writing(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
         let keeper = keeper::start(&writer, &watermark)
@@ -156,7 +161,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`open_read_only`](Store::open_read_only).
-    pub fn open_read_only_on(storage: Arc<dyn Storage>, _options: Options) -> Result<Store> {
+    #[cfg(feature = "unstable")]
+    pub fn open_read_only_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
+        Store::for_reading(storage, &options)
+    }
+
+    fn for_reading(storage: Arc<dyn Storage>, _options: &Options) -> Result<Store> {
         let open::OpenedReader { set, streams, marks, replay, report } = open::for_reading(storage)?;
         Ok(Store { view: Arc::new(View::new(set, streams, marks, Some(replay))), report, writing: None })
     }

@@ -21,7 +21,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "damaged/head-blocks-both",
         "frames below a lost head block are not read with the salt that the next one states yet",
     ),
-    ("damaged/identity", "the store blocks of the segments do not serve for a bad identity file yet"),
     ("damaged/missing-newest", "the end of the log does not count a missing newest segment, which is reported"),
     ("damaged/name-in-an-index-block", "a stream whose first section is lost is not named by later index blocks yet"),
     ("damaged/padding", "padding below the witness is looked at by verify only"),

@@ -5,8 +5,11 @@
 //! whose words are those of the public API and whose types are plain numbers, strings and bytes.
 
 pub mod engine;
+pub mod image;
+pub mod journal;
 pub mod model;
 pub mod run;
+pub mod store;
 pub mod workload;
 
 pub use engine::Engine;

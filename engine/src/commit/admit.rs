@@ -34,7 +34,7 @@ impl Writer {
         let mut existing = Vec::with_capacity(batch.sections.len());
         for section in &batch.sections {
             let stream = streams.by_name(section.stream);
-            if stream.map_or(Position::ZERO, |stream| stream.head_position) < self.unknown_until {
+            if stream.map_or(Position::ZERO, |stream| stream.head_position) < self.doubts.unknown_until {
                 return Err(head_unknown(section.stream));
             }
             let head = stream.map(|stream| stream.head);

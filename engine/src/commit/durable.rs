@@ -120,6 +120,7 @@ impl Writer {
 impl Writer {
     /// The last sync of a store that is being closed, and the note that it ended cleanly.
     pub(crate) fn finish(&self, watermark: &mut crate::commit::keeper::WatermarkFile) -> Result<()> {
+        self.poison.check()?; // also where everything is durable: bytes of unknown effect may lie behind the end
         if let Some(prepared) = self.next_segment.lock().prepared.take() {
             crate::segment::create::discard(&*self.set.storage, prepared);
         }

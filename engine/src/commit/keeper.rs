@@ -124,6 +124,7 @@ impl WatermarkFile {
     pub(crate) fn write(&mut self, writer: &Writer, is_clean: bool) -> Result<()> {
         let watermark = {
             let tail = writer.tail.lock();
+            writer.poison.check()?;
             let durable = writer.marks.get().durable;
             if durable != tail.at {
                 return Ok(()); // more was appended since: its sync brings us back

@@ -129,7 +129,7 @@ impl Writer {
             return Ok(false);
         };
         let end = known.end.expect("it was filtered by it");
-        if known.damage.is_some() || self.marks.get().durable < end {
+        if end > self.doubts.damaged_from || self.marks.get().durable < end {
             return Ok(false);
         }
         let segment = self.set.open(&known)?;
@@ -156,6 +156,7 @@ impl Writer {
             previous_hash: seals.hash,
         };
         self.append_seal(&segment, seal)?;
+        self.set.close(known.ordinal);
         Ok(true)
     }
 

@@ -37,14 +37,22 @@ pub(crate) struct Writer {
     pub(crate) marks: Arc<Marks>,
     pub(crate) options: Options,
     pub(crate) life: Life,
-    /// Streams whose last known event lies before it may have had later ones: their head is unknown.
-    pub(crate) unknown_until: Position,
+    pub(crate) doubts: Doubts,
     pub(crate) poison: Poison,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) files: Mutex<Files>,
     pub(crate) next_segment: Mutex<NextSegment>,
     pub(crate) signals: Signals,
     pub(crate) group: Group,
+}
+
+/// What damage found at opening leaves in doubt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubts {
+    /// Streams whose last known event lies before it may have had later ones: their head is unknown.
+    pub(crate) unknown_until: Position,
+    /// Where the first damage lies: a segment that reaches beyond it is not sealed, since a seal would bless it.
+    pub(crate) damaged_from: Position,
 }
 
 /// Which life of the store this is, for open frames and receipts.
@@ -63,7 +71,7 @@ impl Writer {
         options: Options,
         life: Life,
         tail: Tail,
-        unknown_until: Position,
+        doubts: Doubts,
     ) -> Writer {
         let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
@@ -73,7 +81,7 @@ impl Writer {
             marks,
             options,
             life,
-            unknown_until,
+            doubts,
             poison: Poison::default(),
             tail: Mutex::new(tail),
             files,

@@ -213,7 +213,7 @@ fn frame_check(bytes: &[u8], seeds: Seeds, position: Position) -> u64 {
 ///
 /// `header.frame_len`, `header.plain_len` and `header.frame_check` are set here.
 pub fn finish(bytes: &mut [u8], plain_len: usize, mut header: FrameHeader, seeds: Seeds, position: Position) -> u64 {
-    assert!(bytes.len() as u64 % FRAME_ALIGNMENT == 0 && bytes.len() as u64 <= FRAME_BYTES_MAX);
+    assert!((bytes.len() as u64).is_multiple_of(FRAME_ALIGNMENT) && bytes.len() as u64 <= FRAME_BYTES_MAX);
     assert!(FRAME_HEADER_BYTES + plain_len <= bytes.len() && header.events as usize <= bytes.len());
     header.frame_len = bytes.len() as u32;
     header.plain_len = plain_len as u32;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::format::Fault;
 use crate::format::file_name::{self, FileKind};
-use crate::format::segment_header::FIRST_FRAME_OFFSET;
+use crate::format::segment_header::{FIRST_FRAME_OFFSET, HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::{FORMAT_MINOR, STORE_BLOCK_BYTES, StoreBlock};
-use crate::ids::StoreId;
+use crate::ids::{FilePlace, StoreId};
 use crate::options::Options;
 use crate::storage::{Access, Storage, StorageFile};
 use crate::{Damage, DamageClass, Error, ErrorKind, Position, Result};
@@ -22,6 +22,8 @@ use crate::{Damage, DamageClass, Error, ErrorKind, Position, Result};
 pub(crate) struct Identity {
     pub(crate) file: Arc<dyn StorageFile>,
     pub(crate) block: StoreBlock,
+    /// Where it lies; zeros where it is lost.
+    pub(crate) place: FilePlace,
 }
 
 /// Reads the identity file; `None` where there is none.
@@ -38,7 +40,10 @@ pub(crate) fn read(storage: &dyn Storage, access: Access) -> Result<Option<Ident
     let mut bytes = [0; STORE_BLOCK_BYTES];
     let read = file.read_at(&mut bytes, 0).map_err(|error| Error::io("read", &full_name(storage, name), error))?;
     match StoreBlock::decode(&bytes[..read]) {
-        Ok(block) => Ok(Some(Identity { file, block })),
+        Ok(block) => {
+            let place = file.place().map_err(|error| Error::io("look at", name, error))?;
+            Ok(Some(Identity { file, block, place }))
+        }
         Err(Fault::Unsupported(what)) => {
             let where_ = storage.describe();
             Err(Error::new(
@@ -56,6 +61,32 @@ pub(crate) fn read(storage: &dyn Storage, access: Access) -> Result<Option<Ident
             positions: Position::ZERO..Position::ZERO,
             detail: format!("{fault}; every segment repeats what it said"),
         })),
+    }
+}
+
+/// What the segments say in place of an identity file that is lost; `None` where none of them proves itself.
+pub(crate) fn from_segments(storage: &dyn Storage) -> Result<Option<Identity>> {
+    let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+    for entry in entries.iter().filter(|entry| matches!(file_name::parse(&entry.name), FileKind::Segment(_))) {
+        let Ok(file) = storage.open(&entry.name, Access::Read) else { continue };
+        let mut bytes = vec![0; 2 * HEAD_BLOCK_BYTES];
+        let Ok(read) = file.read_at(&mut bytes, 0) else { continue };
+        let copies = bytes[..read].chunks(HEAD_BLOCK_BYTES);
+        if let Some(header) = copies.filter_map(|copy| SegmentHeader::decode(copy).ok()).next() {
+            return Ok(Some(Identity { file, block: header.store, place: FilePlace::default() }));
+        }
+    }
+    Ok(None)
+}
+
+/// The identity file is not there, though segments are.
+pub(crate) fn missing() -> Damage {
+    Damage {
+        class: DamageClass::Missing,
+        file: file_name::IDENTITY.into(),
+        bytes: 0..STORE_BLOCK_BYTES as u64,
+        positions: Position::ZERO..Position::ZERO,
+        detail: "the file is not there; every segment repeats what it said".into(),
     }
 }
 
@@ -107,7 +138,8 @@ pub(crate) fn begin(storage: &dyn Storage, options: &Options) -> Result<Identity
         created_at: storage.now(),
     };
     file.write_at(&block.encode(), 0).and_then(|()| file.sync_data()).map_err(failed)?;
-    Ok(Identity { file, block })
+    let place = file.place().map_err(failed)?;
+    Ok(Identity { file, block, place })
 }
 
 /// Gives the identity file its name: from now on there is a store.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::commit::keeper::WatermarkFile;
 use crate::commit::tail::{Output, Tail};
-use crate::commit::writer::{Life, Writer};
+use crate::commit::writer::{Doubts, Life, Writer};
 use crate::error::ErrorKind;
 use crate::format::file_name;
 use crate::format::open::{OpenFrame, OpenReason, open_position};
@@ -70,12 +70,24 @@ pub(crate) struct OpenedReader {
 
 /// Opens a store for reading: writes no byte, makes no file, takes no lock.
 pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
-    let identity = identity::read(&*storage, Access::Read)?.ok_or_else(|| no_store(&*storage))?;
+    // Every segment repeats what the identity file says: without it, a store can be read but not locked.
+    let (identity, damage) = match identity::read(&*storage, Access::Read) {
+        Ok(Some(identity)) => (identity, None),
+        Ok(None) => match identity::from_segments(&*storage)? {
+            Some(identity) => (identity, Some(identity::missing())),
+            None => return Err(no_store(&*storage)),
+        },
+        Err(error) => match (error.damage(), identity::from_segments(&*storage)?) {
+            (Some(damage), Some(identity)) => (identity, Some(damage.clone())),
+            _ => return Err(error),
+        },
+    };
     let found = find(storage, &identity)?;
-    let Found { set, streams, line, replay, .. } = found;
+    let Found { set, streams, line, mut replay, .. } = found;
     if line.known.is_empty() {
         return Err(no_store(&*set.storage));
     }
+    replay.damage.extend(damage);
     let durable = replay.witness.min(replay.at);
     let report = report_of(&replay);
     let marks = Arc::new(Marks::new(Watermarks { committed: replay.at, durable }));
@@ -105,7 +117,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    let place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
+    let place = identity.place;
     let boot = storage.boot_id();
     let found = find(storage, &identity)?;
     found.set.check_supported(Position::MAX)?;
@@ -159,8 +171,11 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.epoch = tail.epoch();
     let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
     let Found { set, streams, .. } = found;
+    let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
+    let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
+    let doubts = Doubts { unknown_until: found.replay.unknown_until, damaged_from };
     let continues = !report.has_rolled && !is_first;
-    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, found.replay.unknown_until));
+    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, doubts));
     let mut watermark = WatermarkFile::new(generation);
     if continues {
         // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
@@ -177,9 +192,8 @@ fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let line = line::find(&set, slots.first())?;
     let watermark = slots.iter().find(|slot| counts(slot, &set, &line)).copied();
     let generation = slots.first().map_or(0, |slot| slot.generation);
-    let identity_place = identity.file.place().map_err(|error| Error::io("look at", file_name::IDENTITY, error))?;
     let place = match &line.newest {
-        Some(newest) if !newest.head.open.identity_place.may_be(&identity_place) => Place::Moved,
+        Some(newest) if !newest.head.open.identity_place.may_be(&identity.place) => Place::Moved,
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));

@@ -120,10 +120,7 @@ impl Replay {
                 }
                 continue;
             }
-            let segment = match self.set.open(known) {
-                Ok(segment) => segment,
-                Err(unusable) => return Err(unusable.into()),
-            };
+            let segment = self.set.open(known)?;
             let blocks = if segment.head_damage.is_none() { Blocks::Both } else { Blocks::One };
             let seen = FileSeen { is_present: true, blocks, owner: Owner::Ours, is_void: false, place: self.place };
             if seen.decide().1 == (FileMeaning::Use { is_block_damaged: true }) {

@@ -78,8 +78,14 @@ pub(crate) fn publish(storage: &dyn Storage, prepared: &Prepared, open: &OpenFra
     let segment = file_name::segment(header.ordinal);
     storage.rename(name, &segment).map_err(|error| {
         // A rename that failed for any other reason than these may have happened all the same.
-        let known =
-            matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound | io::ErrorKind::StorageFull);
+        let known = matches!(
+            error.kind(),
+            io::ErrorKind::AlreadyExists
+                | io::ErrorKind::NotFound
+                | io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::FileTooLarge
+        );
         CreateError { error: Error::io("rename to", &segment, error), is_effect_unknown: !known }
     })?;
     let unknown = |error: Error| CreateError { error, is_effect_unknown: true };

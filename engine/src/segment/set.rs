@@ -16,7 +16,7 @@ use crate::storage::{Access, Storage};
 use crate::{Error, Result};
 
 /// The most segments that are kept open for later use.
-const OPEN_MAX: usize = 64;
+const OPEN_MAX: usize = 32;
 
 /// What is known of a segment without opening it.
 #[derive(Clone, Debug)]
@@ -183,5 +183,10 @@ impl SegmentSet {
         open.retain(|other| other.ordinal() != segment.ordinal());
         open.push_front(Arc::clone(segment));
         open.truncate(OPEN_MAX);
+    }
+
+    /// Closes a segment that nobody is expected to read soon, so that its mapped pages are not counted as this process's.
+    pub(crate) fn close(&self, ordinal: SegmentOrdinal) {
+        self.open.lock().retain(|segment| segment.ordinal() != ordinal);
     }
 }

@@ -1,0 +1,149 @@
+//! What can be said on the command line?
+//!
+//! One command per file in [`crate::commands`]; here stand the list of them and what several share: the
+//! parsers of expectations and levels (names are [`crate::names`]'s). A value that can be seen to be wrong without looking at a store is a usage error
+//! (exit code 2) and is told from here; the engine checks everything again.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand, ValueEnum};
+use treering::limits;
+use treering::{Durability, Expected, Revision};
+
+use crate::commands::{append, bench, cat, demo, dump, export, import, stat, streams, tail, verify};
+use crate::exit::Outcome;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold());
+
+const ABOUT: &str = "An event store for agents: append, import, read, follow, verify and export their logs";
+
+const EXAMPLES: &str = "\
+Examples:
+  treering demo                                          the story in under a minute
+  treering import s ~/.claude/projects                   every session found there, each as a stream
+  treering streams s                                     what the store holds
+  treering cat s SESSION --last 5                        the last five events of one
+  echo '{\"note\":\"hello\"}' | treering append s notes     one event, durable when the receipt is printed
+  treering tail s -f                                     everything, live
+  treering verify s                                      every checksum and chain
+
+STORE is a directory; the commands that write make it where it is missing.
+Exit codes: 0 done, 1 error, 2 usage, 3 conflict, 4 damage found, 5 copy incomplete.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "treering", version, about = ABOUT, after_help = EXAMPLES, styles = STYLES)]
+#[command(arg_required_else_help = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Append(append::Args),
+    Import(import::Args),
+    Cat(cat::Args),
+    Tail(tail::Args),
+    Streams(streams::Args),
+    Stat(stat::Args),
+    Verify(verify::Args),
+    Dump(dump::Args),
+    Export(export::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
+    #[command(hide = true)]
+    DemoWorker(demo::worker::Args),
+}
+
+impl Cli {
+    /// Runs the command that was asked for.
+    pub(crate) fn run(self) -> Outcome {
+        match self.command {
+            Command::Append(args) => append::run(args),
+            Command::Import(args) => import::run(args),
+            Command::Cat(args) => cat::run(args),
+            Command::Tail(args) => tail::run(args),
+            Command::Streams(args) => streams::run(args),
+            Command::Stat(args) => stat::run(args),
+            Command::Verify(args) => verify::run(args),
+            Command::Dump(args) => dump::run(args),
+            Command::Export(args) => export::run(args),
+            Command::Demo(args) => demo::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::DemoWorker(args) => demo::worker::run(args),
+        }
+    }
+}
+
+/// When an append counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// After fdatasync: survives a power loss
+    Synced,
+    /// In the operating system's page cache: survives kill -9, not a power loss
+    Written,
+}
+
+impl Level {
+    /// As the engine says it.
+    pub(crate) fn durability(self) -> Durability {
+        match self {
+            Level::Synced => Durability::Synced,
+            Level::Written => Durability::Written,
+        }
+    }
+}
+
+/// The word for a level in what is printed.
+pub(crate) fn level_word(level: Durability) -> &'static str {
+    match level {
+        Durability::Synced => "synced",
+        Durability::Written => "written",
+    }
+}
+
+/// What the stream must be like for an append to happen: `any`, `none`, `exists` or the revision of its head.
+pub(crate) fn expectation(text: &str) -> Result<Expected, String> {
+    match text {
+        "any" => Ok(Expected::Any),
+        "none" => Ok(Expected::NoStream),
+        "exists" => Ok(Expected::Exists),
+        number => match number.parse::<u64>() {
+            Ok(revision) if revision < limits::NUMBER_MAX => Ok(Expected::Exactly(Revision(revision))),
+            Ok(_) => Err("a revision is below 2^63".to_owned()),
+            Err(_) => Err("it is one of: any, none, exists, or the revision of the head as a number".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_shows_examples() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        command.build();
+        for inner in command.get_subcommands_mut().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help") {
+            let help = inner.render_help().to_string();
+            assert!(help.contains("Examples:"), "{} has no examples", inner.get_name());
+            assert!(inner.get_about().is_some(), "{} says not what it does", inner.get_name());
+        }
+    }
+
+    #[test]
+    fn expectations_are_words_or_revisions() {
+        assert!(matches!(expectation("any"), Ok(Expected::Any)));
+        assert!(matches!(expectation("none"), Ok(Expected::NoStream)));
+        assert!(matches!(expectation("exists"), Ok(Expected::Exists)));
+        assert!(matches!(expectation("9223372036854775807"), Ok(Expected::Exactly(Revision(r))) if r == (1 << 63) - 1));
+        for bad in ["9223372036854775808", "18446744073709551616", "-1", "", "1.5", "head"] {
+            assert!(expectation(bad).is_err(), "{bad}");
+        }
+    }
+}

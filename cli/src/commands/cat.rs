@@ -1,0 +1,106 @@
+//! `treering cat`: the events of one stream.
+//!
+//! `--raw` gives the payloads back as the file they came from: each with its LF; a last line that had none gets none as
+//! long as it is last; one that a grown file continued is left out for the whole line that follows
+//! ([`crate::import::mark`]). What `--from`, `--to` and `--last` cut out is glued as if it were all there is: `--to R`
+//! gives the file as it was when R was the head.
+
+use std::path::PathBuf;
+
+use treering::{Options, ReadOptions, Revision, Store, Visibility};
+
+use crate::commands::show::{DamageMet, Shown};
+use crate::exit::{Failure, Outcome};
+use crate::import::mark::{Gluer, ending};
+use crate::output::{Out, printable, width};
+
+/// Print the events of a stream
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treering cat s SESSION                     one line an event
+  treering cat s SESSION --last 20           the last twenty
+  treering cat s SESSION --from 100 --to 199 a hundred of them
+  treering cat s SESSION --raw > log.jsonl   the file that was imported, byte for byte
+  treering cat s SESSION --json | jq .type   every field, one object a line
+
+Shows what is committed; --durable leaves out what a power loss could still take.")]
+pub(crate) struct Args {
+    /// The store
+    store: PathBuf,
+    /// The stream
+    stream: String,
+    /// The first revision to show
+    #[arg(long, value_name = "R")]
+    from: Option<u64>,
+    /// The last revision to show
+    #[arg(long, value_name = "R")]
+    to: Option<u64>,
+    /// Only the last so many
+    #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
+    last: Option<u64>,
+    /// Payloads only, each followed by LF
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+    /// One JSON object a line, with every field
+    #[arg(long)]
+    json: bool,
+    /// Only what is durable
+    #[arg(long)]
+    durable: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> Outcome {
+    let store = Store::open_read_only(&args.store, Options::new())?;
+    if store.stream(&args.stream)?.is_none() {
+        return Err(no_such_stream(&args.stream));
+    }
+    let mut options = ReadOptions::new().visibility(visibility(args.durable));
+    if let Some(from) = args.from {
+        options = options.from(Revision(from));
+    }
+    if let Some(to) = args.to {
+        options = options.to(Revision(to));
+    }
+    if let Some(last) = args.last {
+        options = options.last(last);
+    }
+    let mut reader = store.read_stream(&args.stream, options)?;
+    let mut out = Out::stdout();
+    let mut damage = DamageMet::at_opening(&store);
+    let mut gluer = Gluer::default();
+    let width = width();
+    while let Some(next) = reader.next() {
+        let event = match next {
+            Ok(event) => event,
+            Err(error) => {
+                // What comes before the damage is shown before the damage is told.
+                out.flush()?;
+                damage.take(error)?;
+                continue;
+            }
+        };
+        if args.raw {
+            let marks = ending(event.metadata());
+            gluer.push(event.revision().get(), event.payload(), marks, |bytes| out.bytes(bytes))?;
+        } else if args.json {
+            Shown::from(&event).as_json(&mut out)?;
+        } else {
+            Shown::from(&event).as_line(&mut out, false, width)?;
+        }
+    }
+    gluer.finish(|bytes| out.bytes(bytes))?;
+    out.flush()?;
+    damage.outcome()
+}
+
+/// What readers are shown: everything committed, unless told otherwise.
+pub(crate) fn visibility(durable: bool) -> Visibility {
+    if durable { Visibility::Durable } else { Visibility::Committed }
+}
+
+/// The error for a stream that is not there.
+pub(crate) fn no_such_stream(name: &str) -> Failure {
+    Failure::Error(format!("there is no stream {}; `treering streams` lists what there is", printable(name)))
+}

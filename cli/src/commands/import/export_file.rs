@@ -1,0 +1,200 @@
+//! How does an export get back into the store?
+//!
+//! [`crate::import::take_back`] decides where each of its streams goes, by comparing; here the store is looked into and the
+//! new events are appended: what was one batch is one batch again, of the same id and in the same order. Where that id
+//! cannot be given a second time (a part of the batch is in this store already), the batch gets a fresh one: ids of
+//! batches only serve retries, and whoever retries into this store has the id that is in it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use treering::{Batch, BatchId, Durability, ErrorKind, Expected, NewEvent, Revision, Store, Visibility};
+
+use super::Run;
+use super::log_file::{Trouble, from_start};
+use super::report::{FileReport, Report, Result as FileResult};
+use crate::event_json::TakenBack;
+use crate::exit::Failure;
+use crate::import::record::Format;
+use crate::import::take_back::{self, Standing, Target, Unusable};
+
+/// Lines that name no batch are appended in batches of so many events.
+const BATCH_EVENTS: usize = 256;
+const BATCH_BYTES: usize = 256 << 10;
+
+impl From<Unusable> for Trouble {
+    fn from(unusable: Unusable) -> Trouble {
+        Trouble::File(unusable.0)
+    }
+}
+
+/// Imports an export and reports each of its streams.
+pub(super) fn import(run: &Run<'_>, path: &Path, file: &File, report: &mut Report) -> Result<(), Trouble> {
+    let store = run.store;
+    let read = |each: &mut dyn FnMut(&crate::import::lines::Line) -> Result<(), Trouble>| {
+        let mut lines = from_start(file)?;
+        while let Some(line) = lines.next_line()? {
+            each(&line)?;
+        }
+        Ok(())
+    };
+    let rename = |name: &str| match run.stream {
+        Some(name) => name.to_owned(),
+        None => format!("{}{name}", run.prefix),
+    };
+    let targets = take_back::plan(read, |stream, event| stand(store, stream, event), rename)?;
+    if run.stream.is_some() && targets.len() > 1 {
+        return Err(Trouble::Run(Failure::Usage(format!(
+            "{} holds {} streams, which cannot all be called the same; use --stream-prefix",
+            path.display(),
+            targets.len()
+        ))));
+    }
+    let mut told: HashMap<&str, FileReport> = HashMap::new();
+    for (name, target) in &targets {
+        told.insert(name, told_at_first(path, target, &rename(name)));
+    }
+    let mut group = Group::default();
+    let mut lines = from_start(file)?;
+    while let Some(line) = lines.next_line()? {
+        let Some(event) = take_back::event(&line)? else { continue };
+        let Some(target) = targets.get(&event.stream) else {
+            return Err(Trouble::File(format!("line {}: the file changed while it was read", line.number)));
+        };
+        if target.first_new.is_none_or(|first| event.revision < first) {
+            continue;
+        }
+        if let Some(told) = told.get_mut(event.stream.as_str()) {
+            told.events += 1;
+            told.bytes += event.payload.len() as u64;
+        }
+        if !group.takes(&event) {
+            std::mem::take(&mut group).append(store)?;
+        }
+        group.push(&target.name, event);
+    }
+    group.append(store)?;
+    let mut names: Vec<_> = targets.keys().collect();
+    names.sort();
+    for name in names {
+        if let Some(told) = told.get(name.as_str()) {
+            report.file(told)?;
+        }
+    }
+    Ok(())
+}
+
+fn told_at_first(path: &Path, target: &Target, wanted: &str) -> FileReport {
+    let mut told = FileReport::new(path, Some(Format::Treering));
+    told.result = match target.first_new {
+        None => FileResult::Unchanged,
+        Some(0) => FileResult::New,
+        Some(_) => FileResult::Grown,
+    };
+    told.instead_of = (target.name != wanted).then(|| wanted.to_owned());
+    told.stream = Some(target.name.clone());
+    told
+}
+
+/// How an exported event stands to the stream of that name.
+fn stand(store: &Store, stream: &str, event: &TakenBack) -> Result<Standing, Trouble> {
+    let Some(info) = store.stream(stream)? else { return Ok(Standing::Beyond) };
+    if info.head.get() < event.revision {
+        return Ok(Standing::Beyond);
+    }
+    let Some(held) = store.event(stream, Revision(event.revision), Visibility::Committed)? else {
+        return Ok(Standing::Beyond);
+    };
+    let same = held.payload == event.payload
+        && held.metadata == event.metadata
+        && *held.event_type == *event.event_type
+        && held.id.as_deref() == event.id.as_deref()
+        && held.recorded_at == event.recorded_at
+        && held.occurred_at == event.occurred_at;
+    Ok(if same { Standing::Same } else { Standing::Other })
+}
+
+/// Events that are appended together.
+#[derive(Debug, Default)]
+struct Group {
+    batch: Option<String>,
+    sections: Vec<Section>,
+    /// Where in `sections` a stream is.
+    places: HashMap<String, usize>,
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Section {
+    stream: String,
+    expected: Expected,
+    events: Vec<TakenBack>,
+}
+
+impl Group {
+    /// Whether the event belongs to what is gathered so far.
+    fn takes(&self, event: &TakenBack) -> bool {
+        if self.events == 0 {
+            return true;
+        }
+        if event.batch.is_some() || self.batch.is_some() {
+            return event.batch == self.batch;
+        }
+        self.events < BATCH_EVENTS && self.bytes + event.payload.len() + event.metadata.len() <= BATCH_BYTES
+    }
+
+    fn push(&mut self, stream: &str, event: TakenBack) {
+        self.bytes += event.payload.len() + event.metadata.len();
+        self.events += 1;
+        self.batch.clone_from(&event.batch);
+        let place = self.places.get(stream).copied().unwrap_or_else(|| {
+            let expected = match event.revision.checked_sub(1) {
+                Some(head) => Expected::Exactly(Revision(head)),
+                None => Expected::NoStream,
+            };
+            self.sections.push(Section { stream: stream.to_owned(), expected, events: Vec::new() });
+            self.places.insert(stream.to_owned(), self.sections.len() - 1);
+            self.sections.len() - 1
+        });
+        self.sections[place].events.push(event);
+    }
+
+    fn append(self, store: &Store) -> Result<(), Trouble> {
+        if self.sections.is_empty() {
+            return Ok(());
+        }
+        let events: Vec<Vec<NewEvent<'_>>> =
+            self.sections.iter().map(|section| section.events.iter().map(as_new).collect()).collect();
+        let filled = |batch: Batch<'_>| {
+            let batch = batch.durability(Durability::Written);
+            let sections = self.sections.iter().zip(&events);
+            let batch = sections
+                .fold(batch, |batch, (section, events)| batch.section(&section.stream, section.expected, events));
+            store.append(&batch)
+        };
+        let id: Option<BatchId> = self.batch.as_deref().and_then(|id| id.parse().ok());
+        if let Some(id) = id {
+            match filled(Batch::with_id(id)) {
+                Ok(_receipt) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let _receipt = filled(Batch::new())?;
+        Ok(())
+    }
+}
+
+fn as_new(event: &TakenBack) -> NewEvent<'_> {
+    let mut new =
+        NewEvent::new(&event.event_type, &event.payload).metadata(&event.metadata).recorded_at(event.recorded_at);
+    if let Some(id) = &event.id {
+        new = new.id(id);
+    }
+    match event.occurred_at {
+        Some(time) => new.occurred_at(time),
+        None => new,
+    }
+}

@@ -1,0 +1,15 @@
+//! The commands, one file each. Every one reads its arguments, uses the engine, prints, and returns an
+//! [`Outcome`](crate::exit::Outcome); none knows of another.
+
+pub(crate) mod append;
+pub(crate) mod bench;
+pub(crate) mod cat;
+pub(crate) mod demo;
+pub(crate) mod dump;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod show;
+pub(crate) mod stat;
+pub(crate) mod streams;
+pub(crate) mod tail;
+pub(crate) mod verify;

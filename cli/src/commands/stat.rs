@@ -1,0 +1,103 @@
+//! `treering stat`: how much a store holds, where it ends, what it costs.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use treering::{Options, Store};
+
+use crate::commands::show::outcome_of;
+use crate::commands::verify::DamageLine;
+use crate::exit::Outcome;
+use crate::output::{Out, bytes, count, printable};
+
+/// Show how much a store holds
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treering stat s
+  treering stat s --json | jq .events
+
+`committed` and `durable` are positions: what lies below is in the log, and survives a power loss. Damage is what is
+known without looking for it; `treering verify` looks.")]
+pub(crate) struct Args {
+    /// The store
+    store: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    store_id: String,
+    incarnation: String,
+    epoch: String,
+    events: u64,
+    streams: u64,
+    segments: u64,
+    sealed_segments: u64,
+    segment_bytes: u64,
+    bytes: u64,
+    disk_bytes: u64,
+    committed: u64,
+    durable: u64,
+    coded_raw_bytes: u64,
+    coded_stored_bytes: u64,
+    damage: Vec<DamageLine<'a>>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> Outcome {
+    let store = Store::open_read_only(&args.store, Options::new())?;
+    let stat = store.stat()?;
+    let mut out = Out::stdout();
+    if args.json {
+        out.json(&Object {
+            store_id: stat.store.to_string(),
+            incarnation: stat.incarnation.to_string(),
+            epoch: stat.epoch.to_string(),
+            events: stat.events,
+            streams: stat.streams,
+            segments: stat.segments,
+            sealed_segments: stat.sealed_segments,
+            segment_bytes: stat.segment_bytes,
+            bytes: stat.bytes,
+            disk_bytes: stat.disk_bytes,
+            committed: stat.watermarks.committed.get(),
+            durable: stat.watermarks.durable.get(),
+            coded_raw_bytes: stat.coded_raw_bytes,
+            coded_stored_bytes: stat.coded_stored_bytes,
+            damage: stat.damage.iter().map(DamageLine::from).collect(),
+        })?;
+    } else {
+        let per_event = stat.bytes.checked_div(stat.events).unwrap_or(0);
+        out.line(format_args!("store       {}", stat.store))?;
+        out.line(format_args!("events      {}", count(stat.events)))?;
+        out.line(format_args!("streams     {}", count(stat.streams)))?;
+        out.line(format_args!(
+            "segments    {} of {}, {} sealed",
+            count(stat.segments),
+            bytes(stat.segment_bytes),
+            count(stat.sealed_segments)
+        ))?;
+        out.line(format_args!("log         {} ({} B an event)", bytes(stat.bytes), count(per_event)))?;
+        out.line(format_args!("on disk     {}", bytes(stat.disk_bytes)))?;
+        out.line(format_args!("committed   position {}", count(stat.watermarks.committed.get())))?;
+        out.line(format_args!("durable     position {}", count(stat.watermarks.durable.get())))?;
+        if stat.coded_stored_bytes > 0 {
+            out.line(format_args!(
+                "compressed  {} to {}",
+                bytes(stat.coded_raw_bytes),
+                bytes(stat.coded_stored_bytes)
+            ))?;
+        }
+        for damage in &stat.damage {
+            out.line(format_args!("damage      {}", printable(&damage.to_string())))?;
+        }
+        if stat.damage.is_empty() {
+            out.line("damage      none known")?;
+        }
+    }
+    out.flush()?;
+    outcome_of(&stat.damage)
+}

@@ -1,0 +1,198 @@
+//! How does an event look as one line of JSON, and how does it come back?
+//!
+//! The same shape serves `export`, `cat --json` and `tail --json`. Every field of the event is there; `payload` and
+//! `metadata` are strings where they are UTF-8 and otherwise stand in base64 as `payload_base64` and
+//! `metadata_base64`, so nothing is lost either way. Times are integers: nanoseconds since 1970 UTC. `position` and
+//! `number` say where the event stood in the store that it came from; taking a line back gives it a new place there, but
+//! the same stream, revision, id, type, times, metadata and payload.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// One exported event.
+#[derive(Debug, Serialize)]
+pub(crate) struct EventLine<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) revision: u64,
+    pub(crate) position: u64,
+    pub(crate) number: u64,
+    pub(crate) id: Option<&'a str>,
+    #[serde(rename = "type")]
+    pub(crate) event_type: &'a str,
+    pub(crate) recorded_at: i64,
+    pub(crate) occurred_at: Option<i64>,
+    pub(crate) batch: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) payload_base64: Option<String>,
+}
+
+impl<'a> EventLine<'a> {
+    /// The line of an event whose bytes these are; the other fields are the caller's to fill in.
+    pub(crate) fn with_bytes(metadata: &'a [u8], payload: &'a [u8]) -> EventLine<'a> {
+        let (metadata, metadata_base64) = text_or_base64(metadata);
+        let (payload, payload_base64) = text_or_base64(payload);
+        EventLine {
+            stream: "",
+            revision: 0,
+            position: 0,
+            number: 0,
+            id: None,
+            event_type: "",
+            recorded_at: 0,
+            occurred_at: None,
+            batch: String::new(),
+            metadata,
+            metadata_base64,
+            payload,
+            payload_base64,
+        }
+    }
+}
+
+fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(STANDARD.encode(bytes))),
+    }
+}
+
+/// One event taken back from a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TakenBack {
+    pub(crate) stream: String,
+    pub(crate) revision: u64,
+    pub(crate) id: Option<String>,
+    pub(crate) event_type: String,
+    pub(crate) recorded_at: i64,
+    pub(crate) occurred_at: Option<i64>,
+    /// The batch that it was appended in, where the line says so.
+    pub(crate) batch: Option<String>,
+    pub(crate) metadata: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Read<'a> {
+    stream: String,
+    revision: u64,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(rename = "type")]
+    event_type: String,
+    recorded_at: i64,
+    #[serde(default)]
+    occurred_at: Option<i64>,
+    #[serde(default)]
+    batch: Option<String>,
+    #[serde(default, borrow)]
+    metadata: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    metadata_base64: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    payload: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    payload_base64: Option<Cow<'a, str>>,
+}
+
+/// Reads a line; on failure says in words what is wrong with it.
+pub(crate) fn take_back(line: &[u8]) -> Result<TakenBack, String> {
+    let read: Read<'_> = serde_json::from_slice(line).map_err(|error| {
+        let message = error.to_string();
+        message.split(" at line ").next().unwrap_or(&message).to_owned()
+    })?;
+    let metadata = bytes("metadata", read.metadata, read.metadata_base64)?.unwrap_or_default();
+    let payload = bytes("payload", read.payload, read.payload_base64)?.ok_or("there is no payload")?;
+    Ok(TakenBack {
+        stream: read.stream,
+        revision: read.revision,
+        id: read.id,
+        event_type: read.event_type,
+        recorded_at: read.recorded_at,
+        occurred_at: read.occurred_at,
+        batch: read.batch,
+        metadata,
+        payload,
+    })
+}
+
+fn bytes(name: &str, text: Option<Cow<'_, str>>, base64: Option<Cow<'_, str>>) -> Result<Option<Vec<u8>>, String> {
+    match (text, base64) {
+        (Some(_), Some(_)) => Err(format!("{name} stands both as text and in base64")),
+        (Some(text), None) => Ok(Some(text.into_owned().into_bytes())),
+        (None, Some(base64)) => {
+            STANDARD.decode(&*base64).map(Some).map_err(|error| format!("{name}_base64 is not base64: {error}"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(metadata: &[u8], payload: &[u8]) -> (String, TakenBack) {
+        let line = EventLine {
+            stream: "s/ü\n",
+            revision: 7,
+            position: 8264,
+            number: 9,
+            id: Some("i"),
+            event_type: "t",
+            recorded_at: i64::MIN,
+            occurred_at: Some(i64::MAX),
+            batch: "00ff".into(),
+            ..EventLine::with_bytes(metadata, payload)
+        };
+        let text = serde_json::to_string(&line).unwrap();
+        let back = take_back(text.as_bytes()).unwrap();
+        (text, back)
+    }
+
+    #[test]
+    fn every_byte_comes_back() {
+        let all: Vec<u8> = (0..=255).collect();
+        let cases = [&b""[..], b"text", "\u{2028}\0\u{7f}\r\n\"\\ü😀".as_bytes(), b"\xff", &all];
+        for metadata in cases {
+            for payload in cases {
+                let (text, back) = round(metadata, payload);
+                assert_eq!((&back.metadata[..], &back.payload[..]), (metadata, payload));
+                assert!(!text.contains('\n'), "an event is one line");
+                assert_eq!(text.contains("payload_base64"), std::str::from_utf8(payload).is_err());
+                assert_eq!((back.stream.as_str(), back.revision, back.id.as_deref()), ("s/ü\n", 7, Some("i")));
+                assert_eq!((back.recorded_at, back.occurred_at), (i64::MIN, Some(i64::MAX)));
+                assert_eq!((back.event_type.as_str(), back.batch.as_deref()), ("t", Some("00ff")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_exported_event_says_what_is_wrong() {
+        for (line, expected) in [
+            (r#"{"revision":0,"type":"t","recorded_at":0,"payload":""}"#, "missing field `stream`"),
+            (r#"{"stream":"s","revision":0,"type":"t","recorded_at":0}"#, "there is no payload"),
+            (r#"{"stream":"s","revision":-1,"type":"t","recorded_at":0,"payload":""}"#, "invalid value"),
+            (r#"{"stream":"s","revision":0,"type":"t","recorded_at":0,"payload":"","payload_base64":""}"#, "both"),
+            (r#"{"stream":"s","revision":0,"type":"t","recorded_at":0,"payload_base64":"*"}"#, "not base64"),
+            ("[", "EOF"),
+        ] {
+            let error = take_back(line.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn fields_that_a_later_version_adds_are_passed_over() {
+        let line = r#"{"stream":"s","revision":0,"type":"t","recorded_at":5,"payload":"p","tags":["new"]}"#;
+        let back = take_back(line.as_bytes()).unwrap();
+        assert_eq!((back.payload, back.metadata, back.batch), (b"p".to_vec(), Vec::new(), None));
+    }
+}

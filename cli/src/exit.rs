@@ -1,0 +1,141 @@
+//! How does a command end? The exit codes, and what is said on standard error.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | error |
+//! | 2 | usage |
+//! | 3 | conflict; the actual head is printed |
+//! | 4 | damage found, or the head of a stream is unknown because of it |
+//! | 5 | the copy of the store is incomplete |
+//!
+//! A reader of our output that has gone away (`treering cat … | head`) is no error: the command ends with 0 and without a
+//! word, except where it was writing to a store, which then stops half-way: that is 1.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use treering::ErrorKind;
+
+/// Why a command did not finish.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The engine said no.
+    Engine(treering::Error),
+    /// The command line asks for something that makes no sense.
+    Usage(String),
+    /// Anything else that went wrong.
+    Error(String),
+    /// Damage was found and has been reported.
+    Damage(String),
+    /// The copy ends early, which has been reported.
+    CopyIncomplete(String),
+    /// Standard output is closed.
+    OutputClosed,
+}
+
+/// What commands return.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Failure::OutputClosed => 0,
+            Failure::Error(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Damage(_) => 4,
+            Failure::CopyIncomplete(_) => 5,
+            Failure::Engine(error) => match error.kind() {
+                ErrorKind::Conflict => 3,
+                ErrorKind::Damage | ErrorKind::HeadUnknown => 4,
+                ErrorKind::CopyIncomplete => 5,
+                _ => 1,
+            },
+        }
+    }
+
+    /// Says it on standard error and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let text = self.to_string();
+        if !text.is_empty() {
+            // With standard error gone too there is nobody left to tell.
+            let _ = io::Write::write_all(&mut io::stderr(), format!("treering: {text}\n").as_bytes());
+        }
+        ExitCode::from(self.code())
+    }
+
+    /// A failed call of the system: what was being done, to what.
+    pub(crate) fn io(doing: &str, what: impl fmt::Display, error: &io::Error) -> Failure {
+        Failure::Error(format!("cannot {doing} {what}: {error}"))
+    }
+
+    /// A failed write to standard output.
+    pub(crate) fn output(error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::io("write to", "standard output", error),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Engine(error) => match error.conflict() {
+                Some(conflict) => {
+                    let stream = crate::output::printable(&conflict.stream);
+                    match conflict.actual {
+                        Some(head) => write!(
+                            f,
+                            "conflict: the head of stream {stream} is revision {head}; look at what came in between \
+                             (treering cat … --from) and append again with --expect {head}"
+                        ),
+                        None => write!(
+                            f,
+                            "conflict: stream {stream} does not exist; append with --expect none to create it"
+                        ),
+                    }
+                }
+                None => write!(f, "{error}"),
+            },
+            Failure::Usage(text) | Failure::Error(text) | Failure::Damage(text) | Failure::CopyIncomplete(text) => {
+                f.write_str(text)
+            }
+            Failure::OutputClosed => Ok(()),
+        }
+    }
+}
+
+impl From<treering::Error> for Failure {
+    fn from(error: treering::Error) -> Failure {
+        Failure::Engine(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_error_and_says_nothing() {
+        let closed = Failure::output(&io::ErrorKind::BrokenPipe.into());
+        assert_eq!((closed.code(), closed.to_string()), (0, String::new()));
+        let full = Failure::output(&io::ErrorKind::StorageFull.into());
+        assert_eq!(full.code(), 1);
+        assert!(full.to_string().starts_with("cannot write to standard output"));
+    }
+
+    #[test]
+    fn each_kind_has_its_code() {
+        let codes = [
+            Failure::Error(String::new()),
+            Failure::Usage(String::new()),
+            Failure::Damage(String::new()),
+            Failure::CopyIncomplete(String::new()),
+        ]
+        .map(|failure| failure.code());
+        assert_eq!(codes, [1, 2, 4, 5]);
+    }
+}

@@ -1,0 +1,139 @@
+//! What cannot be done is refused with its exit code and the way out, and nothing has changed.
+
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::process::Stdio;
+
+use crate::support::{Place, Ran, treering};
+
+#[test]
+fn wrong_command_lines_are_usage_errors() {
+    let place = Place::new();
+    let long = "n".repeat(1025);
+    let cases: &[&[&str]] = &[
+        &["append", "s", ""],
+        &["append", "s", "$system"],
+        &["append", "s", &long],
+        &["append", "s", "x", "--type", ""],
+        &["append", "s", "x", "--type", &long],
+        &["append", "s", "x", "--expect", "9223372036854775808"],
+        &["append", "s", "x", "--expect", "head"],
+        &["append", "s", "x", "--batch", "0"],
+        &["append", "s", "x", "--batch", "1048577"],
+        &["append", "s", "x", "--durability", "maybe"],
+        &["append", "s"],
+        &["cat", "s"],
+        &["import", "s", "x", "--format", "xml"],
+        &["nonsense"],
+        &["bench", ".", "--rounds", "0"],
+    ];
+    for args in cases {
+        let ran: Ran = treering(*args).current_dir(place.path("")).output().unwrap().into();
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.stderr);
+        assert!(ran.stdout.is_empty());
+    }
+    assert!(!place.store().exists(), "a usage error makes no store");
+}
+
+#[test]
+fn help_is_there_for_every_command_with_examples() {
+    let commands = ["append", "import", "cat", "tail", "streams", "stat", "verify", "dump", "export", "demo", "bench"];
+    for command in commands {
+        let ran: Ran = treering([command, "--help"]).output().unwrap().into();
+        assert!(ran.text().contains("Examples:"), "{command}");
+    }
+    let all = Ran::from(treering(["--help"]).output().unwrap()).text();
+    assert!(commands.iter().all(|command| all.contains(command)) && !all.contains("demo-worker"), "{all}");
+}
+
+#[test]
+fn what_is_no_store_is_told_and_left_alone() {
+    let place = Place::new();
+    let readers: [&[&str]; 6] = [&["cat", "x"], &["tail"], &["streams"], &["stat"], &["verify"], &["export"]];
+    for args in readers {
+        let ran = place.run(args[0], &args[1..]);
+        assert_eq!(ran.code, 1, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with("treering: ") && ran.stderr.lines().count() <= 2, "{}", ran.stderr);
+        assert!(!place.store().exists(), "reading makes nothing");
+    }
+    place.write("s", "a file in place of a directory");
+    for args in readers {
+        assert_eq!(place.run(args[0], &args[1..]).code, 1, "{args:?}");
+    }
+    assert_eq!(place.feed("append", &["x"], b"line\n").code, 1);
+    assert_eq!(std::fs::read(place.store()).unwrap(), b"a file in place of a directory");
+    std::fs::remove_file(place.store()).unwrap();
+    place.write("s/holiday.jpg", "a folder of something else");
+    assert_eq!(place.feed("append", &["x"], b"line\n").code, 1);
+    let names: Vec<_> = std::fs::read_dir(place.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["holiday.jpg"], "nothing was put into somebody else's folder");
+}
+
+#[test]
+fn a_second_writer_is_refused_with_the_pid_of_the_first() {
+    let place = Place::new();
+    place.feed("append", &["s"], b"0\n").ok();
+    let mut first = treering(["append"]).arg(place.store()).args(["s"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = first.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
+    let mut receipt = [0; 1];
+    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut receipt).unwrap();
+    place.feed("append", &["s"], b"x\n").failed(1, &first.id().to_string());
+    assert_eq!(place.raw("s"), b"0\n1\n", "readers are not kept out");
+    drop(stdin);
+    assert!(first.wait().unwrap().success());
+    place.feed("append", &["s"], b"2\n").ok();
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_told() {
+    let place = Place::new();
+    place.feed("append", &["s"], b"0\n").ok();
+    let locked = place.path("locked");
+    std::fs::create_dir(&locked).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let is_root = std::fs::write(locked.join("probe"), "").is_ok();
+    if is_root {
+        eprintln!("skipped: this user may write everywhere");
+        return;
+    }
+    let ran: Ran = treering(["append"]).arg(locked.join("s")).arg("x").output().unwrap().into();
+    ran.failed(1, "permission");
+}
+
+/// Turns over one byte of an event in the middle of a store whose log was closed cleanly, so that it is known durable.
+fn damaged() -> Place {
+    let place = Place::new();
+    let input: String = (0..100).map(|number| format!("event number {number:03}\n")).collect();
+    place.feed("append", &["s"], input.as_bytes()).ok();
+    let needle = b"event number 041";
+    for entry in std::fs::read_dir(place.store()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_at(b"E", at as u64).unwrap();
+            return place;
+        }
+    }
+    panic!("the event is in no file");
+}
+
+#[test]
+fn damage_is_told_and_everything_else_is_shown() {
+    let place = damaged();
+    let ran = place.run("cat", &["s", "--json"]).failed(4, "damage");
+    let revisions: Vec<u64> = ran
+        .stdout_text()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["revision"].as_u64().unwrap())
+        .collect();
+    assert!(revisions.iter().copied().eq((0..100).filter(|revision| *revision != 41)), "{revisions:?}");
+    let ran = place.run("verify", &["--json"]).failed(4, "1 place of damage");
+    let told: Vec<serde_json::Value> =
+        ran.stdout_text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&told[0]["kind"], &told[0]["class"]), (&"damage".into(), &"damage".into()));
+    assert!(told[0]["file"].as_str().unwrap().ends_with(".segment"));
+    assert_eq!(told.last().unwrap()["clean"], false);
+    place.run("verify", &[]).failed(4, "1 place of damage");
+    place.run("export", &[]).failed(4, "damage");
+}

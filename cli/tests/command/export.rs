@@ -1,0 +1,136 @@
+//! `export`, and `import --format treering`: there and back without a difference that matters.
+
+use serde_json::Value;
+
+use crate::support::Place;
+
+/// An export without what says where an event stood in its store.
+fn essence(lines: &[Value]) -> Vec<Value> {
+    let mut lines = lines.to_vec();
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        assert!(line.remove("position").unwrap().is_u64());
+        assert!(line.remove("number").unwrap().is_u64());
+    }
+    lines
+}
+
+fn filled() -> Place {
+    let place = Place::new();
+    place.write(
+        "log.jsonl",
+        "{\"type\":\"user\",\"sessionId\":\"s\",\"uuid\":\"u1\",\"timestamp\":\"2026-02-12T14:11:57.667Z\",\"message\":{\"role\":\"user\",\"content\":\"ü\"}}\n{\"torn",
+    );
+    place.run("import", &["log.jsonl"]).ok();
+    place.feed("append", &["bytes", "--batch", "3"], b"\xff\0\x80\n\n\"quoted\" \\ \xe2\x80\xa8\nlast").ok();
+    place.feed("append", &["s"], b"more\n").ok();
+    place.feed("append", &["bytes"], b"and more\n").ok();
+    place
+}
+
+#[test]
+fn an_export_that_is_imported_gives_the_same_export() {
+    let place = filled();
+    let export = place.run("export", &[]).ok();
+    let file = place.write("export.jsonl", &export);
+    let lines: Vec<Value> =
+        String::from_utf8(export).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 8);
+    let (copy, path) = (place.path("copy"), file.to_str().unwrap());
+    for format in ["treering", "auto"] {
+        let summary = place.run_on(&copy, "import", &[path, "--format", format, "--json"]).json().pop().unwrap();
+        let added = if format == "treering" { 8 } else { 0 };
+        assert_eq!((&summary["events"], &summary["streams"]), (&added.into(), &2.into()), "{format}");
+    }
+    let back = place.run_on(&copy, "export", &[]).json();
+    assert_eq!(essence(&back), essence(&lines), "streams, revisions, ids, times, batches, bytes and their order");
+    let summary = place.run_on(&copy, "verify", &["--json"]).json().pop().unwrap();
+    assert_eq!(summary["clean"], true);
+    assert_eq!(place.run_on(&copy, "cat", &["s", "--raw"]).ok(), place.raw("s"));
+}
+
+#[test]
+fn every_field_is_there() {
+    let place = filled();
+    let lines = place.run("export", &["s"]).json();
+    let first = lines[0].as_object().unwrap();
+    let keys: Vec<_> = first.keys().map(String::as_str).collect();
+    for key in [
+        "stream",
+        "revision",
+        "position",
+        "number",
+        "id",
+        "type",
+        "recorded_at",
+        "occurred_at",
+        "batch",
+        "metadata",
+        "payload",
+    ] {
+        assert!(keys.contains(&key), "{key} is not in {keys:?}");
+    }
+    assert_eq!((&first["id"], &first["type"]), (&"u1".into(), &"user".into()));
+    assert_eq!(first["occurred_at"], 1_770_905_517_667_000_000_i64);
+    assert_eq!((&lines[1]["occurred_at"], &lines[1]["id"]), (&Value::Null, &Value::Null));
+    let bytes = place.run("export", &["bytes"]).json();
+    assert_eq!((&bytes[0]["payload_base64"], &bytes[0]["payload"]), (&"/wCA".into(), &Value::Null));
+    assert_eq!(bytes[1]["payload"], "");
+}
+
+#[test]
+fn chosen_streams_come_whole_and_in_the_order_of_asking() {
+    let place = filled();
+    let lines = place.run("export", &["bytes", "s"]).json();
+    let order = lines.iter().map(|line| (line["stream"].as_str().unwrap(), line["revision"].as_u64().unwrap()));
+    let expected = (0..5).map(|r| ("bytes", r)).chain((0..3).map(|r| ("s", r)));
+    assert!(order.eq(expected), "{lines:?}");
+    place.run("export", &["gone"]).failed(1, "there is no stream gone");
+}
+
+#[test]
+fn a_grown_export_adds_the_rest_and_another_history_goes_beside() {
+    let place = filled();
+    let old = place.write("old.jsonl", place.run("export", &[]).ok());
+    place.feed("append", &["s"], b"newest\n").ok();
+    let new = place.write("new.jsonl", place.run("export", &[]).ok());
+    let copy = place.path("copy");
+    let import = |path: &std::path::Path, args: &[&str]| {
+        place.run_on(&copy, "import", &[&[path.to_str().unwrap(), "--json"], args].concat()).json()
+    };
+    import(&old, &[]);
+    let told = import(&new, &[]);
+    assert_eq!(told.last().unwrap()["events"], 1);
+    assert_eq!(told.last().unwrap()["unchanged"], 1, "the stream `bytes`");
+    assert_eq!(import(&old, &[]).pop().unwrap()["events"], 0, "the older export is a part of what is there");
+    // The same names, other events.
+    let other = Place::new();
+    other.feed("append", &["s"], b"another history\n").ok();
+    let third = other.write("third.jsonl", other.run("export", &[]).ok());
+    let told = import(&third, &[]);
+    assert_eq!((&told[0]["stream"], &told[0]["instead_of"]), (&"s~2".into(), &"s".into()));
+    assert_eq!(place.run_on(&copy, "cat", &["s~2", "--raw"]).ok(), b"another history\n");
+    let told = import(&third, &["--stream-prefix", "other/"]);
+    assert_eq!(told[0]["stream"], "other/s");
+    assert_eq!(import(&third, &["--stream", "named"])[0]["stream"], "named");
+    place.run_on(&copy, "import", &[new.to_str().unwrap(), "--stream", "one"]).failed(2, "--stream-prefix");
+}
+
+#[test]
+fn an_export_that_is_not_whole_is_refused_before_anything_is_added() {
+    let place = filled();
+    let export = place.run("export", &["s"]).text();
+    let lines: Vec<_> = export.lines().collect();
+    let copy = place.path("copy");
+    let cases = [
+        (format!("{}\n{}\n", lines[0], lines[2]), "goes on at revision 2 where 1 is due"),
+        (format!("{}\n", lines[1]), "goes on at revision 1 where 0 is due"),
+        (format!("{}\n{}\n{{\"torn\n", lines[0], lines[1]), "line 3 is no exported event"),
+    ];
+    for (text, words) in cases {
+        let path = place.write("broken.jsonl", text);
+        let ran = place.run_on(&copy, "import", &[path.to_str().unwrap(), "--format", "treering"]).failed(1, "");
+        assert!(ran.stdout_text().contains(words), "{}", ran.stdout_text());
+        assert_eq!(place.run_on(&copy, "streams", &["--json"]).ok(), b"");
+    }
+}

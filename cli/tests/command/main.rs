@@ -1,0 +1,13 @@
+//! The command as people and scripts meet it: every test runs the real binary, on real files, in processes of its own.
+
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used)]
+
+mod append;
+mod bad_input;
+mod demo;
+mod export;
+mod import;
+mod killed;
+mod read;
+mod support;

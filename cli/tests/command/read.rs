@@ -1,0 +1,227 @@
+//! `cat`, `tail`, `streams`, `stat`, `dump`: what is shown, to whom, and while others write.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use crate::support::{Place, Ran, treering};
+
+fn filled() -> Place {
+    let place = Place::new();
+    place.feed("append", &["a", "--type", "ta"], b"a0\na1\na2\n").ok();
+    place.feed("append", &["b", "--type", "tb"], b"b0\nb1\n").ok();
+    place.feed("append", &["a", "--type", "ta"], b"a3\n").ok();
+    place
+}
+
+fn payloads(ran: Ran) -> Vec<String> {
+    ran.json().iter().map(|event| event["payload"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn cat_shows_the_stretch_that_was_asked_for() {
+    let place = filled();
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "a0\na1\na2\na3\n"),
+        (&["--from", "2"], "a2\na3\n"),
+        (&["--to", "1"], "a0\na1\n"),
+        (&["--from", "1", "--to", "2"], "a1\na2\n"),
+        (&["--from", "3", "--to", "3"], "a3\n"),
+        (&["--last", "2"], "a2\na3\n"),
+        (&["--last", "99"], "a0\na1\na2\na3\n"),
+        (&["--last", "0"], ""),
+        (&["--from", "4"], ""),
+        (&["--from", "2", "--to", "1"], ""),
+        (&["--from", "18446744073709551615"], ""),
+        (&["--durable"], "a0\na1\na2\na3\n"),
+    ];
+    for (args, expected) in cases {
+        let raw = place.run("cat", &[&["a", "--raw"], *args].concat()).text();
+        assert_eq!(raw, *expected, "{args:?}");
+        let json = payloads(place.run("cat", &[&["a", "--json"], *args].concat()));
+        assert_eq!(json, expected.lines().collect::<Vec<_>>(), "{args:?}");
+        assert_eq!(place.run("cat", &[&["a"], *args].concat()).text().lines().count(), json.len());
+    }
+    place.run("cat", &["a", "--raw", "--json"]).failed(2, "cannot be used with");
+    place.run("cat", &["gone"]).failed(1, "there is no stream gone");
+}
+
+#[test]
+fn raw_shows_the_file_as_it_was_at_a_revision() {
+    let place = Place::new();
+    for text in ["one\ntw", "one\ntwo\nthr", "one\ntwo\nthree\n"] {
+        let path = place.write("f.jsonl", text);
+        place.run("import", &[path.to_str().unwrap(), "--format", "jsonl"]).ok();
+    }
+    assert_eq!(place.events(), 5);
+    for (to, expected) in [("0", "one\n"), ("1", "one\ntw"), ("2", "one\ntwo\n"), ("3", "one\ntwo\nthr")] {
+        assert_eq!(place.run("cat", &["f", "--raw", "--to", to]).text(), expected);
+    }
+    assert_eq!(place.raw("f"), b"one\ntwo\nthree\n");
+}
+
+#[test]
+fn people_see_no_control_characters_and_programs_see_everything() {
+    let place = Place::new();
+    place.feed("append", &["s", "--type", "t\u{1b}[2J"], b"\x1b[31mred\x07\xff\n").ok();
+    let text = place.run("cat", &["s"]).text();
+    assert!(text.contains("\\u{1b}[31mred\\u{7}\u{fffd}") && text.contains("t\\u{1b}[2J"), "{text}");
+    assert!(!text.contains('\u{1b}'));
+    assert_eq!(place.raw("s"), b"\x1b[31mred\x07\xff\n");
+    assert_eq!(place.run("cat", &["s", "--json"]).json()[0]["payload_base64"], "G1szMW1yZWQH/w==");
+}
+
+#[test]
+fn tail_shows_the_newest_of_one_stream_and_of_all() {
+    let place = filled();
+    assert_eq!(payloads(place.run("tail", &["--json"])), ["a0", "a1", "a2", "b0", "b1", "a3"]);
+    assert_eq!(payloads(place.run("tail", &["--json", "-n", "3"])), ["b0", "b1", "a3"]);
+    assert_eq!(payloads(place.run("tail", &["--json", "-n", "0"])), [""; 0]);
+    assert_eq!(payloads(place.run("tail", &["a", "--json", "-n", "2"])), ["a2", "a3"]);
+    let text = place.run("tail", &["-n", "2"]).text();
+    assert!(text.lines().next().unwrap().starts_with("b 1  "), "{text}");
+    place.run("tail", &["gone"]).failed(1, "there is no stream gone");
+}
+
+/// A `tail -f` of another process, line by line.
+struct Following {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Following {
+    fn start(place: &Place, args: &[&str]) -> Following {
+        let mut child = treering(["tail"]).arg(place.store()).args(args).args(["-f", "--json"]).spawn().unwrap();
+        let (sender, lines) = channel();
+        let stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Following { child, lines }
+    }
+
+    fn next(&self) -> String {
+        let line = self.lines.recv_timeout(Duration::from_secs(20)).expect("an event within twenty seconds");
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        event["payload"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_follower_in_another_process_sees_what_is_appended() {
+    let place = filled();
+    let all = Following::start(&place, &["-n", "2"]);
+    let one = Following::start(&place, &["a", "-n", "1"]);
+    let new = Following::start(&place, &["b", "-n", "0"]);
+    assert_eq!((all.next(), all.next(), one.next()), ("b1".into(), "a3".into(), "a3".into()));
+    for round in 0..3 {
+        place.feed("append", &["a"], format!("a-live {round}\n").as_bytes()).ok();
+        place.feed("append", &["b", "--durability", "written"], format!("b-live {round}\n").as_bytes()).ok();
+        assert_eq!(all.next(), format!("a-live {round}"));
+        assert_eq!(all.next(), format!("b-live {round}"));
+        assert_eq!(one.next(), format!("a-live {round}"));
+        assert_eq!(new.next(), format!("b-live {round}"));
+    }
+    place.feed("append", &["c"], b"a new stream\n").ok();
+    assert_eq!(all.next(), "a new stream");
+}
+
+#[test]
+fn a_follower_sees_lines_while_the_writer_still_runs() {
+    let place = filled();
+    let following = Following::start(&place, &["a", "-n", "0"]);
+    let mut writer = treering(["append"]).arg(place.store()).arg("a").stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = writer.stdin.take().unwrap();
+    let mut worst = Duration::ZERO;
+    for number in 0..10 {
+        std::thread::sleep(Duration::from_millis(20));
+        let started = Instant::now();
+        writeln!(stdin, "live {number}").unwrap();
+        assert_eq!(following.next(), format!("live {number}"));
+        worst = worst.max(started.elapsed());
+    }
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    drop(stdin);
+    assert!(writer.wait().unwrap().success());
+}
+
+#[test]
+fn a_reader_of_output_that_goes_away_is_no_error() {
+    let place = Place::new();
+    let input: String = (0..20_000).map(|number| format!("{number} {}\n", "x".repeat(50))).collect();
+    place.feed("append", &["s", "--batch", "1000"], input.as_bytes()).ok();
+    for args in
+        [&["cat", "s"][..], &["cat", "s", "--raw"], &["cat", "s", "--json"], &["export"], &["tail", "-n", "20000"]]
+    {
+        let mut child = treering([args[0]]).arg(place.store()).args(&args[1..]).spawn().unwrap();
+        let mut some = [0; 100];
+        child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+        // Standard output is closed now, far from its end.
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{args:?}");
+    }
+}
+
+#[test]
+fn streams_and_stat_say_what_there_is() {
+    let place = filled();
+    let streams = place.run("streams", &["--json"]).json();
+    let told: Vec<_> = streams.iter().map(|s| (s["stream"].as_str().unwrap(), s["events"].as_u64().unwrap())).collect();
+    assert_eq!(told, [("a", 4), ("b", 2)]);
+    let text = place.run("streams", &[]).text();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let stat = place.last_json("stat", &["--json"]);
+    assert_eq!((&stat["events"], &stat["streams"]), (&6.into(), &2.into()));
+    assert_eq!(stat["committed"], stat["durable"], "everything is durable after a clean close");
+    assert!(stat["segments"].as_u64().unwrap() >= 1 && stat["bytes"].as_u64().unwrap() > 0);
+    assert_eq!(stat["damage"], serde_json::json!([]));
+    assert!(stat["disk_bytes"].as_u64().unwrap() < 200 << 10, "a small store costs little: {stat}");
+    assert!(place.run("stat", &[]).text().contains("events      6"));
+}
+
+#[test]
+fn reading_changes_no_file() {
+    let place = filled();
+    let look = || {
+        let mut files: Vec<_> = std::fs::read_dir(place.store())
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let modified = path.metadata().unwrap().modified().unwrap();
+                (path.clone(), modified, std::fs::read(&path).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let before = look();
+    for args in [&["cat", "a"][..], &["tail"], &["streams"], &["stat"], &["verify"], &["export"]] {
+        place.run(args[0], &args[1..]).ok();
+    }
+    assert!(look() == before);
+}
+
+#[test]
+fn every_file_of_a_store_can_be_dumped_and_twice_the_same() {
+    let place = filled();
+    let mut files = 0;
+    for entry in std::fs::read_dir(place.store()).unwrap() {
+        let path = entry.unwrap().path();
+        let dump = || Ran::from(treering(["dump"]).arg(&path).output().unwrap()).text();
+        let text = dump();
+        assert!(!text.is_empty(), "{}", path.display());
+        assert_eq!(text, dump());
+        files += 1;
+    }
+    assert!(files >= 2, "an identity and a segment at least");
+    let other = place.write("other", "no file of a store");
+    assert_ne!(Ran::from(treering(["dump"]).arg(other).output().unwrap()).code, 0);
+}

@@ -1,0 +1,140 @@
+//! What tests do with a store again and again: small options, one event in, everything out, a future to its end.
+//!
+//! Nothing here compares or decides; it panics where the store answers with an error, which is how a test fails.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use treering::storage::mem::MemStorage;
+use treering::{
+    Batch, Durability, Event, Expected, NewEvent, Options, ReadAllOptions, ReadOptions, Receipt, Result, Store,
+    Visibility,
+};
+
+/// The smallest segments, and a background that does nothing unless it is asked: what happens is what the test does.
+#[must_use]
+pub fn small() -> Options {
+    Options::new()
+        .segment_bytes(16 << 10)
+        .index_stride_bytes(4 << 10)
+        .mapped_writes(false)
+        .sync_interval(Duration::from_secs(3600))
+}
+
+/// Opens a store in memory for writing.
+///
+/// # Panics
+/// Where it does not open.
+#[must_use]
+pub fn open(storage: &MemStorage) -> Store {
+    try_open(storage).expect("the store opens")
+}
+
+/// As [`open`], with what opening said.
+///
+/// # Errors
+/// What opening said.
+pub fn try_open(storage: &MemStorage) -> Result<Store> {
+    Store::open_on(Arc::new(storage.clone()), small())
+}
+
+/// Opens a store in memory for reading.
+///
+/// # Panics
+/// Where it does not open.
+#[must_use]
+pub fn open_read_only(storage: &MemStorage) -> Store {
+    Store::open_read_only_on(Arc::new(storage.clone()), small()).expect("the store opens for reading")
+}
+
+/// Appends one event of type `t`.
+///
+/// # Errors
+/// What the append said.
+pub fn try_put(store: &Store, stream: &str, payload: &[u8], level: Durability) -> Result<Receipt> {
+    store.append(&Batch::to(stream, Expected::Any, &[NewEvent::new("t", payload)]).durability(level))
+}
+
+/// Appends one event of type `t` at the level Written.
+///
+/// # Panics
+/// Where the append fails.
+#[allow(clippy::must_use_candidate)] // the receipt says so itself
+pub fn put(store: &Store, stream: &str, payload: &[u8]) -> Receipt {
+    try_put(store, stream, payload, Durability::Written).expect("the append succeeds")
+}
+
+/// All events of the log that are committed.
+///
+/// # Panics
+/// Where reading fails.
+#[must_use]
+pub fn everything(store: &Store) -> Vec<Event> {
+    log(store, ReadAllOptions::new().visibility(Visibility::Committed))
+}
+
+/// The events of the log that `options` ask for.
+///
+/// # Panics
+/// Where reading fails.
+#[must_use]
+pub fn log(store: &Store, options: ReadAllOptions) -> Vec<Event> {
+    let mut reader = store.read_all(options).expect("the log can be read");
+    let mut events = Vec::new();
+    while let Some(event) = reader.next() {
+        events.push(event.expect("an event").hold());
+    }
+    events
+}
+
+/// The events of a stream that `options` ask for.
+///
+/// # Panics
+/// Where reading fails.
+#[must_use]
+pub fn stream(store: &Store, name: &str, options: ReadOptions) -> Vec<Event> {
+    let mut reader = store.read_stream(name, options).expect("the stream can be read");
+    let mut events = Vec::new();
+    while let Some(event) = reader.next() {
+        events.push(event.expect("an event").hold());
+    }
+    events
+}
+
+/// Bytes that do not compress and differ by `seed`.
+#[must_use]
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed ^ 0x9E37_79B9_7F4A_7C15;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(state >> 16).to_le_bytes()[..4]);
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls a future on this thread until it is ready.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::park();
+    }
+}
