@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::checksum::Seeds;
 use crate::error::{Damage, DamageClass};
-use crate::format::frame::Frame;
+use crate::format::frame::{Frame, KIND_OPEN};
 use crate::format::open::HeadBlock;
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::StoreBlock;
@@ -176,7 +176,11 @@ impl Segment {
     /// The frame at a position, which must end at `limit` or before.
     #[inline]
     pub(crate) fn frame(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
-        Frame::decode(self.bytes(position, limit), self.seeds, position)
+        let frame = Frame::decode(self.bytes(position, limit), self.seeds, position)?;
+        if frame.header.kind == KIND_OPEN {
+            return Err(Fault::bad("an open frame stands behind the head block"));
+        }
+        Ok(frame)
     }
 
     /// Keeps the mapping alive with a slice of it.
