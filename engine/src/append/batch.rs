@@ -3,7 +3,7 @@
 //! Everything is borrowed: an append copies it into the log before it returns. All limits on what users hand in are
 //! checked here, before anything is locked.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::ids::{BatchId, Revision};
@@ -237,18 +237,29 @@ fn check_event(event: &NewEvent<'_>) -> Result<usize> {
     Ok(event.payload.len().saturating_add(event.metadata.len()))
 }
 
-/// A random id, from the keys that the standard library drew for this thread and a counter.
+/// A random id: two SplitMix64 generators, seeded for each thread by the keys that the standard library draws.
+///
+/// Within a thread ids differ, since the generators run through all their values before one comes again; between threads
+/// and processes they differ as 128 random bits do. That they cannot be guessed is not needed.
 fn random_id() -> BatchId {
     thread_local! {
-        static SOURCE: RefCell<(RandomState, RandomState, u64)> = RefCell::new((RandomState::new(), RandomState::new(), 0));
+        static SEEDS: Cell<[u64; 2]> = {
+            // The keys of one thread are related to each other; the hash under them is not.
+            let seed = |number: u64| RandomState::new().hash_one(number);
+            Cell::new([seed(0), seed(1)])
+        };
     }
-    SOURCE.with_borrow_mut(|(low, high, counter)| {
-        *counter += 1;
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&low.hash_one(*counter).to_le_bytes());
-        id[8..].copy_from_slice(&high.hash_one(*counter).to_le_bytes());
-        BatchId(id)
-    })
+    let mix = |seed: u64| {
+        let value = (seed ^ seed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let value = (value ^ value >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        value ^ value >> 31
+    };
+    let next = SEEDS.get().map(|seed| seed.wrapping_add(0x9E37_79B9_7F4A_7C15));
+    SEEDS.set(next);
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&mix(next[0]).to_le_bytes());
+    id[8..].copy_from_slice(&mix(next[1]).to_le_bytes());
+    BatchId(id)
 }
 
 #[cfg(test)]

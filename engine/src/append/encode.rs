@@ -17,6 +17,8 @@ use crate::options::Compression;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Existing {
     pub(crate) stream: StreamId,
+    /// Its place in the stream table.
+    pub(crate) slot: u32,
     pub(crate) head: Revision,
     pub(crate) last_place: Position,
 }

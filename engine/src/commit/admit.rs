@@ -56,6 +56,7 @@ impl Writer {
             }
             existing.push(stream.map(|stream| Existing {
                 stream: stream.id,
+                slot: stream.slot,
                 head: stream.head,
                 last_place: stream.last_place,
             }));

@@ -122,9 +122,8 @@ impl Writer {
         level: Durability,
     ) -> Result<Receipt> {
         let events = batch.events() as u64;
-        let created = existing.iter().zip(&batch.sections).filter(|(existing, _)| existing.is_none());
         let name_bytes: usize = batch.sections.iter().map(|section| section.stream.len()).sum();
-        debug_assert!(created.count() <= batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
+        debug_assert!(existing.len() == batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
         if tail.next_number.saturating_add(events) > limits::NUMBER_MAX {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
@@ -192,11 +191,12 @@ impl Writer {
                 let first_revision = existing.map_or(Revision(0), |existing| Revision(existing.head.0 + 1));
                 let stream = existing.map_or(crate::StreamId(first_position.0), |existing| existing.stream);
                 let count = section.events.len() as u32;
-                let name = existing.is_none().then_some(section.stream);
                 let placed = Placed { stream, first_revision, count, frame: position, first_position };
-                let continued = streams.place(name, placed);
-                assert!(continued, "the table was asked before the batch was admitted");
-                let known = streams.by_id(stream).expect("it was just placed");
+                let known = match existing {
+                    Some(existing) => streams.extend(existing.slot, placed),
+                    None => streams.place(Some(section.stream), placed).then(|| streams.by_id(stream)).flatten(),
+                };
+                let known = known.expect("the table was asked before the batch was admitted");
                 sections.push(SectionReceipt {
                     stream: Arc::clone(&known.name),
                     first_revision,

@@ -6,7 +6,7 @@
 
 use super::Fault;
 use super::wire::Wire;
-use crate::checksum::{Seeds, long_check_of_parts, short_check};
+use crate::checksum::{Seeds, long_check, long_check_of_parts, short_check};
 use crate::ids::{BatchId, Position};
 use crate::limits::FRAME_BYTES_MAX;
 
@@ -234,8 +234,14 @@ pub fn finish(bytes: &mut [u8], plain_len: usize, mut header: FrameHeader, seeds
     bytes[32..40].copy_from_slice(&header.first_number.to_le_bytes());
     bytes[40..48].copy_from_slice(&header.recorded_at.to_le_bytes());
     bytes[48..64].copy_from_slice(&header.batch.0);
-    let long = frame_check(bytes, seeds, position);
+    // The long check leaves out the header's first and last field. Pushed over the last one for a moment, what it covers
+    // is one piece, for which the check costs half as much as for two; the frame check's place is written right after.
+    const PIECE_AT: usize = 4 + 8;
+    bytes.copy_within(4..FRAME_HEADER_BYTES - 8, PIECE_AT);
+    let long = long_check(seeds.long(position), &bytes[PIECE_AT..]);
+    bytes.copy_within(PIECE_AT..FRAME_HEADER_BYTES, 4);
     bytes[64..72].copy_from_slice(&long.to_le_bytes());
+    debug_assert_eq!(long, frame_check(bytes, seeds, position));
     let short = short_check(seeds.short(position), &[&bytes[4..FRAME_HEADER_BYTES + plain_len]]);
     bytes[0..4].copy_from_slice(&short.to_le_bytes());
     long

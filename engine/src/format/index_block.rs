@@ -44,6 +44,8 @@ pub struct IndexBlockBuilder {
     streams: Vec<u8>,
     stream_count: u32,
     ids: foldhash::HashMap<StreamId, u32>,
+    /// The stream that was asked for last: mostly it is the next one too.
+    recent: Option<(StreamId, u32)>,
     stream_entries: Vec<(StreamId, std::ops::Range<usize>)>,
     frames: Vec<u8>,
     frame_count: u32,
@@ -82,7 +84,7 @@ impl IndexBlockBuilder {
 
     /// Adds a section of the batch frame added last.
     pub fn add_section(&mut self, stream: StreamId, first_revision: Revision, count: u32) {
-        let index = self.ids.get(&stream).copied().unwrap_or_else(|| self.add_stream(stream, None, None));
+        let index = self.index_of(stream).unwrap_or_else(|| self.add_stream(stream, None, None));
         put_var(&mut self.frames, u64::from(index));
         put_var(&mut self.frames, first_revision.0);
         put_var(&mut self.frames, u64::from(count));
@@ -104,7 +106,18 @@ impl IndexBlockBuilder {
         self.stream_entries.push((stream, start..self.streams.len()));
         self.stream_count += 1;
         self.ids.insert(stream, index);
+        self.recent = Some((stream, index));
         index
+    }
+
+    /// The index of a stream that is listed already.
+    fn index_of(&mut self, stream: StreamId) -> Option<u32> {
+        if let Some((_, index)) = self.recent.filter(|(recent, _)| *recent == stream) {
+            return Some(index);
+        }
+        let index = self.ids.get(&stream).copied()?;
+        self.recent = Some((stream, index));
+        Some(index)
     }
 
     /// How many frames were added.
@@ -172,6 +185,7 @@ impl IndexBlockBuilder {
         self.streams.clear();
         self.stream_count = 0;
         self.ids.clear();
+        self.recent = None;
         self.stream_entries.clear();
         self.frames.clear();
         self.frame_count = 0;
@@ -179,8 +193,8 @@ impl IndexBlockBuilder {
 
     /// Whether the stream is listed already.
     #[must_use]
-    pub fn lists(&self, stream: StreamId) -> bool {
-        self.ids.contains_key(&stream)
+    pub fn lists(&mut self, stream: StreamId) -> bool {
+        self.index_of(stream).is_some()
     }
 }
 

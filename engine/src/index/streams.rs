@@ -20,6 +20,8 @@ pub(crate) struct Stream {
     pub(crate) id: StreamId,
     /// The first revision of its own: above 0 for a fork.
     pub(crate) first: Revision,
+    /// Its place in the table, which it keeps.
+    pub(crate) slot: u32,
     /// Revision of its last event.
     pub(crate) head: Revision,
     /// Position of its last event.
@@ -56,6 +58,18 @@ pub(crate) struct Placed {
     pub(crate) first_position: Position,
 }
 
+impl Placed {
+    /// Revision of its last event.
+    fn head(&self) -> Revision {
+        Revision(self.first_revision.0 + u64::from(self.count) - 1)
+    }
+
+    /// Position of its last event.
+    fn head_position(&self) -> Position {
+        Position(self.first_position.0 + u64::from(self.count) - 1)
+    }
+}
+
 /// All streams of the store.
 #[derive(Debug, Default)]
 pub(crate) struct StreamTable {
@@ -89,9 +103,8 @@ impl StreamTable {
     /// Takes in a section; `name` where it makes the stream. `false`, and nothing changed, where it does not continue what
     /// is known: the name or the stream exists already, is not known, or the revision leaves a gap behind the head.
     pub(crate) fn place(&mut self, name: Option<&str>, placed: Placed) -> bool {
-        let head = Revision(placed.first_revision.0 + u64::from(placed.count) - 1);
-        let head_position = Position(placed.first_position.0 + u64::from(placed.count) - 1);
         if let Some(name) = name {
+            let (head, head_position) = (placed.head(), placed.head_position());
             if self.by_name.contains_key(name)
                 || self.by_id.contains_key(&placed.stream)
                 || placed.first_revision.0 != 0
@@ -104,6 +117,7 @@ impl StreamTable {
                 name: Arc::clone(&name),
                 id: placed.stream,
                 first: placed.first_revision,
+                slot: index,
                 head,
                 head_position,
                 last_place: placed.frame,
@@ -114,19 +128,26 @@ impl StreamTable {
             self.by_id.insert(placed.stream, index);
             return true;
         }
-        let Some(index) = self.by_id.get(&placed.stream) else { return false };
-        let stream = &mut self.streams[*index as usize];
-        if stream.head.next() != Some(placed.first_revision) {
-            return false;
+        let Some(slot) = self.by_id.get(&placed.stream).copied() else { return false };
+        self.extend(slot, placed).is_some()
+    }
+
+    /// As [`place`](Self::place), for the stream at a known place of the table. Returns the stream; `None` where the
+    /// section does not continue it.
+    #[inline]
+    pub(crate) fn extend(&mut self, slot: u32, placed: Placed) -> Option<&Stream> {
+        let stream = &mut self.streams[slot as usize];
+        if stream.id != placed.stream || stream.head.next() != Some(placed.first_revision) {
+            return None;
         }
         if stream.sections.is_multiple_of(PLACE_EVERY) {
             stream.places.push((placed.first_revision, placed.frame));
         }
         stream.sections += 1;
-        stream.head = head;
-        stream.head_position = head_position;
+        stream.head = placed.head();
+        stream.head_position = placed.head_position();
         stream.last_place = placed.frame;
-        true
+        Some(stream)
     }
 
     /// Takes in a fork: a stream whose events up to `revision` are its parent's. `false` where the name or the stream exists.
@@ -139,6 +160,7 @@ impl StreamTable {
         self.streams.push(Stream {
             name: Arc::clone(&name),
             id: stream,
+            slot: index,
             first: Revision(revision.0 + 1),
             head: revision,
             head_position: Position(stream.0),
