@@ -260,6 +260,26 @@ fn headers_that_cannot_be_are_refused_under_right_checks() {
     }
 }
 
+/// [OPN-1] An open frame behind the head block is not log, whatever its checks say.
+#[test]
+fn an_open_frame_is_log_in_its_place_only() {
+    let head = [pages::bytes("segment_header"), pages::bytes("open_frame")].concat();
+    let mut file = [&head[..], &head[..]].concat();
+    let place = Position(file.len() as u64);
+    let mut second = pages::bytes("open_frame");
+    let check = head[256..][range("frame_header", "frame_check")].try_into().unwrap();
+    let open = FrameHeader { previous_check: u64::from_le_bytes(check), ..header(frame::KIND_OPEN, 0) };
+    frame::finish(&mut second, 161, open, Seeds::new(salt()), place);
+    file.extend(second);
+    file.resize(16 << 10, 0);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("identity"), pages::bytes("store_block")).unwrap();
+    std::fs::write(folder.path().join("0000000000000000.segment"), file).unwrap();
+    let store = Store::open_read_only(folder.path(), Options::new()).unwrap();
+    assert_eq!(store.watermarks().committed, place);
+    assert_eq!(store.open_report().torn_tail.as_ref().map(|torn| torn.bytes.start), Some(place.0));
+}
+
 /// [BAT-1] [BAT-2] A plain part that is not used up, or counts that do not add up, make a batch bad under right checks.
 #[test]
 fn batches_that_do_not_add_up_are_refused_under_right_checks() {
