@@ -18,3 +18,4 @@ mod reference;
 mod retry;
 mod spec;
 mod tidy;
+mod verify;

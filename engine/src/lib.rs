@@ -48,6 +48,7 @@ mod follow;
 mod ids;
 mod index;
 pub mod limits;
+pub mod maintain;
 mod options;
 mod poison;
 mod read;

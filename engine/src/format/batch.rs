@@ -467,6 +467,12 @@ impl SectionShape {
         self.body_at
     }
 
+    /// How many types it names.
+    #[must_use]
+    pub fn type_count(&self) -> u32 {
+        self.type_count
+    }
+
     /// Length of the body before coding, in bytes.
     #[must_use]
     pub fn raw_len(&self) -> u64 {

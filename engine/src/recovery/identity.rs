@@ -64,19 +64,27 @@ pub(crate) fn read(storage: &dyn Storage, access: Access) -> Result<Option<Ident
     }
 }
 
-/// What the segments say in place of an identity file that is lost; `None` where none of them proves itself.
+/// What the segments say in place of an identity file that is lost; `None` where none of them proves itself. Where they are
+/// divided most of them are believed, so that one foreign file does not make all the others foreign.
 pub(crate) fn from_segments(storage: &dyn Storage) -> Result<Option<Identity>> {
     let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
-    for entry in entries.iter().filter(|entry| matches!(file_name::parse(&entry.name), FileKind::Segment(_))) {
-        let Ok(file) = storage.open(&entry.name, Access::Read) else { continue };
+    let is_segment = |name: &String| matches!(file_name::parse(name), FileKind::Segment(_));
+    let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).filter(is_segment).collect();
+    names.sort();
+    let mut said: Vec<(Identity, u64)> = Vec::new();
+    for name in &names {
+        let Ok(file) = storage.open(name, Access::Read) else { continue };
         let mut bytes = vec![0; 2 * HEAD_BLOCK_BYTES];
         let Ok(read) = file.read_at(&mut bytes, 0) else { continue };
         let copies = bytes[..read].chunks(HEAD_BLOCK_BYTES);
-        if let Some(header) = copies.filter_map(|copy| SegmentHeader::decode(copy).ok()).next() {
-            return Ok(Some(Identity { file, block: header.store, place: FilePlace::default() }));
+        let Some(header) = copies.filter_map(|copy| SegmentHeader::decode(copy).ok()).next() else { continue };
+        match said.iter_mut().find(|(identity, _)| identity.block == header.store) {
+            Some((_, times)) => *times += 1,
+            None => said.push((Identity { file, block: header.store, place: FilePlace::default() }, 1)),
         }
     }
-    Ok(None)
+    let most = said.iter().map(|(_, times)| *times).max();
+    Ok(said.into_iter().find(|(_, times)| Some(*times) == most).map(|(identity, _)| identity))
 }
 
 /// The identity file is not there, though segments are.

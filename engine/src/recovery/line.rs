@@ -70,6 +70,7 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
             },
         };
         below = ordinal.0;
+        let next_base = line.known.last().map_or(Position::MAX, |next| next.base);
         let opened = Segment::open(storage, ordinal, Access::Read, &set.store).and_then(|segment| match wanted {
             Some(stated) if stated.predecessor.salt != segment.head.header.salt => {
                 Err(Unusable::Damaged(segment.damage(
@@ -79,6 +80,12 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
                     "it is another file than the one that the next segment continued".into(),
                 )))
             }
+            _ if segment.file_end() > next_base => Err(Unusable::Damaged(segment.damage(
+                segment.base,
+                segment.file_end().min(next_base),
+                DamageClass::Damage,
+                format!("it says that it reaches to {}, where another segment lies", segment.file_end()),
+            ))),
             _ => Ok(segment),
         });
         let segment = match opened {
@@ -88,6 +95,7 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
                     let span_end = stated.predecessor.end.0.next_multiple_of(set.store.segment_bytes);
                     Position(span_end.max(damage.positions.end.0))
                 });
+                let file_end = file_end.min(next_base);
                 line.known.push(Known {
                     ordinal,
                     base: damage.positions.start,
@@ -135,6 +143,10 @@ impl Line {
     fn add_lost_newest(&mut self, set: &SegmentSet, watermark: Option<&Watermark>) {
         let Some((newest, watermark)) = self.newest.as_ref().zip(watermark) else { return };
         if watermark.incarnation != newest.head.open.incarnation || watermark.last_frame < newest.file_end() {
+            return;
+        }
+        // A file that is there and cannot be read is known already, and its damage reported.
+        if self.known.last().is_some_and(|last| watermark.last_frame < last.file_end) {
             return;
         }
         let ordinal = SegmentOrdinal(watermark.last_frame.0 / set.store.segment_bytes);

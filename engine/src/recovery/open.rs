@@ -28,11 +28,11 @@ use crate::{Error, Result};
 
 /// What was found, before anything was written.
 #[derive(Debug)]
-struct Found {
-    set: Arc<SegmentSet>,
+pub(crate) struct Found {
+    pub(crate) set: Arc<SegmentSet>,
     streams: Arc<RwLock<StreamTable>>,
-    line: Line,
-    replay: Replay,
+    pub(crate) line: Line,
+    pub(crate) replay: Replay,
     watermark: Option<Watermark>,
     /// The highest generation of any slot of the store: those that are written are above it.
     generation: u64,
@@ -131,7 +131,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let opening = Opening {
         tail: found.replay.tail,
         watermark: watermark_state(&found),
-        is_same_boot: boot != crate::BootId::default()
+        is_same_boot: fold_boot(boot) != 0
             && found.watermark.is_some_and(|watermark| watermark.boot == fold_boot(boot)),
         place: found.place,
     };
@@ -186,7 +186,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
 }
 
 /// Reads everything there is to know. Writes nothing.
-fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
+pub(crate) fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
     let slots = read_watermarks(&*set.storage, identity);
     let line = line::find(&set, slots.first())?;

@@ -364,7 +364,8 @@ impl Replay {
             };
             let mut entries = section.entries_from(0)?;
             while let Some(entry) = entries.next()? {
-                self.max_recorded_at = self.max_recorded_at.max(entry.recorded_at.unwrap_or(frame.header.recorded_at));
+                let recorded_at = entry.recorded_at.unwrap_or(frame.header.recorded_at);
+                self.max_recorded_at = self.max_recorded_at.max(recorded_at);
             }
             sections.walked_to(entries.at());
             if let Some(coding) = section.coding {

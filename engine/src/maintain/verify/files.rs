@@ -1,0 +1,140 @@
+//! What lies beside the frames: the identity file, the watermark file, and every other name in the directory.
+//!
+//! The identity file is of the log: a bad one is damage. All else is derived or not of the store: what is wrong with it
+//! is noted and harms nobody.
+
+use super::Ledger;
+use crate::error::{Damage, DamageClass};
+use crate::format::Fault;
+use crate::format::file_name::{self, FileKind};
+use crate::format::store_block::STORE_BLOCK_BYTES;
+use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_BYTES, WATERMARK_SLOT_STRIDE, Watermark};
+use crate::recovery::identity::{self as recovered, Identity};
+use crate::recovery::open::Found;
+use crate::segment::set::Known;
+use crate::storage::{Access, Storage};
+use crate::{Error, ErrorKind, Result};
+
+/// Reads the identity file; where it is lost, what the segments repeat of it.
+pub(super) fn identity(storage: &dyn Storage, ledger: &mut Ledger, notes: &mut Vec<String>) -> Result<Identity> {
+    let name = file_name::IDENTITY;
+    let (damage, refusal) = match recovered::read(storage, Access::Read) {
+        Ok(Some(identity)) => {
+            let len = identity.file.len().map_err(|error| Error::io("look at", name, error))?;
+            if len != STORE_BLOCK_BYTES as u64 {
+                notes
+                    .push(format!("{name} is {len} bytes long instead of {STORE_BLOCK_BYTES}; the rest means nothing"));
+            }
+            return Ok(identity);
+        }
+        Ok(None) => {
+            let message = format!("there is no store in {}", storage.describe());
+            (recovered::missing(), Error::new(ErrorKind::NotFound, message))
+        }
+        Err(error) if error.kind() == ErrorKind::NotAStore => {
+            let detail = format!("{error}; every segment repeats what it said");
+            (Damage { class: DamageClass::Foreign, detail, ..recovered::missing() }, error)
+        }
+        Err(error) => match error.damage() {
+            Some(damage) => (damage.clone(), error),
+            None => return Err(error),
+        },
+    };
+    let identity = recovered::from_segments(storage)?.ok_or(refusal)?;
+    ledger.add(damage);
+    Ok(identity)
+}
+
+fn list(storage: &dyn Storage) -> Result<Vec<(String, bool)>> {
+    let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+    Ok(entries.into_iter().map(|entry| (entry.name, entry.is_file)).collect())
+}
+
+/// Notes what lies beside the log.
+pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<String>) -> Result<()> {
+    let storage = &*found.set.storage;
+    let mut names = list(storage)?;
+    names.sort();
+    for (name, is_file) in names {
+        match file_name::parse(&name) {
+            FileKind::Segment(ordinal) => {
+                let is_newer = segments.last().is_some_and(|last| ordinal > last.ordinal);
+                // What a writer has begun since is no concern of this verification.
+                if is_newer && found.line.known.iter().all(|known| known.ordinal != ordinal) {
+                    continue;
+                }
+                if segments.iter().all(|known| known.ordinal != ordinal) {
+                    notes.push(format!(
+                        "{name} is void: no segment of the log continues or states it; it may be removed"
+                    ));
+                }
+            }
+            FileKind::Temporary => {
+                notes.push(format!("{name} was left behind by a process that ended; it may be removed"))
+            }
+            FileKind::Other => notes.push(format!("{name:?} is not a name of a store; it is left alone")),
+            FileKind::Claims if is_file => notes.push(format!("{name} is a file where a folder belongs")),
+            FileKind::Watermark => watermark(found, notes),
+            FileKind::Identity
+            | FileKind::Prepared(_)
+            | FileKind::SegmentIndex(_)
+            | FileKind::Control
+            | FileKind::Directory
+            | FileKind::Claims => {}
+        }
+    }
+    Ok(())
+}
+
+/// Notes what is wrong with the watermark file, which is derived.
+fn watermark(found: &Found, notes: &mut Vec<String>) {
+    let name = file_name::WATERMARK;
+    let mut note = |what: String| notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
+    let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
+    let read = found.set.storage.open(name, Access::Read).and_then(|file| {
+        let read = file.read_at(&mut bytes, 0)?;
+        Ok((read, file.len()?))
+    });
+    let (read, len) = match read {
+        Ok(read) => read,
+        Err(error) => return note(format!("it cannot be read: {error}")),
+    };
+    if len != WATERMARK_FILE_BYTES {
+        note(format!("it is {len} bytes long instead of {WATERMARK_FILE_BYTES}"));
+    }
+    for number in 0..2usize {
+        let start = (number as u64 * WATERMARK_SLOT_STRIDE) as usize;
+        let block = bytes[..read].get(start..(start + WATERMARK_SLOT_STRIDE as usize).min(read)).unwrap_or_default();
+        match Watermark::decode(block) {
+            Err(Fault::Absent) => {}
+            Err(fault) => note(format!("slot {number}: {fault}")),
+            Ok(slot) => {
+                if let Some(what) = contradiction(found, &slot) {
+                    note(format!("slot {number} {what}"));
+                }
+            }
+        }
+        if block.get(WATERMARK_SLOT_BYTES..).unwrap_or_default().iter().any(|byte| *byte != 0) {
+            note(format!("the rest of the block of slot {number} is not zero"));
+        }
+    }
+}
+
+/// How a slot of this store contradicts the log, where what it speaks of was not written while verifying.
+fn contradiction(found: &Found, slot: &Watermark) -> Option<String> {
+    if slot.store != found.set.store.store {
+        return Some(format!("belongs to the store {}", slot.store));
+    }
+    let known = found.set.at_or_behind(slot.last_frame).filter(|known| known.damage.is_none())?;
+    let segment = found.set.open(&known).ok()?;
+    let is_of_segment = segment.head.header.salt == slot.salt && segment.head.open.incarnation == slot.incarnation;
+    let is_below = slot.last_frame >= segment.first_frame() && slot.durable <= found.replay.at;
+    if !is_of_segment || !is_below {
+        return None; // an older slot, or a newer one than what was verified
+    }
+    let frame = segment.frame(slot.last_frame, segment.file_end()).ok()?;
+    let next = frame.header.first_number + u64::from(frame.header.events);
+    let is_same =
+        frame.end() == slot.durable && frame.header.frame_check == slot.last_check && next == slot.next_number;
+    (!is_same).then(|| format!("says something else of the frame at {} than that is", slot.last_frame))
+}
