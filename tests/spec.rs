@@ -8,6 +8,8 @@ mod hex;
 mod layout;
 mod pages;
 mod python;
+mod rules;
+mod rules_live;
 mod tables;
 mod values;
 pub(crate) mod vectors;

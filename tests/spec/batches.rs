@@ -10,6 +10,9 @@ use treering::{Position, Revision, StreamId};
 use super::layout::{Value, encode, raw};
 use super::tables::{SALT, token, token_by_page};
 
+/// The values of the fields of a structure.
+type Fields = Vec<(&'static str, Value)>;
+
 fn entry_values(flags: u8, entry: &NewEntry<'_>, type_name: &str, seeds: Seeds, position: Position) -> Vec<u8> {
     let mut values: Vec<(&str, Value)> = vec![("flags", flags.into()), ("type_index", entry.type_index.into())];
     if let Some(id) = entry.id {
@@ -138,7 +141,7 @@ fn items_are_those_of_the_page() {
         label: "summary",
         version: "v1",
     };
-    let cases: [(&str, Item<'_>, Vec<(&str, Value)>); 6] = [
+    let cases: [(&str, Item<'_>, Fields); 6] = [
         (
             "fork",
             fork,

@@ -100,7 +100,6 @@ impl Table {
 /// One line of a hex example that names a field, with the bytes up to the next such line.
 #[derive(Clone, Debug)]
 pub(super) struct HexField {
-    pub(super) offset: usize,
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,
 }
@@ -127,7 +126,7 @@ pub(super) fn hex(name: &str) -> Vec<HexField> {
         at += bytes.len();
         match (fields.last_mut(), field) {
             (Some(last), "") => last.bytes.extend(bytes),
-            (_, field) => fields.push(HexField { offset: at - bytes.len(), name: field.into(), bytes }),
+            (_, field) => fields.push(HexField { name: field.into(), bytes }),
         }
     }
     assert!(!fields.is_empty(), "the example {name} is empty");

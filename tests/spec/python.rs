@@ -162,13 +162,13 @@ fn the_independent_reader_reads_jumbo_segments_and_compressed_sections() {
     let compressible = "the same words again, ".repeat(500);
     let words = [NewEvent::new("text", &compressible)];
     for _ in 0..3 {
-        store.append(&Batch::to("a", Expected::Any, &events)).unwrap();
-        store.append(&Batch::to("a", Expected::Any, &words)).unwrap();
+        let _ = store.append(&Batch::to("a", Expected::Any, &events)).unwrap();
+        let _ = store.append(&Batch::to("a", Expected::Any, &words)).unwrap();
     }
     // Every length around the size of a segment: what fits exactly, and one byte more.
     for len in (7_800..8_200).step_by(40) {
         let events = [NewEvent::new("edge", &large[..len])];
-        store.append(&Batch::to("edge", Expected::Any, &events).durability(Durability::Written)).unwrap();
+        let _ = store.append(&Batch::to("edge", Expected::Any, &events).durability(Durability::Written)).unwrap();
     }
     store.close().unwrap();
     let lens: Vec<usize> = super::vectors::files(folder.path())
@@ -201,15 +201,14 @@ fn the_independent_reader_agrees_where_the_engine_went_on_with_a_vector() {
         let folder = super::vectors::copy(&vector);
         let store = Store::open(folder.path(), Options::new().create(false)).unwrap();
         let events = [NewEvent::new("added", "behind it")];
-        store.append(&Batch::to("a stream of the test", Expected::NoStream, &events)).unwrap();
+        let _ = store.append(&Batch::to("a stream of the test", Expected::NoStream, &events)).unwrap();
         store.close().unwrap();
         let Some((lines, code)) = reader(folder.path(), &["--verify"]) else { return };
         assert_eq!(code, 0, "{name}: {lines:?}");
-        let (events, _) = reader(folder.path(), &[]).unwrap();
         let store = Store::open_read_only(folder.path(), Options::new()).unwrap();
-        let coded = events.iter().filter(|event| event.get("coded").is_some()).count();
-        let (ours, _, _) = read_all(&store);
-        assert_eq!(ours.len() + coded, events.len(), "{name}");
-        assert!(ours.iter().all(|event| events.contains(event)), "{name}");
+        let (ours, damage, undecodable) = read_all(&store);
+        let events = ours.len() + undecodable.len();
+        assert_eq!(damage, [], "{name}");
+        assert_eq!(lines.last().expect("a summary comes last")["events"], events, "{name}");
     }
 }

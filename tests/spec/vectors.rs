@@ -150,7 +150,7 @@ fn read(folder: &Path) -> Result<Found, treering::Error> {
 }
 
 /// The differences between what the engine says of a vector and what is expected.
-fn differences(vector: &Path) -> Vec<String> {
+pub(super) fn differences(vector: &Path) -> Vec<String> {
     let expected = expected(vector);
     let folder = copy(vector);
     let found = read(folder.path());

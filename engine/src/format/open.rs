@@ -295,6 +295,7 @@ pub(crate) mod tests {
         (header, open)
     }
 
+    /// [SEG-2]
     #[test]
     fn a_head_block_is_written_twice_and_either_copy_serves() {
         let (header, open) = sample();
@@ -316,6 +317,7 @@ pub(crate) mod tests {
         }
     }
 
+    /// [OPN-2] [OPN-3]
     #[test]
     fn p07_a_predecessor_that_cannot_be_is_refused() {
         let (header, open) = sample();

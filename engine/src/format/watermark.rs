@@ -100,6 +100,9 @@ impl Watermark {
         let salt = Salt(wire.array()?);
         let takeover = wire.u16()?;
         let flags = wire.u8()?;
+        if flags & !WATERMARK_CLEAN != 0 {
+            return Err(Fault::bad(format!("reserved flags {flags:#x} of the slot are set")));
+        }
         wire.zeros(5, "the reserved part of the slot")?;
         Ok(Watermark {
             generation,

@@ -111,7 +111,6 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
             }
             Err(other) => return Err(other.into()),
         };
-        line.damage.extend(segment.head_damage.clone());
         line.witness = line.witness.max(segment.head.open.witness.unwrap_or(Position::ZERO));
         let end_ordinal = SegmentOrdinal(ordinal.0 + u64::from(segment.head.header.span));
         line.next_ordinal = line.next_ordinal.max(end_ordinal);

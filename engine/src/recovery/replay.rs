@@ -15,15 +15,17 @@ use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, K
 use crate::format::item::Item;
 use crate::format::open::open_position;
 use crate::format::seal::Seal;
+use crate::format::segment_header::HEAD_BLOCK_BYTES;
 use crate::format::wire::text;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::{Placed, StreamTable};
-use crate::recovery::decision::{ChainEnd, EndMeaning, Place, Stop, TailState};
+use crate::recovery::decision::{Blocks, ChainEnd, EndMeaning, FileMeaning, FileSeen, Owner, Place, Stop, TailState};
 use crate::recovery::line::{Line, Stated};
 use crate::segment::one::{Segment, Unusable};
 use crate::segment::resync::{self, LostFrame};
 use crate::segment::scan::{Proof, Scan, Step};
 use crate::segment::set::{Known, SegmentSet};
+use crate::storage::Access;
 use crate::sync::RwLock;
 use crate::{Error, ErrorKind, Result};
 
@@ -105,7 +107,7 @@ impl Replay {
         self.damage.extend(line.damage.iter().cloned());
         for (index, known) in line.known.iter().enumerate() {
             if let Some(damage) = &known.damage {
-                let copied = damage.class == DamageClass::Missing && self.place == Place::Moved;
+                let copied = self.judge(damage).decide().1 == FileMeaning::CopyIncomplete;
                 if copied && let Some(found) = self.damage.iter_mut().find(|found| *found == damage) {
                     found.class = DamageClass::CopyIncomplete;
                     found.detail = "it was not copied; the log of this copy ends before it".into();
@@ -119,6 +121,11 @@ impl Replay {
                 continue;
             }
             let segment = self.set.open(known)?;
+            let blocks = if segment.head_damage.is_none() { Blocks::Both } else { Blocks::One };
+            let seen = FileSeen { is_present: true, blocks, owner: Owner::Ours, is_void: false, place: self.place };
+            if seen.decide().1 == (FileMeaning::Use { is_block_damaged: true }) {
+                self.damage.extend(segment.head_damage.clone());
+            }
             self.set.push(known.clone());
             self.enter(segment);
             let is_last = index + 1 == line.known.len();
@@ -127,6 +134,24 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// What is observed of a file that cannot be used, for the table of files.
+    fn judge(&self, damage: &Damage) -> FileSeen {
+        let is_head_zero = || {
+            let mut head = [0; 2 * HEAD_BLOCK_BYTES];
+            let file = self.set.storage.open(&damage.file, Access::Read);
+            let read = file.and_then(|file| file.read_at(&mut head, 0));
+            read.is_ok() && head.iter().all(|byte| *byte == 0)
+        };
+        let (blocks, owner) = match damage.class {
+            DamageClass::Foreign => (Blocks::Both, Owner::Foreign),
+            DamageClass::Stale => (Blocks::Both, Owner::Stale),
+            _ if is_head_zero() => (Blocks::Zero, Owner::Ours),
+            _ => (Blocks::None, Owner::Ours),
+        };
+        let is_present = damage.class != DamageClass::Missing;
+        FileSeen { is_present, blocks, owner, is_void: false, place: self.place }
     }
 
     /// Begins a segment.

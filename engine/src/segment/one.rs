@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::checksum::Seeds;
 use crate::error::{Damage, DamageClass};
-use crate::format::frame::Frame;
+use crate::format::frame::{Frame, KIND_OPEN};
 use crate::format::open::HeadBlock;
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::StoreBlock;
@@ -136,8 +136,11 @@ impl Segment {
             return Err(Unusable::Damaged(whole_file(&name, ordinal, store, span, DamageClass::Foreign, detail)));
         }
         if found != ordinal || found_store != *store {
-            let detail = format!("it says it is segment {found}; a file was renamed or copied over it");
-            return Err(Unusable::Damaged(whole_file(&name, ordinal, store, span, DamageClass::Foreign, detail)));
+            let detail = match found == ordinal {
+                true => "its store block is another one than that of the identity file".into(),
+                false => format!("it says it is segment {found}; a file was renamed or copied over it"),
+            };
+            return Err(Unusable::Damaged(whole_file(&name, ordinal, store, 1, DamageClass::Stale, detail)));
         }
         let base = Position(ordinal.0 * store.segment_bytes);
         Ok(Segment { head, name, base, seeds: Seeds::new(head.header.salt), file, mapping, head_damage })
@@ -173,7 +176,11 @@ impl Segment {
     /// The frame at a position, which must end at `limit` or before.
     #[inline]
     pub(crate) fn frame(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
-        Frame::decode(self.bytes(position, limit), self.seeds, position)
+        let frame = Frame::decode(self.bytes(position, limit), self.seeds, position)?;
+        if frame.header.kind == KIND_OPEN {
+            return Err(Fault::bad("an open frame stands behind the head block"));
+        }
+        Ok(frame)
     }
 
     /// Keeps the mapping alive with a slice of it.

@@ -40,11 +40,6 @@ pub(crate) struct Scan<'s> {
 }
 
 impl<'s> Scan<'s> {
-    /// From the first frame behind the open frame up to `limit`.
-    pub(crate) fn new(segment: &'s Segment, limit: Position, proof: Proof) -> Scan<'s> {
-        Scan { segment, at: segment.first_frame(), limit, previous_check: Some(segment.head.open_check), proof }
-    }
-
     /// From a frame boundary inside the segment.
     pub(crate) fn resume(
         segment: &'s Segment,
