@@ -294,7 +294,7 @@ fn p08_another_boot_begins_a_new_segment_after_a_clean_close_too() {
     let _ = try_put(&store, "s", b"0", Durability::Synced).unwrap();
     let before = everything(&store);
     store.close().unwrap();
-    storage.set_boot_id(BootId([9; 16]));
+    storage.set_boot_id(BootId(*b"one-more-boot-id"));
     let store = open(&storage);
     assert!(store.open_report().has_rolled && store.open_report().was_clean, "{:?}", store.open_report());
     assert_eq!(everything(&store), before);

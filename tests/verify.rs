@@ -296,8 +296,8 @@ fn p17_files_that_are_missing_or_of_another_store_or_moment_are_named() {
         let report = swapped(a, b);
         let mut named: Vec<_> = report.damage.iter().map(|damage| (damage.file.clone(), damage.class)).collect();
         named.dedup();
-        assert!(named.contains(&(segment(a), DamageClass::Foreign)), "{a} {b}: {named:?}");
-        assert!(named.contains(&(segment(b), DamageClass::Foreign)), "{a} {b}: {named:?}");
+        assert!(named.contains(&(segment(a), DamageClass::Stale)), "{a} {b}: {named:?}");
+        assert!(named.contains(&(segment(b), DamageClass::Stale)), "{a} {b}: {named:?}");
     }
 
     // A segment of another store; and of another life of this one, which has the same ordinal.

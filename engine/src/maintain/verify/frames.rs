@@ -114,7 +114,7 @@ impl<'v> Walk<'v> {
         work.add(at.0 - segment.base.0);
         while at < end {
             if at >= populated {
-                populated = self.populate(&segment, at, end)?;
+                populated = self.populate(&segment, at, at)?;
             }
             let next = match segment.frame(at, end) {
                 Err(fault) => {
@@ -125,7 +125,9 @@ impl<'v> Walk<'v> {
                     boundary
                 }
                 Ok(frame) => {
-                    populated = populated.max(self.populate(&segment, at, frame.end())?);
+                    if frame.end() > populated {
+                        populated = self.populate(&segment, at, frame.end())?;
+                    }
                     self.frame(&frame, &segment, previous_check, work)?;
                     previous_check = Some(frame.header.frame_check);
                     frame.end()
@@ -149,9 +151,10 @@ impl<'v> Walk<'v> {
         Ok(())
     }
 
-    /// Fetches pages, so that one that cannot be had is an error and not a signal. Returns up to where.
-    fn populate(&self, segment: &Segment, at: Position, end: Position) -> Result<Position> {
-        let to = Position((at.0 + Work::STEP_BYTES).max(end.0.min(at.0 + Work::STEP_BYTES)).min(segment.file_end().0));
+    /// Fetches pages a step ahead, and at least up to `needed`, so that one that cannot be had is an error and not a signal.
+    /// Returns up to where.
+    fn populate(&self, segment: &Segment, at: Position, needed: Position) -> Result<Position> {
+        let to = Position((at.0 + Work::STEP_BYTES).max(needed.0).min(segment.file_end().0));
         let len = segment.mapping().len();
         let offset = |position: Position| ((position.0 - segment.base.0) as usize).min(len);
         let populated = segment.mapping().populate(offset(at)..offset(to));
