@@ -553,7 +553,22 @@ fn witness_in(segment: &Segment, block_hint: Position) -> Position {
 
 /// The place behind the last byte that is set, between two places; the first where none is.
 fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
-    let bytes = segment.bytes(from, to);
-    let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last as u64 + 1).next_multiple_of(8));
-    Position((from.0 + len).min(to.0))
+    let mut last = from;
+    let mut at = from;
+    while at < to {
+        // Holes are passed over: touching them would make a page of zeros for each.
+        let rest = at.0 - segment.base.0..to.0 - segment.base.0;
+        let data = match segment.file.next_data(rest.start) {
+            Ok(None) => break,
+            Ok(Some(data)) if data.start >= rest.end => break,
+            Ok(Some(data)) => data.start..data.end.min(rest.end),
+            Err(_) => rest,
+        };
+        let start = Position(segment.base.0 + data.start);
+        at = Position(segment.base.0 + data.end);
+        if let Some(set) = segment.bytes(start, at).iter().rposition(|byte| *byte != 0) {
+            last = Position((start.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
+        }
+    }
+    last
 }

@@ -242,6 +242,24 @@ fn punching_gives_space_back_and_keeps_the_length(storage: &dyn Storage) {
     file.punch(5..5).unwrap();
 }
 
+fn what_is_passed_over_as_hole_is_zero(storage: &dyn Storage) {
+    let file = storage.create("a", 1 << 20).unwrap();
+    file.allocate(0..256 << 10).unwrap();
+    file.write_at(b"x", 100_000).unwrap();
+    file.write_at(b"y", 900_000).unwrap();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(data) = file.next_data(at).unwrap() {
+        assert!(data.start >= at && data.start < data.end && data.end <= 1 << 20, "{data:?}");
+        at = data.end;
+        found.push(data);
+    }
+    for set in [100_000, 900_000] {
+        assert!(found.iter().any(|data| data.contains(&set)), "{set}: {found:?}");
+    }
+    assert_eq!(file.next_data(1 << 20).unwrap(), None);
+}
+
 fn the_lock_excludes_others_until_it_is_dropped(storage: &dyn Storage) {
     let file = storage.create("a", 0).unwrap();
     let second = storage.open("a", Access::ReadWrite).unwrap();
@@ -340,6 +358,7 @@ on_every_storage! {
     what_is_copied_into_a_mapping_is_written
     allocating_keeps_bytes_and_length
     punching_gives_space_back_and_keeps_the_length
+    what_is_passed_over_as_hole_is_zero
     the_lock_excludes_others_until_it_is_dropped
     a_place_is_one_files_own
     direct_reads_give_the_same_bytes_at_any_alignment

@@ -126,6 +126,15 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Gives the blocks of `range` back; it reads as zero. The length stays. May do nothing where it is not supported.
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
 
+    /// The next stretch at or behind `offset` that may hold bytes other than zero; `None` where there is none.
+    ///
+    /// Everything between `offset` and the stretch reads as zero. An implementation that cannot tell returns all that is
+    /// left of the file.
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let len = self.len()?;
+        Ok((offset < len).then_some(offset..len))
+    }
+
     /// How many bytes of disk the file takes.
     fn allocated_len(&self) -> io::Result<u64>;
 

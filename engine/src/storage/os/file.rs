@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use memmap2::MmapOptions;
-use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, StatxFlags};
+use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
@@ -179,6 +179,24 @@ impl StorageFile for OsFile {
             self.change_blocks(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, &range)?;
         }
         Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let len = self.len()?;
+        if offset >= len {
+            return Ok(None);
+        }
+        // The descriptor's own place is used by nobody: reads and writes say theirs.
+        match fs::seek(&self.descriptor, SeekFrom::Data(offset)) {
+            Ok(start) if start >= len => Ok(None),
+            Ok(start) => {
+                let end = fs::seek(&self.descriptor, SeekFrom::Hole(start))?;
+                Ok(Some(start..end.min(len)))
+            }
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(offset..len)),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     fn allocated_len(&self) -> io::Result<u64> {
