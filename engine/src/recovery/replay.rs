@@ -173,7 +173,9 @@ impl Replay {
         let segment = Arc::clone(self.segment.as_ref().expect("a segment was entered"));
         let limit = known.end.unwrap_or(segment.file_end());
         let mut previous_check = Some(self.previous_check);
+        let mut looked_again_at = Position::ZERO;
         loop {
+            let from = self.at;
             let (bad, fault) = match self.read_frames(&segment, previous_check, limit)? {
                 None => {
                     let stop = match stated {
@@ -204,6 +206,13 @@ impl Replay {
             match end.decide().1 {
                 EndMeaning::Log => return Ok(true),
                 EndMeaning::End => return self.end_or_gap(&segment, is_last),
+                // A writer that is at work may have ended the frame since: it is looked at once more.
+                EndMeaning::Torn if is_last && looked_again_at != at => {
+                    looked_again_at = at;
+                    if at > from {
+                        previous_check = Some(self.previous_check);
+                    }
+                }
                 EndMeaning::Torn => {
                     let behind = last_set_byte(&segment, at, limit);
                     if behind > at || known.end.is_some() {
