@@ -8,6 +8,7 @@
 
 mod append;
 mod bad_input;
+mod bodies;
 mod concurrency;
 mod durability;
 mod follow;

@@ -4,6 +4,7 @@
 //! The model uses nothing of the engine, so that the two can only agree by both being right. A store is put behind [`Target`],
 //! whose words are those of the public API and whose types are plain numbers, strings and bytes.
 
+pub mod bodies;
 pub mod engine;
 pub mod image;
 pub mod journal;
