@@ -181,4 +181,6 @@ fn p07_a_batch_of_two_to_the_16_sections_and_one_more() {
         assert_eq!(store.stream(name).unwrap().unwrap().head, Revision(1));
         assert!(store.event(name, Revision(1), Visibility::Durable).unwrap().is_some());
     }
+    // Each section costs the same, whichever of the frame's it is.
+    assert_eq!(everything(&store).len(), 2 * limits::BATCH_SECTIONS_MAX);
 }

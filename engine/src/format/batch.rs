@@ -125,6 +125,16 @@ pub struct Sections<'a> {
     pending: Option<Section<'a>>,
 }
 
+/// Where a walk over sections stands.
+#[derive(Clone, Copy, Debug)]
+pub struct SectionsPlace {
+    at: usize,
+    left: u32,
+    items: u32,
+    ordinal: u32,
+    body_at: usize,
+}
+
 /// Where the parts of a section stand in its frame: all that a reader must keep to come back to it.
 #[derive(Clone, Copy, Debug)]
 pub struct SectionShape {
@@ -236,6 +246,21 @@ impl<'a> Sections<'a> {
         if self.pending.take().is_some() {
             self.wire = Wire::starting_at(self.frame.plain(), end);
         }
+    }
+
+    /// Where the walk stands, for [`resume`](Self::resume).
+    pub fn place(&mut self) -> Result<SectionsPlace, Fault> {
+        self.settle()?;
+        let Sections { left, items, ordinal, body_at, .. } = *self;
+        Ok(SectionsPlace { at: self.wire.at(), left, items, ordinal, body_at })
+    }
+
+    /// The walk over the frame that stood at `place`.
+    #[must_use]
+    pub fn resume(frame: Frame<'a>, place: SectionsPlace) -> Sections<'a> {
+        let wire = Wire::starting_at(frame.plain(), place.at);
+        let SectionsPlace { left, items, ordinal, body_at, .. } = place;
+        Sections { frame, wire, left, items, ordinal, body_at, pending: None }
     }
 
     /// Behind the last section: the bytes of the items and their number.

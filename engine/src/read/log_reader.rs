@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::format::batch::Sections;
-use crate::format::frame::KIND_BATCH;
+use crate::format::batch::{Sections, SectionsPlace};
+use crate::format::frame::{FrameHeader, KIND_BATCH};
 use crate::ids::Position;
 use crate::index::streams::StreamTable;
 use crate::read::event::EventRef;
@@ -58,7 +58,7 @@ pub struct LogReader {
     limit: Position,
     held: Option<Held>,
     /// The frame that is being read: its sections behind the one held.
-    sections_left: Option<(Position, crate::format::frame::FrameHeader, u32)>,
+    sections_left: Option<(Position, FrameHeader, Option<SectionsPlace>)>,
 }
 
 impl LogReader {
@@ -129,7 +129,7 @@ impl LogReader {
                 }
                 Walked::Damage(damage) => return Err(Error::from_damage(damage)),
                 Walked::Frame(position, header) if header.kind == KIND_BATCH => {
-                    self.sections_left = Some((position, header, 0));
+                    self.sections_left = Some((position, header, None));
                 }
                 Walked::Frame(..) => {}
             }
@@ -138,19 +138,21 @@ impl LogReader {
 
     /// Enters the next section of the frame. `false` behind the last.
     fn next_section(&mut self) -> Result<bool> {
-        let Some((position, header, done)) = self.sections_left else { return Ok(false) };
+        let Some((position, header, place)) = self.sections_left else { return Ok(false) };
         let segment = self.walk.segment().expect("the frame lies in a segment");
         let frame = self.walk.frame(position, header).expect("it was just met");
         let whole = |fault| damage_error(segment, frame.position, frame.end(), &fault);
-        let found = Sections::new(frame).and_then(|mut sections| {
-            // Sections are few: those before are walked again, which the common batch of one never does.
-            for _ in 0..done {
-                sections.next()?;
-            }
-            sections.next()
+        let sections = match place {
+            Some(place) => Ok(Sections::resume(frame, place)),
+            None => Sections::new(frame),
+        };
+        let found = sections.and_then(|mut sections| {
+            let Some(section) = sections.next()? else { return Ok(None) };
+            let is_last = header.events <= section.first_ordinal + section.count;
+            Ok(Some((section, if is_last { None } else { Some(sections.place()?) })))
         });
-        let section = match found {
-            Ok(Some(section)) => section,
+        let (section, rest) = match found {
+            Ok(Some(found)) => found,
             Ok(None) => {
                 self.sections_left = None;
                 return Ok(false);
@@ -160,10 +162,7 @@ impl LogReader {
                 return Err(whole(fault));
             }
         };
-        self.sections_left = match header.events > section.first_ordinal + section.count {
-            true => Some((position, header, done + 1)),
-            false => None,
-        };
+        self.sections_left = rest.map(|rest| (position, header, Some(rest)));
         let name = |streams: &RwLock<StreamTable>| match streams.read().by_id(section.stream) {
             Some(stream) => Arc::clone(&stream.name),
             // Only damage hides the name of a stream: its identity serves.
