@@ -185,29 +185,28 @@ impl Writer {
         let mut sections = Vec::with_capacity(batch.sections.len());
         let mut first_position = position;
         let mut max_recorded_at = tail.max_recorded_at;
-        {
-            let mut streams = self.streams.write();
-            for (section, existing) in batch.sections.iter().zip(existing) {
-                let first_revision = existing.map_or(Revision(0), |existing| Revision(existing.head.0 + 1));
-                let stream = existing.map_or(crate::StreamId(first_position.0), |existing| existing.stream);
-                let count = section.events.len() as u32;
-                let placed = Placed { stream, first_revision, count, frame: position, first_position };
-                let known = match existing {
-                    Some(existing) => streams.extend(existing.slot, placed),
-                    None => streams.place(Some(section.stream), placed).then(|| streams.by_id(stream)).flatten(),
-                };
-                let known = known.expect("the table was asked before the batch was admitted");
-                sections.push(SectionReceipt {
-                    stream: Arc::clone(&known.name),
-                    first_revision,
-                    last_revision: known.head,
-                    first_position,
-                });
-                for event in section.events {
-                    max_recorded_at = max_recorded_at.max(event.recorded_at.unwrap_or(header.recorded_at));
-                }
-                first_position.0 += u64::from(count);
+        // Held until the batch is committed: who looks a head up never finds one that is not visible yet.
+        let mut streams = self.streams.write();
+        for (section, existing) in batch.sections.iter().zip(existing) {
+            let first_revision = existing.map_or(Revision(0), |existing| Revision(existing.head.0 + 1));
+            let stream = existing.map_or(crate::StreamId(first_position.0), |existing| existing.stream);
+            let count = section.events.len() as u32;
+            let placed = Placed { stream, first_revision, count, frame: position, first_position };
+            let known = match existing {
+                Some(existing) => streams.extend(existing.slot, placed),
+                None => streams.place(Some(section.stream), placed).then(|| streams.by_id(stream)).flatten(),
+            };
+            let known = known.expect("the table was asked before the batch was admitted");
+            sections.push(SectionReceipt {
+                stream: Arc::clone(&known.name),
+                first_revision,
+                last_revision: known.head,
+                first_position,
+            });
+            for event in section.events {
+                max_recorded_at = max_recorded_at.max(event.recorded_at.unwrap_or(header.recorded_at));
             }
+            first_position.0 += u64::from(count);
         }
         let noted = sections.iter().zip(existing).map(|(section, existing)| Noted {
             stream: existing.map_or(crate::StreamId(section.first_position.0), |existing| existing.stream),
@@ -222,6 +221,7 @@ impl Writer {
         tail.next_number += u64::from(header.events);
         tail.max_recorded_at = max_recorded_at;
         self.advance(tail, header.frame_check);
+        drop(streams);
         let receipt = Receipt {
             batch: batch.id,
             epoch: tail.epoch(),
