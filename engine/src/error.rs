@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
-use crate::ids::{Position, Revision};
+use crate::ids::{Position, Revision, StreamId};
 
 /// What every call of this crate that can fail returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -84,8 +84,24 @@ pub struct Damage {
     pub bytes: Range<u64>,
     /// The positions that lie in them; empty where the file holds none.
     pub positions: Range<Position>,
+    /// The streams that have events there; `None` where nothing that is left says it: then it may be any, also one that
+    /// nobody knows.
+    pub streams: Option<Vec<DamagedStream>>,
     /// What was expected and what was found, in words.
     pub detail: String,
+    /// The loss was accepted, and the log records that.
+    pub is_accepted: bool,
+}
+
+/// A stream that has events in damaged bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its name; `None` where that is lost too.
+    pub name: Option<String>,
+    /// First and last revision of the events that lie there.
+    pub revisions: (Revision, Revision),
 }
 
 /// The classes of damage.
@@ -121,13 +137,76 @@ impl DamageClass {
     }
 }
 
+impl Damage {
+    /// Damage of which nothing says yet what it held.
+    pub(crate) fn new(
+        class: DamageClass,
+        file: impl Into<String>,
+        bytes: Range<u64>,
+        positions: Range<Position>,
+        detail: impl Into<String>,
+    ) -> Damage {
+        let (file, detail) = (file.into(), detail.into());
+        Damage { class, file, bytes, positions, streams: None, detail, is_accepted: false }
+    }
+
+    /// Notes that revisions of a stream lie there. Those of one stream that follow each other become one entry.
+    pub(crate) fn note_stream(&mut self, stream: StreamId, name: Option<&str>, first: Revision, last: Revision) {
+        let streams = self.streams.get_or_insert_default();
+        // Bounded, so that a frame of many streams costs no square of them.
+        let before = streams.iter_mut().rev().take(64).find(|before| before.stream == stream);
+        match before.filter(|before| before.revisions.1.next() == Some(first)) {
+            Some(before) => before.revisions.1 = last,
+            None => streams.push(DamagedStream { stream, name: name.map(Into::into), revisions: (first, last) }),
+        }
+    }
+
+    /// Gives the streams their names, where `name_of` knows them and nothing did before.
+    pub(crate) fn name_streams(&mut self, name_of: impl Fn(StreamId) -> Option<String>) {
+        for stream in self.streams.iter_mut().flatten().filter(|stream| stream.name.is_none()) {
+            stream.name = name_of(stream.stream);
+        }
+    }
+}
+
+impl fmt::Display for DamagedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name:?}")?,
+            None => write!(f, "${}", self.stream)?,
+        }
+        match self.revisions {
+            (first, last) if first == last => write!(f, " revision {first}"),
+            (first, last) => write!(f, " revisions {first}..={last}"),
+        }
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}, bytes {}..{}", self.class.as_str(), self.file, self.bytes.start, self.bytes.end)?;
+        /// More streams than this are counted, not named.
+        const NAMED_MAX: usize = 8;
+        let accepted = if self.is_accepted { "accepted " } else { "" };
+        write!(
+            f,
+            "{accepted}{} in {}, bytes {}..{}",
+            self.class.as_str(),
+            self.file,
+            self.bytes.start,
+            self.bytes.end
+        )?;
         if self.positions.start < self.positions.end {
             write!(f, " (positions {}..{})", self.positions.start, self.positions.end)?;
         }
-        write!(f, ": {}", self.detail)
+        write!(f, ": {}", self.detail)?;
+        let streams = self.streams.as_deref().unwrap_or_default();
+        for (index, stream) in streams.iter().take(NAMED_MAX).enumerate() {
+            write!(f, "{} {stream}", if index == 0 { "; there:" } else { "," })?;
+        }
+        match streams.len().saturating_sub(NAMED_MAX) {
+            0 => Ok(()),
+            more => write!(f, " and of {more} more streams"),
+        }
     }
 }
 

@@ -77,7 +77,7 @@ mod storage;
 
 pub use append::{Batch, Expected, NewEvent, Receipt, SectionReceipt};
 pub use commit::Pending;
-pub use error::{Conflict, Damage, DamageClass, Error, ErrorKind, Result};
+pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, Result};
 pub use follow::{SubscribeOptions, Subscription};
 pub use ids::{
     BatchId, BootId, Epoch, FilePlace, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal, StoreId,

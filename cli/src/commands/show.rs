@@ -158,7 +158,15 @@ mod tests {
 
     fn damage(class: DamageClass, at: u64) -> Damage {
         let positions = Position(at)..Position(at + 8);
-        Damage { class, file: "0.segment".into(), bytes: at..at + 8, positions, detail: "a check fails".into() }
+        Damage {
+            class,
+            file: "0.segment".into(),
+            bytes: at..at + 8,
+            positions,
+            streams: None,
+            detail: "a check fails".into(),
+            is_accepted: false,
+        }
     }
 
     fn code(damage: &[Damage]) -> u8 {

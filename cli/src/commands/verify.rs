@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use treering::Damage;
 use treering::maintain::{Progress, verify};
+use treering::{Damage, DamagedStream};
 
 use crate::commands::show::outcome_of;
 use crate::exit::Outcome;
@@ -39,7 +39,31 @@ pub(crate) struct DamageLine<'a> {
     end_byte: u64,
     first_position: u64,
     end_position: u64,
+    /// `null` where nothing that is left says which.
+    streams: Option<Vec<StreamLine<'a>>>,
     detail: &'a str,
+    accepted: bool,
+}
+
+/// A stream that has events in damaged bytes.
+#[derive(Serialize)]
+struct StreamLine<'a> {
+    /// `null` where its name is lost too.
+    stream: Option<&'a str>,
+    id: u64,
+    first_revision: u64,
+    last_revision: u64,
+}
+
+impl<'a> From<&'a DamagedStream> for StreamLine<'a> {
+    fn from(stream: &'a DamagedStream) -> StreamLine<'a> {
+        StreamLine {
+            stream: stream.name.as_deref(),
+            id: stream.stream.get(),
+            first_revision: stream.revisions.0.get(),
+            last_revision: stream.revisions.1.get(),
+        }
+    }
 }
 
 impl<'a> From<&'a Damage> for DamageLine<'a> {
@@ -52,7 +76,9 @@ impl<'a> From<&'a Damage> for DamageLine<'a> {
             end_byte: damage.bytes.end,
             first_position: damage.positions.start.get(),
             end_position: damage.positions.end.get(),
+            streams: damage.streams.as_ref().map(|streams| streams.iter().map(StreamLine::from).collect()),
             detail: &damage.detail,
+            accepted: damage.is_accepted,
         }
     }
 }

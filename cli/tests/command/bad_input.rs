@@ -133,6 +133,11 @@ fn damage_is_told_and_everything_else_is_shown() {
         ran.stdout_text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&told[0]["kind"], &told[0]["class"]), (&"damage".into(), &"damage".into()));
     assert!(told[0]["file"].as_str().unwrap().ends_with(".segment"));
+    let lost = &told[0]["streams"][0];
+    assert_eq!(
+        (&lost["stream"], &lost["first_revision"], &lost["last_revision"]),
+        (&"s".into(), &41.into(), &41.into())
+    );
     assert_eq!(told.last().unwrap()["clean"], false);
     place.run("verify", &[]).failed(4, "1 place of damage");
     place.run("export", &[]).failed(4, "damage");

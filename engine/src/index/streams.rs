@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use crate::error::Damage;
 use crate::ids::{Position, Revision, StreamId};
 
 /// Every so many sections of a stream its place is remembered.
@@ -88,6 +89,11 @@ impl StreamTable {
     /// The stream of this identity.
     pub(crate) fn by_id(&self, id: StreamId) -> Option<&Stream> {
         self.by_id.get(&id).map(|index| &self.streams[*index as usize])
+    }
+
+    /// Gives the streams that damage is said to hold their names.
+    pub(crate) fn name_in(&self, damage: &mut Damage) {
+        damage.name_streams(|stream| self.by_id(stream).map(|known| known.name.to_string()));
     }
 
     /// All streams, in order of their making.

@@ -172,9 +172,9 @@ impl Held {
                 &self.segment,
                 &frame,
                 &section,
+                &self.stream_name,
                 at,
-                entry.body_at,
-                entry.metadata_len + entry.payload_len,
+                entry.body_at..entry.body_at + entry.metadata_len + entry.payload_len,
                 &fault,
             );
             return Err(match fault {
@@ -264,28 +264,22 @@ fn event_damage(
     segment: &Segment,
     frame: &Frame<'_>,
     section: &Section<'_>,
+    stream_name: &str,
     at: Position,
-    body_at: usize,
-    body_len: usize,
+    body: std::ops::Range<usize>,
     fault: &Fault,
 ) -> Damage {
     let bodies_start = frame.end().0 - frame.bodies().len() as u64 - segment.base.0;
     let stored = bodies_start + section.body_offset() as u64;
     let bytes = match section.coding {
-        None => stored + body_at as u64..stored + (body_at + body_len) as u64,
+        None => stored + body.start as u64..stored + body.end as u64,
         Some(_) => stored..stored + section.stored_body().len() as u64,
     };
-    Damage {
-        class: DamageClass::Damage,
-        file: segment.name.clone(),
-        bytes,
-        positions: at..Position(at.0 + 1),
-        detail: format!(
-            "revision {} of stream {}: {fault}",
-            section.revision((at.0 - section.position(0).0) as u32),
-            section.stream
-        ),
-    }
+    let revision = section.revision((at.0 - section.position(0).0) as u32);
+    let mut damage =
+        Damage::new(DamageClass::Damage, &segment.name, bytes, at..Position(at.0 + 1), format!("an event: {fault}"));
+    damage.note_stream(section.stream, Some(stream_name), revision, revision);
+    damage
 }
 
 fn empty_name() -> &'static Arc<str> {

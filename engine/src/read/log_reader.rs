@@ -127,7 +127,10 @@ impl LogReader {
                     }
                     self.limit = visible;
                 }
-                Walked::Damage(damage) => return Err(Error::from_damage(damage)),
+                Walked::Damage(mut damage) => {
+                    self.streams.read().name_in(&mut damage);
+                    return Err(Error::from_damage(damage));
+                }
                 Walked::Frame(position, header) if header.kind == KIND_BATCH => {
                     self.sections_left = Some((position, header, None));
                 }

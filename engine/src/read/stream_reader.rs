@@ -191,7 +191,8 @@ impl StreamReader {
                 self.range = None;
                 Ok(())
             }
-            Some(Place::Lost(damage)) => {
+            Some(Place::Lost(mut damage)) => {
+                self.streams.read().name_in(&mut damage);
                 self.skip_to_next_place(wanted)?;
                 Err(Error::from_damage(damage))
             }
@@ -288,7 +289,8 @@ impl StreamReader {
                 Ok(())
             }
             Some(Place::Lost(damage)) => {
-                let damage = damage.clone();
+                let mut damage = damage.clone();
+                self.streams.read().name_in(&mut damage);
                 self.pass(wanted, wanted);
                 Err(Error::from_damage(damage))
             }

@@ -54,13 +54,10 @@ pub(crate) fn read(storage: &dyn Storage, access: Access) -> Result<Option<Ident
         Err(fault) if looks_foreign(&bytes[..read]) => {
             Err(not_a_store(storage, &format!("its file identity is something else ({fault})")))
         }
-        Err(fault) => Err(Error::from_damage(Damage {
-            class: DamageClass::Damage,
-            file: name.into(),
-            bytes: 0..STORE_BLOCK_BYTES as u64,
-            positions: Position::ZERO..Position::ZERO,
-            detail: format!("{fault}; every segment repeats what it said"),
-        })),
+        Err(fault) => Err(Error::from_damage(damaged(
+            DamageClass::Damage,
+            format!("{fault}; every segment repeats what it said"),
+        ))),
     }
 }
 
@@ -89,13 +86,14 @@ pub(crate) fn from_segments(storage: &dyn Storage) -> Result<Option<Identity>> {
 
 /// The identity file is not there, though segments are.
 pub(crate) fn missing() -> Damage {
-    Damage {
-        class: DamageClass::Missing,
-        file: file_name::IDENTITY.into(),
-        bytes: 0..STORE_BLOCK_BYTES as u64,
-        positions: Position::ZERO..Position::ZERO,
-        detail: "the file is not there; every segment repeats what it said".into(),
-    }
+    damaged(DamageClass::Missing, "the file is not there; every segment repeats what it said".into())
+}
+
+/// What is wrong with the identity file, in which no event lies.
+fn damaged(class: DamageClass, detail: String) -> Damage {
+    let bytes = 0..STORE_BLOCK_BYTES as u64;
+    let damage = Damage::new(class, file_name::IDENTITY, bytes, Position::ZERO..Position::ZERO, detail);
+    Damage { streams: Some(Vec::new()), ..damage }
 }
 
 /// Bytes that are not a damaged store block but something that never was one.

@@ -152,13 +152,13 @@ impl Line {
         let ordinal = SegmentOrdinal(watermark.last_frame.0 / set.store.segment_bytes);
         let base = Position(ordinal.0 * set.store.segment_bytes);
         let file_end = Position(watermark.durable.0.next_multiple_of(set.store.segment_bytes));
-        let damage = Damage {
-            class: DamageClass::Missing,
-            file: file_name::segment(ordinal),
-            bytes: 0..file_end.0 - base.0,
-            positions: base..file_end,
-            detail: "the file is not there; the watermark file says that the log reached into it".into(),
-        };
+        let damage = Damage::new(
+            DamageClass::Missing,
+            file_name::segment(ordinal),
+            0..file_end.0 - base.0,
+            base..file_end,
+            "the file is not there; the watermark file says that the log reached into it",
+        );
         self.next_ordinal = self.next_ordinal.max(SegmentOrdinal(file_end.0 / set.store.segment_bytes));
         self.known.push(Known {
             ordinal,

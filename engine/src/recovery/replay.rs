@@ -252,9 +252,11 @@ impl Replay {
                     };
                     let hint = known.last_index_block.max(self.index_hint(&segment));
                     let lost = resync::lost_frames(&segment, at, boundary, hint, limit);
-                    let streams = self.take_lost(lost.as_deref(), boundary);
-                    let detail = format!("{fault}{streams}");
-                    self.damage.push(segment.damage(at, boundary, DamageClass::Damage, detail));
+                    let mut damage = segment.damage(at, boundary, DamageClass::Damage, fault.to_string());
+                    resync::note_streams(&mut damage, lost.as_deref());
+                    self.take_lost(lost.as_deref(), boundary);
+                    self.streams.read().name_in(&mut damage);
+                    self.damage.push(damage);
                     let is_log_behind = || {
                         known.end.is_none()
                             && segment.frame(boundary, limit).is_ok_and(|frame| {
@@ -411,14 +413,13 @@ impl Replay {
     }
 
     /// Takes in what an index block says of frames that are lost, so that no revision of theirs is given again. Where none
-    /// says it, every stream whose head may have lain there is unknown from now on. Returns words for the report.
-    fn take_lost(&mut self, lost: Option<&[LostFrame]>, end: Position) -> String {
+    /// says it, every stream whose head may have lain there is unknown from now on.
+    fn take_lost(&mut self, lost: Option<&[LostFrame]>, end: Position) {
         let Some(lost) = lost else {
             self.unknown_until = self.unknown_until.max(end);
-            return "; no index block says what was there".into();
+            return;
         };
         let mut streams = self.streams.write();
-        let mut words = Vec::new();
         for frame in lost {
             self.last_frame = frame.position;
             let mut first_position = frame.position;
@@ -435,11 +436,6 @@ impl Replay {
                     self.unknown_until = self.unknown_until.max(end);
                 }
                 first_position.0 += u64::from(section.count);
-                let shown = streams
-                    .by_id(section.stream)
-                    .map_or_else(|| section.stream.to_string(), |known| known.name.to_string());
-                let last = section.first_revision.0 + u64::from(section.count) - 1;
-                words.push(format!("{shown:?} revisions {}..={last}", section.first_revision));
             }
             if frame.kind == KIND_INDEX_BLOCK {
                 self.index.note_block(frame.position, Position(frame.position.0 + frame.len));
@@ -459,10 +455,6 @@ impl Replay {
             } else {
                 self.index.note_other(frame.kind, frame.len as u32);
             }
-        }
-        match words.is_empty() {
-            true => "; no event was there".into(),
-            false => format!("; lost: {}", words.join(", ")),
         }
     }
 

@@ -108,12 +108,11 @@ impl Segment {
         let bytes = mapping.as_slice();
         let copy = |number: usize| HeadBlock::decode(bytes.get(number * HEAD_BLOCK_BYTES..).unwrap_or_default());
         let (first, second) = (copy(0), copy(1));
-        let damaged_copy = |number: usize, fault: &Fault| Damage {
-            class: DamageClass::Damage,
-            file: name.clone(),
-            bytes: (number * HEAD_BLOCK_BYTES) as u64..((number + 1) * HEAD_BLOCK_BYTES) as u64,
-            positions: Position::ZERO..Position::ZERO,
-            detail: format!("copy {} of the head block: {fault}; the other copy serves", number + 1),
+        let damaged_copy = |number: usize, fault: &Fault| {
+            let bytes = (number * HEAD_BLOCK_BYTES) as u64..((number + 1) * HEAD_BLOCK_BYTES) as u64;
+            let detail = format!("copy {} of the head block: {fault}; the other copy serves", number + 1);
+            let damage = Damage::new(DamageClass::Damage, &name, bytes, Position::ZERO..Position::ZERO, detail);
+            Damage { streams: Some(Vec::new()), ..damage }
         };
         let (head, head_damage) = match (first, second) {
             (Ok(head), Ok(same)) if head == same => (head, None),
@@ -190,13 +189,7 @@ impl Segment {
 
     /// Damage in this segment between two positions.
     pub(crate) fn damage(&self, from: Position, to: Position, class: DamageClass, detail: String) -> Damage {
-        Damage {
-            class,
-            file: self.name.clone(),
-            bytes: from.0 - self.base.0..to.0 - self.base.0,
-            positions: from..to,
-            detail,
-        }
+        Damage::new(class, &self.name, from.0 - self.base.0..to.0 - self.base.0, from..to, detail)
     }
 }
 
@@ -210,5 +203,5 @@ fn whole_file(
 ) -> Damage {
     let start = ordinal.0 * store.segment_bytes;
     let len = u64::from(span) * store.segment_bytes;
-    Damage { class, file: name.into(), bytes: 0..len, positions: Position(start)..Position(start + len), detail }
+    Damage::new(class, name, 0..len, Position(start)..Position(start + len), detail)
 }

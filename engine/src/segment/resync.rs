@@ -6,6 +6,7 @@
 //! *and* the chain leads from it to something that is known to be log: the proven end, or a frame that witnesses the bad
 //! place.
 
+use crate::error::Damage;
 use crate::format::index_block::IndexBlock;
 use crate::ids::{Position, Revision, StreamId};
 use crate::segment::one::Segment;
@@ -124,6 +125,16 @@ pub(crate) struct LostSection {
     pub(crate) name: Option<String>,
     pub(crate) first_revision: Revision,
     pub(crate) count: u32,
+}
+
+/// Notes the streams of lost frames in the damage that took them; nothing where no index block lists the frames.
+pub(crate) fn note_streams(damage: &mut Damage, lost: Option<&[LostFrame]>) {
+    let Some(lost) = lost else { return };
+    damage.streams.get_or_insert_default();
+    for section in lost.iter().flat_map(|frame| &frame.sections) {
+        let last = Revision(section.first_revision.0 + u64::from(section.count) - 1);
+        damage.note_stream(section.stream, section.name.as_deref(), section.first_revision, last);
+    }
 }
 
 /// The frames that lay between two boundaries, where one proven index block lists them all; `None` where none does.

@@ -108,8 +108,11 @@ impl LogWalk {
                 Ok(_) => Fault::bad("the frame does not follow the one before it"),
                 Err(fault) => fault,
             };
-            let boundary = resync::boundary_behind(segment, self.at, self.fresh_last_block(known), end);
-            let damage = segment.damage(self.at, boundary, DamageClass::Damage, fault.to_string());
+            let last_block = self.fresh_last_block(known);
+            let boundary = resync::boundary_behind(segment, self.at, last_block, end);
+            let mut damage = segment.damage(self.at, boundary, DamageClass::Damage, fault.to_string());
+            let lost = resync::lost_frames(segment, self.at, boundary, last_block, known.end.unwrap_or(end));
+            resync::note_streams(&mut damage, lost.as_deref());
             self.at = boundary;
             self.previous_check = None;
             return Ok(Walked::Damage(damage));

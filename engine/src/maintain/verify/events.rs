@@ -10,7 +10,7 @@ use crate::format::Fault;
 use crate::format::batch::{Section, Sections};
 use crate::format::frame::{FRAME_HEADER_BYTES, Frame};
 use crate::format::wire::text;
-use crate::ids::Position;
+use crate::ids::{Position, Revision, StreamId};
 use crate::segment::one::Segment;
 
 /// Events of a frame that are lost, next to each other.
@@ -19,6 +19,8 @@ struct Run {
     positions: Range<u64>,
     /// Bytes of the bodies part of the frame.
     bytes: Range<u64>,
+    /// Streams, with the first and last revision that is lost.
+    streams: Vec<(StreamId, Revision, Revision)>,
     fault: Fault,
 }
 
@@ -48,7 +50,8 @@ pub(super) fn check(frame: &Frame<'_>, segment: &Segment, problems: &mut Vec<Str
             let start = section.body_offset() as u64;
             let bytes = start..start + section.stored_body().len() as u64;
             let positions = section.position(0).0..section.position(section.count - 1).0 + 1;
-            runs.push(Run { positions, bytes, fault: fault.clone() });
+            let streams = vec![(section.stream, section.first_revision, section.last_revision())];
+            runs.push(Run { positions, bytes, streams, fault: fault.clone() });
         }
         let mut entries = section.entries_from(0)?;
         while let Some(entry) = entries.next()? {
@@ -67,12 +70,15 @@ pub(super) fn check(frame: &Frame<'_>, segment: &Segment, problems: &mut Vec<Str
                 None => entry.metadata_len + entry.payload_len,
             };
             let bytes = start..start + len as u64;
+            let revision = section.revision(entry.index);
+            let lost = (section.stream, revision, revision);
             match runs.last_mut().filter(|last| last.positions.end == position && bytes.start <= last.bytes.end) {
                 Some(last) => {
                     last.positions.end = position + 1;
                     last.bytes.end = last.bytes.end.max(bytes.end);
+                    last.streams.push(lost);
                 }
-                None => runs.push(Run { positions: position..position + 1, bytes, fault }),
+                None => runs.push(Run { positions: position..position + 1, bytes, streams: vec![lost], fault }),
             }
         }
         sections.walked_to(entries.at());
@@ -84,7 +90,10 @@ pub(super) fn check(frame: &Frame<'_>, segment: &Segment, problems: &mut Vec<Str
         let to = if empty { frame.end().0 } else { bodies_at + run.bytes.end };
         let events = run.positions.end - run.positions.start;
         let detail = format!("{events} of the events of the frame at {}: {}", frame.position, run.fault);
-        let damage = segment.damage(Position(from), Position(to), DamageClass::Damage, detail);
+        let mut damage = segment.damage(Position(from), Position(to), DamageClass::Damage, detail);
+        for (stream, first, last) in run.streams {
+            damage.note_stream(stream, None, first, last);
+        }
         Damage { positions: Position(run.positions.start)..Position(run.positions.end), ..damage }
     });
     Ok(Checked { max_recorded_at, undecoded, damage: damage.collect() })

@@ -119,7 +119,11 @@ impl<'v> Walk<'v> {
             let next = match segment.frame(at, end) {
                 Err(fault) => {
                     let boundary = resync::boundary_behind(&segment, at, known.last_index_block, end);
-                    self.ledger.add(segment.damage(at, boundary, DamageClass::Damage, fault.to_string()));
+                    let mut damage = segment.damage(at, boundary, DamageClass::Damage, fault.to_string());
+                    let lost = resync::lost_frames(&segment, at, boundary, known.last_index_block, end);
+                    resync::note_streams(&mut damage, lost.as_deref());
+                    self.streams.name_in(&mut damage);
+                    self.ledger.add(damage);
                     self.lose();
                     previous_check = None;
                     boundary
@@ -314,11 +318,13 @@ impl<'v> Walk<'v> {
             // The whole frame is in doubt: its events are not reported apart from it.
             problems.extend(bodies.iter().map(|damage| damage.detail.clone()));
             let detail = problems.join("; ");
-            self.ledger.add(segment.damage(frame.position, frame.end(), DamageClass::Damage, detail));
-        } else {
-            for damage in bodies {
-                self.ledger.add(damage);
-            }
+            let mut damage = segment.damage(frame.position, frame.end(), DamageClass::Damage, detail);
+            note_sections(&mut damage, frame);
+            bodies = vec![damage];
+        }
+        for mut damage in bodies {
+            self.streams.name_in(&mut damage);
+            self.ledger.add(damage);
         }
         self.last = Some((frame.position, frame.header.frame_check));
         self.report.frames += 1;
@@ -392,5 +398,17 @@ impl<'v> Walk<'v> {
             problems.push(fault.to_string());
         }
         Ok(())
+    }
+}
+
+/// Notes the streams of a frame whose header proves itself, as far as its table can be read.
+fn note_sections(damage: &mut Damage, frame: &Frame<'_>) {
+    damage.streams = Some(Vec::new());
+    if frame.header.kind != KIND_BATCH {
+        return;
+    }
+    let Ok(mut sections) = Sections::new(*frame) else { return };
+    while let Ok(Some(section)) = sections.next() {
+        damage.note_stream(section.stream, None, section.first_revision, section.last_revision());
     }
 }

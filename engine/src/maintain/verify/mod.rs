@@ -83,13 +83,13 @@ pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Resu
     let mut segments = found.set.all();
     if segments.is_empty() {
         // The identity file gets its name last: with it there was a log.
-        ledger.add(Damage {
-            class: crate::DamageClass::Missing,
-            file: file_name::segment(crate::SegmentOrdinal(0)),
-            bytes: 0..identity.block.segment_bytes,
-            positions: Position::ZERO..Position(identity.block.segment_bytes),
-            detail: "there is an identity file but no segment: the log is missing".into(),
-        });
+        ledger.add(Damage::new(
+            crate::DamageClass::Missing,
+            file_name::segment(crate::SegmentOrdinal(0)),
+            0..identity.block.segment_bytes,
+            Position::ZERO..Position(identity.block.segment_bytes),
+            "there is an identity file but no segment: the log is missing",
+        ));
         return Ok(VerifyReport { damage: ledger.into_damage(), notes, ..VerifyReport::default() });
     }
     let committed = found.replay.at;
@@ -132,13 +132,6 @@ fn conclude(
         ledger.add(damage.clone());
     }
     report.damage = ledger.into_damage();
-    for known in &found.replay.damage {
-        // Of a stretch that is lost opening has told what was there, as far as index blocks say it.
-        let same = report.damage.iter_mut().find(|damage| damage.file == known.file && damage.bytes == known.bytes);
-        if let Some(same) = same.filter(|same| known.detail.starts_with(&same.detail)) {
-            same.detail.clone_from(&known.detail);
-        }
-    }
     files::beside_the_log(found, segments, &mut notes)?;
     report.notes.append(&mut notes);
     work.finish();
@@ -228,12 +221,8 @@ mod tests {
     #[test]
     fn no_byte_is_reported_twice() {
         let mut ledger = Ledger::default();
-        let damage = |file: &str, bytes: std::ops::Range<u64>| Damage {
-            class: DamageClass::Damage,
-            file: file.into(),
-            bytes,
-            positions: Position::ZERO..Position::ZERO,
-            detail: String::new(),
+        let damage = |file: &str, bytes: std::ops::Range<u64>| {
+            Damage::new(DamageClass::Damage, file, bytes, Position::ZERO..Position::ZERO, "")
         };
         assert!(ledger.add(damage("a", 10..20)));
         for overlapping in [10..20, 0..11, 19..30, 12..13, 0..40, 15..15] {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::error::Damage;
 use crate::format::Fault;
 use crate::format::batch::{Origin, Section};
 use crate::format::frame::Frame;
@@ -46,6 +47,11 @@ impl Streams {
 
     pub(super) fn get_mut(&mut self, stream: StreamId) -> Option<&mut Stream> {
         self.by_id.get_mut(&stream)
+    }
+
+    /// Gives the streams that damage is said to hold their names.
+    pub(super) fn name_in(&self, damage: &mut Damage) {
+        damage.name_streams(|stream| self.by_id.get(&stream)?.name.as_deref().map(Into::into));
     }
 
     /// Frames were lost.
