@@ -10,6 +10,7 @@ mod append;
 mod bad_input;
 mod bodies;
 mod concurrency;
+mod crash;
 mod durability;
 mod follow;
 mod kill;

@@ -10,6 +10,7 @@ pub mod image;
 pub mod journal;
 pub mod model;
 pub mod run;
+pub mod sim;
 pub mod store;
 pub mod workload;
 

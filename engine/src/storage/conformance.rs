@@ -1,13 +1,15 @@
 //! What every storage promises, checked on each implementation.
 //!
-//! One function per promise; the macro at the end runs all of them on the real directory and on the one in memory. What
-//! only one of them can show (links, pipes, faults) is tested beside it.
+//! One function per promise; the macro at the end runs all of them on the real directory and on the one in memory, and
+//! lists them for implementations elsewhere, such as simulators. What only one of them can show (links, pipes, faults) is
+//! tested beside it.
+
+// A check may stop where it stands: that is how it fails.
+#![allow(clippy::unwrap_used)]
 
 use std::io;
 use std::sync::Arc;
 
-use super::mem::MemStorage;
-use super::os::OsStorage;
 use super::{Access, MAX_NAME_LEN, Storage, StorageFile};
 
 fn kind_of<T>(result: io::Result<T>) -> io::ErrorKind {
@@ -330,15 +332,20 @@ fn the_machine_answers(storage: &dyn Storage) {
 
 macro_rules! on_every_storage {
     ($($promise:ident)*) => {
+        /// Every promise by its name; the function panics on an empty directory that does not keep it.
+        pub const ALL: &[(&str, fn(&dyn Storage))] = &[$((stringify!($promise), $promise)),*];
+
+        #[cfg(test)]
         mod on_os {
             $(#[test] fn $promise() {
                 let folder = tempfile::tempdir().unwrap();
-                super::$promise(&super::OsStorage::open(folder.path()).unwrap());
+                super::$promise(&crate::storage::os::OsStorage::open(folder.path()).unwrap());
             })*
         }
+        #[cfg(test)]
         mod on_mem {
             $(#[test] fn $promise() {
-                super::$promise(&super::MemStorage::new());
+                super::$promise(&crate::storage::mem::MemStorage::new());
             })*
         }
     };

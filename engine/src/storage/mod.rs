@@ -28,8 +28,8 @@ pub mod os;
 
 mod mapping;
 
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "unstable"))]
+pub mod conformance;
 
 pub use mapping::{Mapping, Prefaulter, WritableMapping};
 

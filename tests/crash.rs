@@ -1,0 +1,133 @@
+//! The crash laboratory: what every crash that the simulation knows leaves of every workload.
+//!
+//! How it works stands in `support/sim/`, how to run more of it and to see a failure again in `README.md` beside this file.
+//! Each state is held against everything that is promised; the tests are named for the promise that their workloads are
+//! made to break.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use treering::storage::conformance;
+use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
+use treering_tests::sim::workloads::{self, Workload};
+use treering_tests::sim::{SimStorage, image};
+
+const PREFIX: &[&str] =
+    &["singles", "written_then_synced", "rolls", "index_blocks_and_seals", "closed_and_opened", "jumbo"];
+const ATOMIC: &[&str] = &["batches_to_many_streams"];
+const INVENTED: &[&str] = &["torn_and_rolled", "frames_behind_a_tear", "payloads_that_are_segments"];
+const TWICE: &[&str] = &["takeovers", "two_writers_end_at_the_same_byte"];
+const FAIL_STOP: &[&str] = &["failed_sync_then_eviction", "reverted_sync", "late_error"];
+const FULL: &[&str] = &["full_disk"];
+
+fn named(names: &[&str]) -> impl Iterator<Item = &'static Workload> {
+    let found: Vec<_> = workloads::ALL.iter().filter(|workload| names.contains(&workload.name)).collect();
+    assert_eq!(found.len(), names.len(), "{names:?}");
+    found.into_iter()
+}
+
+/// Explores workloads; panics at the first broken promise, with what it takes to see it again.
+fn explore_all(workloads: impl Iterator<Item = &'static Workload>, profiles: &[Profile], budget: Budget) {
+    let mut total = Count::default();
+    for workload in workloads {
+        let record = Record::of_workload(workload, None);
+        for profile in profiles {
+            let count = explore(&record, *profile, budget, workload.name)
+                .unwrap_or_else(|broken| panic!("{}\nTREERING_CRASH_REPLAY='{}'", broken.what, broken.replay));
+            println!("{:>34} {profile:?}: {count:?}", workload.name);
+            total += count;
+        }
+    }
+    println!("{:>34} {profiles:?}: {total:?}", "all");
+    assert!(total.opened > 0 || std::env::var_os("TREERING_CRASH_REPLAY").is_some());
+}
+
+#[test]
+fn every_workload_is_in_one_test_of_a_promise() {
+    let lists = [PREFIX, ATOMIC, INVENTED, TWICE, FAIL_STOP, FULL];
+    let listed: BTreeSet<&str> = lists.concat().into_iter().collect();
+    let all: BTreeSet<&str> = workloads::ALL.iter().map(|workload| workload.name).collect();
+    assert_eq!((listed.len(), listed), (lists.concat().len(), all));
+}
+
+#[test]
+fn p01_power_loss_leaves_a_prefix_with_all_that_was_synced() {
+    explore_all(named(PREFIX), &[Profile::Power], Budget::of_environment(300));
+}
+
+#[test]
+fn p01_what_a_killed_process_leaves_is_a_prefix_with_all_that_was_acknowledged() {
+    explore_all(workloads::ALL.iter(), &[Profile::Killed], Budget::of_environment(120));
+}
+
+#[test]
+fn p02_power_loss_never_splits_a_batch() {
+    explore_all(named(ATOMIC), &[Profile::Power], Budget::of_environment(300));
+}
+
+#[test]
+fn p03_power_loss_brings_no_frame_back_from_behind_a_tear() {
+    explore_all(named(INVENTED), &[Profile::Power], Budget::of_environment(300));
+}
+
+#[test]
+fn p03_power_loss_on_a_hostile_disk_invents_nothing() {
+    explore_all(workloads::ALL.iter(), &[Profile::Hostile], Budget::of_environment(150));
+}
+
+#[test]
+fn p03_a_disk_that_lies_about_syncs_invents_nothing() {
+    explore_all(workloads::ALL.iter(), &[Profile::Lying], Budget::of_environment(150));
+}
+
+#[test]
+fn p04_power_loss_has_no_place_given_twice() {
+    explore_all(named(TWICE), &[Profile::Power], Budget::of_environment(300));
+}
+
+#[test]
+fn p06_what_a_failed_sync_left_is_synced_anew_or_not_called_durable() {
+    explore_all(named(FAIL_STOP), &[Profile::Power], Budget::of_environment(300));
+}
+
+#[test]
+fn p08_a_crash_during_recovery_loses_nothing_more() {
+    let budget = Budget { deep_one_in: 1, ..Budget::of_environment(40) };
+    explore_all(workloads::ALL.iter(), &[Profile::Power], budget);
+}
+
+#[test]
+fn p09_power_loss_on_a_full_disk_keeps_all_that_was_acknowledged() {
+    explore_all(named(FULL), &[Profile::Power], Budget::of_environment(300));
+}
+
+#[test]
+fn the_simulation_keeps_what_every_storage_promises() {
+    for (promise, check) in conformance::ALL {
+        let kept = catch_unwind(AssertUnwindSafe(|| check(&SimStorage::new(3))));
+        assert!(kept.is_ok(), "{promise}");
+    }
+    assert!(conformance::ALL.len() > 15);
+}
+
+/// What the trace says is in the cache is what readers are shown, after every workload.
+#[test]
+fn the_pictures_of_the_simulation_are_what_is_read() {
+    for workload in workloads::ALL {
+        let storage = SimStorage::new(11);
+        let mut run = workloads::Run::new(&storage);
+        (workload.run)(&mut run);
+        let _account = run.finish();
+        let disk = storage.disk();
+        let entries = treering::storage::Storage::list(&storage).unwrap();
+        assert_eq!(entries.len(), disk.names.len(), "{}", workload.name);
+        for entry in entries {
+            let file =
+                treering::storage::Storage::open(&storage, &entry.name, treering::storage::Access::Read).unwrap();
+            let mut bytes = vec![0; entry.len as usize];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+            let picture = image::bytes_of(&disk.cache[&disk.names[&entry.name]]);
+            assert!(picture == bytes, "{}: {}", workload.name, entry.name);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What is asked of one state: it is opened by the real engine, read, opened again, appended to, closed and read again.
+
+use std::sync::Arc;
+
+use treering::{
+    BatchId, BootId, Durability, Epoch, ErrorKind, Incarnation, Options, Position, ReadAllOptions, ReadOptions,
+    Receipt, Revision, Store, Visibility, maintain,
+};
+
+use super::account::{Account, Demand, Entry, Oracle, Outcome, Plan};
+use super::{Image, SimStorage};
+use crate::store::small;
+
+/// An event as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its stream.
+    pub stream: String,
+    /// Its revision.
+    pub revision: u64,
+    /// Its position.
+    pub position: u64,
+    /// Its batch.
+    pub batch: BatchId,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// All events of the log, and how many losses the reader told of.
+///
+/// # Errors
+/// Where reading fails in another way than by telling of damage.
+pub fn read(store: &Store) -> Result<(Vec<Seen>, usize), String> {
+    let options = ReadAllOptions::new().visibility(Visibility::Committed);
+    let mut reader = store.read_all(options).map_err(|error| format!("reading: {error}"))?;
+    let (mut events, mut losses) = (Vec::new(), 0);
+    while let Some(event) = reader.next() {
+        match event {
+            Ok(event) => events.push(Seen {
+                stream: event.stream().into(),
+                revision: event.revision().0,
+                position: event.position().0,
+                batch: event.batch(),
+                payload: event.payload().into(),
+            }),
+            Err(error) if error.damage().is_some() => losses += 1,
+            Err(error) => return Err(format!("reading: {error}")),
+        }
+    }
+    Ok((events, losses))
+}
+
+/// How a state is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// The machine's run after the crash.
+    pub boot: BootId,
+    /// For randomness of its own.
+    pub seed: u64,
+    /// Whether also every byte is verified.
+    pub verifies: bool,
+}
+
+/// What was found, and the second life that began with it.
+#[derive(Debug)]
+pub struct Life {
+    /// The directory, with the trace of recovery and of the second life.
+    pub storage: SimStorage,
+    /// The image, which is durable, and the account of all that is in it and came to it.
+    pub account: Account,
+    /// How many batches were found.
+    pub found: usize,
+}
+
+fn options() -> Options {
+    small()
+}
+
+/// Opens, checks, goes on, checks again.
+///
+/// # Errors
+/// The first broken promise, in words.
+pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Life>, String> {
+    let storage = SimStorage::of_image(image, look.seed, look.boot);
+    let reader = Store::open_read_only_on(Arc::new(storage.process()), options());
+    let seen_by_reader = match &reader {
+        Ok(store) => Some(read(store)?.0),
+        Err(_) => None,
+    };
+    drop(reader);
+    if storage.trace_len() != 0 {
+        return Err(format!("P8: opening for reading wrote: {:?}", storage.trace()));
+    }
+    let first = storage.process();
+    let store = match Store::open_on(Arc::new(first.clone()), options()) {
+        Ok(store) => store,
+        Err(error) if oracle.demand == Demand::Nothing && is_refusal(error.kind()) => return Ok(None),
+        Err(error)
+            if oracle.demand == Demand::DurableOnHostileDisk
+                && error.kind() == ErrorKind::NotAStore
+                && oracle.account.seen_at(oracle.last).1.is_none() =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(format!("the store does not open: {error:?}")),
+    };
+    let (events, losses) = read(&store)?;
+    let report = store.open_report().clone();
+    let is_damage_reported = losses > 0 || !report.damage.is_empty();
+    if is_damage_reported && oracle.demand != Demand::Nothing {
+        return Err(format!("P5: a crash is reported as damage: {:?}, {losses} losses", report.damage));
+    }
+    let found = oracle.hold(&events, is_damage_reported)?;
+    check_order(&store, &events, is_damage_reported)?;
+    if let Some(seen) = seen_by_reader
+        && seen != events
+    {
+        return Err(format!("P8: a reader found {} events, a writer {}", seen.len(), events.len()));
+    }
+    let marks = store.watermarks();
+    if marks.durable < report.end || events.last().is_some_and(|last| marks.durable.0 <= last.position) {
+        return Err(format!("after opening not all is durable: {marks:?}"));
+    }
+    if is_damage_reported {
+        return Ok(None); // what can be appended then is another question
+    }
+    let mut account = begin(oracle, &found, report.is_new);
+    let store = match look.seed % 3 {
+        // Recovered once more, after dying at once.
+        0 => {
+            first.kill();
+            drop(store);
+            let again = open(&storage)?;
+            same(&again, &events, "recovered twice")?;
+            again
+        }
+        _ => store,
+    };
+    let life = go_on(&storage, store, &mut account, oracle, &found)?;
+    if look.verifies {
+        let report = maintain::verify_on(Arc::new(storage.process()), &mut ()).map_err(|error| error.to_string())?;
+        if !report.is_clean() {
+            return Err(format!("P5: verify finds damage after recovery: {:?}", report.damage));
+        }
+    }
+    let found = found.len();
+    Ok(Some(Life { storage, account: life, found }))
+}
+
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Damage | ErrorKind::CopyIncomplete | ErrorKind::NotAStore | ErrorKind::NotFound)
+}
+
+fn open(storage: &SimStorage) -> Result<Store, String> {
+    Store::open_on(Arc::new(storage.process()), options()).map_err(|error| format!("opened again: {error:?}"))
+}
+
+fn same(store: &Store, events: &[Seen], when: &str) -> Result<(), String> {
+    let (again, losses) = read(store)?;
+    if again != events || losses > 0 || !store.open_report().damage.is_empty() {
+        return Err(format!(
+            "P8: {when}: {} events, before {}; {losses} losses, {:?}",
+            again.len(),
+            events.len(),
+            store.open_report().damage
+        ));
+    }
+    Ok(())
+}
+
+/// Positions rise, revisions are dense, and every index leads to the events that the log holds.
+fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), String> {
+    if let Some(pair) = events.windows(2).find(|pair| pair[0].position >= pair[1].position) {
+        return Err(format!("P4: position {} after {}", pair[1].position, pair[0].position));
+    }
+    if has_gaps {
+        return Ok(());
+    }
+    let mut streams: std::collections::BTreeMap<&str, Vec<&Seen>> = Default::default();
+    for event in events {
+        streams.entry(&event.stream).or_default().push(event);
+    }
+    if streams.len() != store.streams().len() {
+        return Err(format!("P11: {} streams have events, {} are listed", streams.len(), store.streams().len()));
+    }
+    for (name, expected) in streams {
+        let options = ReadOptions::new().visibility(Visibility::Committed);
+        let mut reader = store.read_stream(name, options).map_err(|error| error.to_string())?;
+        for (revision, event) in expected.iter().enumerate() {
+            let next = reader.next().transpose().map_err(|error| error.to_string())?;
+            let is_same = next.is_some_and(|next| {
+                next.revision() == Revision(revision as u64)
+                    && next.position().0 == event.position
+                    && next.payload() == event.payload
+            });
+            if !is_same || event.revision != revision as u64 {
+                return Err(format!("P11: the stream {name:?} is not what the log says at revision {revision}"));
+            }
+        }
+        if reader.next().is_some() {
+            return Err(format!("P11: the stream {name:?} has more events than the log says"));
+        }
+    }
+    Ok(())
+}
+
+/// The account of the second life: what was found is on the disk from its first moment.
+fn begin(oracle: &Oracle<'_>, found: &[(usize, u64)], is_new: bool) -> Account {
+    let entries = found.iter().map(|(index, position)| {
+        let plan = &oracle.account.entries[*index].plan;
+        let receipt = Receipt {
+            batch: plan.id(),
+            epoch: Epoch::default(),
+            incarnation: Incarnation::default(),
+            position: Position(*position),
+            end: Position(position + 1),
+            level: Durability::Synced,
+            is_repeated: false,
+            sections: Vec::new(),
+        };
+        // Its bytes are on the disk: a crash during the second life cannot take them.
+        let plan = Plan { level: Durability::Synced, ..plan.clone() };
+        Entry { plan, began: 0, ended: 0, outcome: Outcome::Acknowledged(receipt) }
+    });
+    let (end, epoch) = oracle.account.seen_at(oracle.last);
+    // A store that has no name yet was seen by nobody.
+    let seen = epoch.filter(|_| !is_new).map(|epoch| (0, end, epoch)).into_iter().collect();
+    Account { entries: entries.collect(), durable: Vec::new(), seen }
+}
+
+/// Appends two batches, one of them a retry of the last that was begun before the crash, closes, opens, compares.
+fn go_on(
+    storage: &SimStorage,
+    store: Store,
+    account: &mut Account,
+    oracle: &Oracle<'_>,
+    found: &[(usize, u64)],
+) -> Result<Account, String> {
+    let now = || storage.trace_len();
+    let (seen_end, seen_epoch) = match oracle.demand {
+        Demand::Nothing => (0, None), // a disk that lies may lose all that was seen
+        _ => account.seen_at(usize::MAX),
+    };
+    let begun = oracle.account.entries.iter().enumerate().rev().find(|(_, entry)| entry.began <= oracle.first);
+    if let Some((index, entry)) = begun {
+        let was_found = found.iter().any(|(there, _)| *there == index);
+        let plan = Plan { level: Durability::Synced, ..entry.plan.clone() };
+        let receipt = account.append(&store, plan, now).map_err(|error| format!("retry: {error:?}"))?;
+        if receipt.is_repeated != was_found {
+            return Err(format!("P12: a retry was called {}: it was found: {was_found}", receipt.is_repeated));
+        }
+        if !was_found {
+            check_new(&receipt, seen_end, seen_epoch)?;
+        }
+    }
+    // Numbers of the second life differ from those of the first, in every depth.
+    let number = 1_000_000 * (1 + oracle.account.entries.iter().map(|e| e.plan.number / 1_000_000).max().unwrap_or(0));
+    let plan = Plan {
+        number,
+        sections: vec![("a".into(), vec![vec![1; 90]]), ("second life".into(), vec![vec![2; 700], vec![]])],
+        level: Durability::Written,
+    };
+    let receipt = account.append(&store, plan, now).map_err(|error| format!("append: {error:?}"))?;
+    check_new(&receipt, seen_end, seen_epoch)?;
+    let (events, _) = read(&store)?;
+    store.close().map_err(|error| format!("close: {error}"))?;
+    let end = receipt.end.0;
+    account.durable.push((now(), end));
+    let store = open(storage)?;
+    let report = store.open_report();
+    if !report.was_clean || report.has_rolled {
+        return Err(format!("P8: closed, and not opened clean: {report:?}"));
+    }
+    same(&store, &events, "closed and opened")?;
+    let whole = Oracle { account, first: usize::MAX, last: usize::MAX, demand: Demand::Acknowledged };
+    let held = whole.hold(&events, false)?;
+    if held.len() != account.entries.len() {
+        return Err(format!("P1: {} batches of {} in the second life", held.len(), account.entries.len()));
+    }
+    Ok(account.clone())
+}
+
+fn check_new(receipt: &Receipt, seen_end: u64, seen_epoch: Option<Epoch>) -> Result<(), String> {
+    if receipt.position.0 < seen_end || Some(receipt.epoch) <= seen_epoch {
+        return Err(format!("P4: {receipt:?}, though {seen_end} and {seen_epoch:?} were seen before the crash"));
+    }
+    Ok(())
+}

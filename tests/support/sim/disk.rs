@@ -1,0 +1,389 @@
+//! What a disk may hold after a loss of power.
+//!
+//! Two pictures of the files: the cache, which every reader sees, and the disk. Each call that changes something adds
+//! *pending* units to the disk's picture, each of which a crash keeps or loses on its own:
+//!
+//! - 512 bytes of a file as the cache held them after the call (a later unit of the same place holds the earlier bytes too);
+//! - the length of a file; blocks allocated to it; a hole that was punched into it;
+//! - one entry of the directory: made, renamed, removed.
+//!
+//! A sync of a file moves to the disk what was pending for that file when it began; a sync of the directory all entries.
+//! Nothing else does, and nothing is in order. What a failed sync was to move becomes *lost*: no later sync moves it, yet it
+//! may have reached the disk or may still; writing the bytes again makes new units.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The unit in which bytes reach the disk or do not.
+pub const SECTOR: usize = 512;
+/// The unit in which space is allocated.
+pub const BLOCK: u64 = 4096;
+
+/// A file, whatever its name.
+pub type Inode = u64;
+
+/// 512 bytes and their hash; shared, since many pictures hold the same ones.
+#[derive(Clone, Debug)]
+pub struct Sector(Arc<(u64, [u8; SECTOR])>);
+
+impl Sector {
+    /// The sector with these bytes; `None` for zeros, which take no place.
+    #[must_use]
+    pub fn new(bytes: &[u8; SECTOR]) -> Option<Sector> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        Some(Sector(Arc::new((hasher.finish(), *bytes))))
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; SECTOR] {
+        &self.0.1
+    }
+
+    /// What this sector at `index` adds to the hash of its file.
+    #[must_use]
+    pub fn hash_at(&self, index: u64) -> u64 {
+        self.0.0 ^ (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left((index % 63) as u32)
+    }
+}
+
+/// What a sector adds to the hash of its file; zeros add nothing.
+#[must_use]
+pub fn hash_of(sector: Option<&Sector>, index: u64) -> u64 {
+    sector.map_or(0, |sector| sector.hash_at(index).wrapping_mul(0xD6E8_FEB8_6659_FD93))
+}
+
+/// One picture of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its sectors; those that are not here are zero.
+    pub sectors: BTreeMap<u64, Sector>,
+    /// The blocks that it has.
+    pub blocks: BTreeSet<u64>,
+    /// Exclusive or of what its sectors add.
+    pub hash: u64,
+}
+
+impl Content {
+    /// Puts a sector, or zeros.
+    pub fn put(&mut self, index: u64, sector: Option<Sector>) {
+        self.hash ^= hash_of(sector.as_ref(), index);
+        let before = match sector {
+            Some(sector) => self.sectors.insert(index, sector),
+            None => self.sectors.remove(&index),
+        };
+        self.hash ^= hash_of(before.as_ref(), index);
+    }
+
+    /// The bytes of a sector.
+    #[must_use]
+    pub fn sector(&self, index: u64) -> [u8; SECTOR] {
+        self.sectors.get(&index).map_or([0; SECTOR], |sector| *sector.bytes())
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Vec<(u64, Option<Sector>)> {
+        let mut changed = Vec::new();
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let (index, within) = (at / SECTOR as u64, (at % SECTOR as u64) as usize);
+            let part = (SECTOR - within).min(bytes.len() - done);
+            let mut whole = self.sector(index);
+            whole[within..within + part].copy_from_slice(&bytes[done..done + part]);
+            let sector = Sector::new(&whole);
+            self.put(index, sector.clone());
+            changed.push((index, sector));
+            done += part;
+        }
+        if !bytes.is_empty() {
+            self.len = self.len.max(offset + bytes.len() as u64);
+            self.blocks.extend(offset / BLOCK..(offset + bytes.len() as u64).div_ceil(BLOCK));
+        }
+        changed
+    }
+}
+
+/// What a crash keeps or loses as a whole.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the fields are named for what they are
+pub enum Unit {
+    /// A sector of a file; `leads` where a write began in it: it holds the header of a frame, mostly.
+    Sector { inode: Inode, index: u64, sector: Option<Sector>, leads: bool },
+    /// A hole: these sectors read as zero, these blocks are gone.
+    Hole { inode: Inode, sectors: Vec<(u64, Option<Sector>)>, blocks: Range<u64> },
+    /// The length of a file.
+    Length { inode: Inode, len: u64 },
+    /// Blocks of a file.
+    Blocks { inode: Inode, blocks: Range<u64> },
+    /// An entry of the directory.
+    Entry(Entry),
+}
+
+/// A change of the directory.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the fields are named for what they are
+pub enum Entry {
+    /// A name for a file.
+    Make { name: String, inode: Inode },
+    /// Another name for it, in one step.
+    Rename { from: String, to: String, inode: Inode },
+    /// One name less.
+    Remove { name: String },
+}
+
+impl Unit {
+    /// The file that it is of; `None` for an entry.
+    #[must_use]
+    pub fn inode(&self) -> Option<Inode> {
+        match self {
+            Unit::Sector { inode, .. }
+            | Unit::Hole { inode, .. }
+            | Unit::Length { inode, .. }
+            | Unit::Blocks { inode, .. } => Some(*inode),
+            Unit::Entry(_) => None,
+        }
+    }
+}
+
+impl Entry {
+    /// Applies it to a directory.
+    pub fn apply(&self, names: &mut BTreeMap<String, Inode>) {
+        match self {
+            Entry::Make { name, inode } => {
+                names.insert(name.clone(), *inode);
+            }
+            Entry::Rename { from, to, inode } => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+            Entry::Remove { name } => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+/// A unit that no sync has moved to the disk.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// What it is.
+    pub unit: Unit,
+    /// The call that made it.
+    pub call: usize,
+    /// A sync that was to move it failed.
+    pub is_lost: bool,
+}
+
+/// A call that changed something, as the trace keeps it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the fields are named for what they are
+pub enum Call {
+    /// A file of `len` zeros under a new name.
+    Create { name: String, inode: Inode, len: u64 },
+    /// A name was exchanged.
+    Rename { from: String, to: String },
+    /// A name was removed.
+    Remove { name: String },
+    /// Bytes that are in the cache now.
+    Write { inode: Inode, offset: u64, bytes: Arc<[u8]> },
+    /// Blocks for a range.
+    Allocate { inode: Inode, range: Range<u64> },
+    /// A hole.
+    Punch { inode: Inode, range: Range<u64> },
+    /// A sync that succeeded, begun when the trace had so many calls.
+    Sync { inode: Inode, begun: usize },
+    /// A sync that failed, or a write-back that nobody asked for. `reverts`: the cache shows the old bytes again.
+    SyncFailed { inode: Inode, begun: usize, reverts: bool },
+    /// The cache lets go of pages that seem clean: what was lost shows its old bytes again.
+    Evict,
+    /// All names so far are durable.
+    SyncDirectory,
+}
+
+/// The two pictures and what lies between them.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// What readers see.
+    pub cache: BTreeMap<Inode, Content>,
+    /// What is there whatever happens.
+    pub durable: BTreeMap<Inode, Content>,
+    /// The directory as readers see it.
+    pub names: BTreeMap<String, Inode>,
+    /// The directory that is there whatever happens.
+    pub durable_names: BTreeMap<String, Inode>,
+    /// Between the two, oldest first.
+    pub pending: Vec<Pending>,
+    /// How many calls there were.
+    pub calls: usize,
+}
+
+impl Disk {
+    fn add(&mut self, unit: Unit) {
+        self.pending.push(Pending { unit, call: self.calls, is_lost: false });
+    }
+
+    /// Takes in one more call.
+    pub fn apply(&mut self, call: &Call) {
+        match call {
+            Call::Create { name, inode, len } => {
+                self.cache.insert(*inode, Content { len: *len, ..Content::default() });
+                self.durable.insert(*inode, Content::default());
+                if *len > 0 {
+                    self.add(Unit::Length { inode: *inode, len: *len });
+                }
+                self.enter(Entry::Make { name: name.clone(), inode: *inode });
+            }
+            Call::Rename { from, to } => {
+                let inode = self.names[from];
+                self.enter(Entry::Rename { from: from.clone(), to: to.clone(), inode });
+            }
+            Call::Remove { name } => self.enter(Entry::Remove { name: name.clone() }),
+            Call::Write { inode, offset, bytes } => self.write(*inode, *offset, bytes),
+            Call::Allocate { inode, range } => {
+                let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
+                self.cache.entry(*inode).or_default().blocks.extend(blocks.clone());
+                self.add(Unit::Blocks { inode: *inode, blocks });
+            }
+            Call::Punch { inode, range } => self.punch(*inode, range),
+            Call::Sync { inode, begun } => self.flush(*inode, *begun),
+            Call::SyncFailed { inode, begun, reverts } => self.lose(*inode, *begun, *reverts),
+            Call::Evict => self.evict(),
+            Call::SyncDirectory => {
+                let names = &mut self.durable_names;
+                self.pending.retain(|pending| match &pending.unit {
+                    Unit::Entry(entry) => {
+                        entry.apply(names);
+                        false
+                    }
+                    _ => true,
+                });
+            }
+        }
+        self.calls += 1;
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        entry.apply(&mut self.names);
+        self.add(Unit::Entry(entry));
+    }
+
+    fn write(&mut self, inode: Inode, offset: u64, bytes: &[u8]) {
+        let content = self.cache.entry(inode).or_default();
+        let len = content.len;
+        let changed = content.write(offset, bytes);
+        let grown = content.len;
+        for (number, (index, sector)) in changed.into_iter().enumerate() {
+            self.add(Unit::Sector { inode, index, sector, leads: number == 0 });
+        }
+        if grown > len {
+            self.add(Unit::Length { inode, len: grown });
+        }
+    }
+
+    fn punch(&mut self, inode: Inode, range: &Range<u64>) {
+        let content = self.cache.entry(inode).or_default();
+        let end = range.end.min(content.len);
+        if range.start >= end {
+            return;
+        }
+        let before = (content.len, content.blocks.clone());
+        let sectors = content.write(range.start, &vec![0; (end - range.start) as usize]);
+        (content.len, content.blocks) = before;
+        let blocks = range.start.div_ceil(BLOCK)..range.end / BLOCK;
+        content.blocks.retain(|block| !blocks.contains(block));
+        self.add(Unit::Hole { inode, sectors, blocks });
+    }
+
+    fn flush(&mut self, inode: Inode, begun: usize) {
+        let is_moved =
+            |pending: &Pending| pending.unit.inode() == Some(inode) && pending.call < begun && !pending.is_lost;
+        let (moved, rest) = std::mem::take(&mut self.pending).into_iter().partition(is_moved);
+        self.pending = rest;
+        let content = self.durable.entry(inode).or_default();
+        for Pending { unit, call, .. } in moved {
+            keep(&unit, content);
+            // What was lost before at the same place is older: it can no longer show.
+            if let Unit::Sector { index, .. } = unit {
+                self.pending.retain(|pending| {
+                    !matches!(&pending.unit, Unit::Sector { inode: other, index: same, .. }
+                        if *other == inode && *same == index && pending.call < call)
+                });
+            }
+        }
+    }
+
+    fn lose(&mut self, inode: Inode, begun: usize, reverts: bool) {
+        let mut lost = Vec::new();
+        for pending in &mut self.pending {
+            if let Unit::Sector { inode: other, index, .. } = pending.unit
+                && other == inode
+                && pending.call < begun
+            {
+                pending.is_lost = true;
+                lost.push(index);
+            }
+        }
+        if reverts {
+            self.show_old(inode, &lost);
+        }
+    }
+
+    /// The cache shows of these sectors what the disk holds.
+    fn show_old(&mut self, inode: Inode, sectors: &[u64]) {
+        let old = &self.durable[&inode];
+        let shown = self.cache.entry(inode).or_default();
+        for index in sectors {
+            shown.put(*index, old.sectors.get(index).cloned());
+        }
+    }
+
+    fn evict(&mut self) {
+        for (inode, index) in self.evicted() {
+            self.show_old(inode, &[index]);
+            // It was looked at: the disk holds the old bytes, and will.
+            self.pending.retain(|pending| {
+                !matches!(pending.unit, Unit::Sector { inode: other, index: same, .. }
+                    if other == inode && same == index)
+            });
+        }
+    }
+
+    /// The sectors that an eviction changes: lost, and not written since.
+    #[must_use]
+    pub fn evicted(&self) -> Vec<(Inode, u64)> {
+        let mut places = BTreeMap::new();
+        for pending in &self.pending {
+            if let Unit::Sector { inode, index, .. } = pending.unit {
+                places.insert((inode, index), pending.is_lost);
+            }
+        }
+        places.into_iter().filter(|(_, is_lost)| *is_lost).map(|(place, _)| place).collect()
+    }
+}
+
+/// Applies a unit of a file to a picture of it.
+pub fn keep(unit: &Unit, content: &mut Content) {
+    match unit {
+        Unit::Sector { index, sector, .. } => {
+            content.put(*index, sector.clone());
+            content.blocks.insert(*index * SECTOR as u64 / BLOCK);
+        }
+        Unit::Hole { sectors, blocks, .. } => {
+            for (index, sector) in sectors {
+                content.put(*index, sector.clone());
+            }
+            content.blocks.retain(|block| !blocks.contains(block));
+        }
+        Unit::Length { len, .. } => content.len = content.len.max(*len),
+        Unit::Blocks { blocks, .. } => content.blocks.extend(blocks.clone()),
+        Unit::Entry(_) => {}
+    }
+}

@@ -1,0 +1,203 @@
+//! One open file of a simulated directory.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use treering::FilePlace;
+use treering::storage::mem::Operation;
+use treering::storage::{LockHolder, Mapping, StorageFile, WritableMapping};
+
+use super::plant::Plant;
+use super::{Call, Failure, Inode, Met, SimStorage, State, disk, error_of};
+
+/// The one file system of all simulations: an image that is put back stays at home.
+const FILE_SYSTEM: u64 = 0x51A;
+
+#[derive(Debug)]
+pub(super) struct SimFile {
+    pub(super) storage: SimStorage,
+    pub(super) inode: Inode,
+    pub(super) handle: u64,
+    pub(super) file: Arc<dyn StorageFile>,
+}
+
+impl SimFile {
+    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.storage.state();
+        let met = self.storage.enter(&mut state, Operation::Sync)?;
+        sync()?;
+        let (inode, begun) = (self.inode, state.trace.len());
+        let is_late = state.late.remove(&self.handle);
+        let failure = match met {
+            Met::Failure(how) => Some(how),
+            Met::Nothing => is_late.then_some(Failure::Late),
+        };
+        if let Some(how) = failure {
+            if how != Failure::Late {
+                let reverts = how == Failure::SyncReverts;
+                self.storage.record(&mut state, Call::SyncFailed { inode, begun, reverts });
+                if reverts {
+                    let places = state.disk.evicted();
+                    self.storage.show(&state, &places);
+                }
+            }
+            return match state.is_planted(|plant| plant == Plant::SyncErrorsHidden) {
+                true => Ok(()),
+                false => Err(error_of(how)),
+            };
+        }
+        let name = state.name_of(inode).unwrap_or_default().to_owned();
+        if state.is_planted(|plant| plant.drops_sync_of(&name)) {
+            return Ok(());
+        }
+        // The last call of all is left out by a sync that returns too early.
+        let early = u64::from(state.is_planted(|plant| plant == Plant::SyncReturnsEarly)) as usize;
+        self.storage.record(&mut state, Call::Sync { inode, begun: begun - early.min(begun) });
+        Ok(())
+    }
+
+    fn write(&self, state: &mut State, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let before = self.file.len()?;
+        let written = self.file.write_at(bytes, offset);
+        let done = match &written {
+            Ok(()) => bytes.len(),
+            // What fitted is in the file: found by looking, since the storage does not say.
+            Err(_) => self.prefix_there(bytes, offset, before)?,
+        };
+        if done > 0 {
+            let bytes = Arc::from(&bytes[..done]);
+            self.storage.record(state, Call::Write { inode: self.inode, offset, bytes });
+        }
+        written
+    }
+
+    fn prefix_there(&self, bytes: &[u8], offset: u64, _before: u64) -> io::Result<usize> {
+        let mut there = vec![0; bytes.len()];
+        let read = self.file.read_at(&mut there, offset)?;
+        Ok(there[..read].iter().zip(bytes).take_while(|(there, written)| there == written).count())
+    }
+}
+
+impl StorageFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.storage.count(&mut self.storage.state(), Operation::Read)?;
+        self.file.read_at(buffer, offset)
+    }
+
+    fn read_direct_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.storage.state();
+        self.storage.count(&mut state, Operation::Read)?;
+        // Past the cache: what the disk certainly holds.
+        let content = &state.disk.durable[&self.inode];
+        let len = content.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        for (at, byte) in buffer[..len].iter_mut().enumerate() {
+            let at = offset + at as u64;
+            *byte = content
+                .sectors
+                .get(&(at / disk::SECTOR as u64))
+                .map_or(0, |sector| sector.bytes()[(at % disk::SECTOR as u64) as usize]);
+        }
+        Ok(len)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.storage.state();
+        let met = self.storage.enter(&mut state, Operation::Write)?;
+        if let Met::Failure(how) = met {
+            if how == Failure::Short {
+                self.write(&mut state, &bytes[..bytes.len() / 2], offset)?;
+            }
+            return Err(error_of(how));
+        }
+        if bytes.len() > disk::SECTOR && state.is_planted(|plant| plant == Plant::ShortWritesHidden) {
+            return self.write(&mut state, &bytes[..bytes.len() - 8], offset);
+        }
+        self.write(&mut state, bytes, offset)
+    }
+
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        let mut state = self.storage.state();
+        self.storage.count(&mut state, Operation::Allocate)?;
+        self.file.allocate(range.clone())?;
+        if !range.is_empty() {
+            self.storage.record(&mut state, Call::Allocate { inode: self.inode, range });
+        }
+        Ok(())
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        let mut state = self.storage.state();
+        self.storage.count(&mut state, Operation::Punch)?;
+        self.file.punch(range.clone())?;
+        self.storage.record(&mut state, Call::Punch { inode: self.inode, range });
+        Ok(())
+    }
+
+    fn allocated_len(&self) -> io::Result<u64> {
+        self.file.allocated_len()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync(|| self.file.sync_data())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync(|| self.file.sync_all())
+    }
+
+    fn map(&self) -> io::Result<Mapping> {
+        self.storage.count(&mut self.storage.state(), Operation::Map)?;
+        self.file.map()
+    }
+
+    fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping> {
+        // The refusals of the memory below come first, as they would.
+        self.file.map_writable(range).map(drop)?;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        let mut state = self.storage.state();
+        if state.dead.contains(&self.storage.process) {
+            return Err(io::Error::other("the process was killed"));
+        }
+        if state.is_planted(|plant| plant == Plant::LocksAreFree) {
+            return Ok(true);
+        }
+        let holder = *state.locks.entry(self.inode).or_insert((self.storage.process, self.handle));
+        Ok(holder.1 == self.handle)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        let mut state = self.storage.state();
+        if state.locks.get(&self.inode).is_some_and(|(_, handle)| *handle == self.handle) {
+            state.locks.remove(&self.inode);
+        }
+        Ok(())
+    }
+
+    fn lock_holder(&self) -> Option<LockHolder> {
+        let is_held = self.storage.state().locks.contains_key(&self.inode);
+        is_held.then(|| LockHolder { pid: std::process::id(), state: Some('R'), command: None })
+    }
+
+    fn place(&self) -> io::Result<FilePlace> {
+        Ok(FilePlace { file_system: FILE_SYSTEM, inode: self.inode, birth: self.inode as i64 })
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let Ok(mut state) = self.storage.machine.state.lock() else { return };
+        if state.locks.get(&self.inode).is_some_and(|(_, handle)| *handle == self.handle) {
+            state.locks.remove(&self.inode);
+        }
+        state.handles.remove(&self.handle);
+        state.late.remove(&self.handle);
+    }
+}

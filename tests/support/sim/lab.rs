@@ -1,0 +1,432 @@
+//! The laboratory: a workload is run once on a simulated directory, then every state that a crash may leave of it is made,
+//! opened by the real engine and held against the account.
+//!
+//! States that look the same are opened once, with the strictest demand of all the moments at which they were possible. What
+//! cannot be afforded is chosen by a seed; `TREERING_CRASH_BUDGET` multiplies what can. A state that breaks a promise ends
+//! the test with one line, to be given back in `TREERING_CRASH_REPLAY`, and with the state's files in a folder.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+
+use treering::BootId;
+
+use super::account::{Account, Demand, Oracle};
+use super::check::{Life, Look, check};
+use super::disk::{Call, Disk};
+use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Width, hostile, image, power};
+use super::workloads::{Run, Workload};
+use super::{Image, Plant, SimStorage};
+
+/// Which crash, on which kind of disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// All processes die; the cache survives, the call under way may be half done.
+    Killed,
+    /// The power goes: of what was not synced any part is there.
+    Power,
+    /// As `Power`, on a disk that tears sectors and shows what deleted files held.
+    Hostile,
+    /// As `Power`, after one of the syncs did nothing and said it had. Given is which.
+    Lying,
+}
+
+/// How much is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// So many states of a workload are opened.
+    pub states: usize,
+    /// So many states of the second life are opened, for each that is chosen for it.
+    pub deep_states: usize,
+    /// One state in so many is chosen for a crash in its second life.
+    pub deep_one_in: usize,
+    /// How many are made at each moment.
+    pub width: Width,
+}
+
+impl Budget {
+    /// What an ordinary run of the tests can afford, times `TREERING_CRASH_BUDGET`.
+    #[must_use]
+    pub fn of_environment(states: usize) -> Budget {
+        let factor = std::env::var("TREERING_CRASH_BUDGET").ok().and_then(|text| text.parse::<usize>().ok());
+        match factor {
+            None | Some(0 | 1) => Budget {
+                states,
+                deep_states: 6,
+                deep_one_in: 20,
+                width: Width { exhaustive: 7, pairs: 40, random: 24 },
+            },
+            Some(factor) => Budget {
+                states: states.saturating_mul(factor),
+                deep_states: 40,
+                deep_one_in: 20,
+                width: Width { exhaustive: 12, pairs: 2000, random: 256 },
+            },
+        }
+    }
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    /// Calls of the trace.
+    pub calls: usize,
+    /// States that were made.
+    pub made: usize,
+    /// Those that look different.
+    pub distinct: usize,
+    /// Those that were opened.
+    pub opened: usize,
+    /// States of second lives that were opened.
+    pub deep: usize,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Count) {
+        self.calls += other.calls;
+        self.made += other.made;
+        self.distinct += other.distinct;
+        self.opened += other.opened;
+        self.deep += other.deep;
+    }
+}
+
+/// A state that breaks a promise.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// What to give back in `TREERING_CRASH_REPLAY` to see it again.
+    pub replay: String,
+    /// The promise, and how it was broken.
+    pub what: String,
+}
+
+/// What a crash may have interrupted: calls from a first image on, and the account of them.
+#[derive(Debug)]
+pub struct Record {
+    start: Disk,
+    trace: Vec<Call>,
+    account: Account,
+    boot: u64,
+}
+
+impl Record {
+    /// What a workload did on an empty directory.
+    #[must_use]
+    pub fn of_workload(workload: &Workload, plant: Option<Plant>) -> Record {
+        let storage = SimStorage::new(11);
+        storage.plant(plant);
+        let mut run = Run::new(&storage);
+        (workload.run)(&mut run);
+        let account = run.finish();
+        Record { start: Disk::default(), trace: storage.trace(), account, boot: 1 }
+    }
+
+    /// A second life, from what a crash left of the first.
+    fn of_life(image: &Image, life: Life, boot: u64) -> Record {
+        let start = SimStorage::of_image(image, 0, boot_id(boot)).disk();
+        Record { start, trace: life.storage.trace(), account: life.account, boot }
+    }
+}
+
+fn boot_id(number: u64) -> BootId {
+    let mut id = *b"boot number ....";
+    id[8..].copy_from_slice(&number.to_le_bytes());
+    BootId(id)
+}
+
+/// States that look the same.
+struct Group {
+    choice: Choice,
+    /// Which sync lied.
+    lie: Option<usize>,
+    first: usize,
+    last: usize,
+    is_plain: bool,
+}
+
+/// Runs all states of a record that the budget allows.
+///
+/// # Errors
+/// The first state that breaks a promise.
+pub fn explore(record: &Record, profile: Profile, budget: Budget, name: &str) -> Result<Count, Broken> {
+    let only = std::env::var("TREERING_CRASH_REPLAY").ok();
+    let mut count = Count { calls: record.trace.len(), ..Count::default() };
+    let groups = match profile {
+        Profile::Lying => {
+            let syncs: Vec<usize> = (0..record.trace.len()).filter(|at| is_sync(&record.trace[*at])).collect();
+            let mut groups = HashMap::new();
+            for lie in syncs {
+                gather(record, profile, Some(lie), budget, &mut count, &mut groups);
+            }
+            groups
+        }
+        _ => {
+            let mut groups = HashMap::new();
+            gather(record, profile, None, budget, &mut count, &mut groups);
+            groups
+        }
+    };
+    count.distinct = groups.len();
+    let mut chosen = choose(groups, budget.states, only.as_ref().map_or(0, |_| usize::MAX));
+    if let Some(only) = &only {
+        chosen.retain(|(_, group)| replay_of(name, profile, group) == *only);
+    }
+    count.opened = chosen.len();
+    let (failure, deep) = open_all(record, profile, budget, name, &chosen);
+    count.deep = deep;
+    match failure {
+        Some(broken) => Err(broken),
+        None => Ok(count),
+    }
+}
+
+fn is_sync(call: &Call) -> bool {
+    matches!(call, Call::Sync { .. } | Call::SyncDirectory)
+}
+
+/// Makes all states and brings those together that look the same.
+fn gather(
+    record: &Record,
+    profile: Profile,
+    lie: Option<usize>,
+    budget: Budget,
+    count: &mut Count,
+    groups: &mut HashMap<u64, Group>,
+) {
+    let mut disk = record.start.clone();
+    let mut numbers = Numbers(record.trace.len() as u64);
+    for at in 0..=record.trace.len() {
+        if lie.is_none_or(|lie| at > lie) {
+            let base = Base::new(&disk);
+            let choices = choices_at(record, profile, &disk, budget.width, &mut numbers);
+            for (number, choice) in choices.into_iter().enumerate() {
+                count.made += 1;
+                let is_plain = number < 2 || profile == Profile::Killed;
+                let hash = image_of(record, profile, &disk, &base, &choice).hash();
+                // Of the call that was under way something may be there, but nothing it leads to is demanded.
+                let first = at + usize::from(profile == Profile::Killed && !choice.fates.is_empty());
+                let group = groups.entry(hash).or_insert_with(|| Group { choice, lie, first, last: at, is_plain });
+                group.first = group.first.min(first);
+                group.last = group.last.max(at);
+                group.is_plain |= is_plain;
+            }
+        }
+        if let Some(call) = record.trace.get(at) {
+            step(&mut disk, call, lie == Some(at));
+        }
+    }
+}
+
+/// Takes in the next call; one that lies does nothing.
+fn step(disk: &mut Disk, call: &Call, is_lie: bool) {
+    match is_lie {
+        true => disk.calls += 1,
+        false => disk.apply(call),
+    }
+}
+
+fn choices_at(record: &Record, profile: Profile, disk: &Disk, width: Width, numbers: &mut Numbers) -> Vec<Choice> {
+    match profile {
+        Profile::Power => power(disk, width, numbers),
+        Profile::Hostile => hostile(disk, width, numbers),
+        Profile::Lying => power(disk, Width { exhaustive: 3, pairs: 2, random: 4 }, numbers),
+        Profile::Killed => killed(disk, record.trace.get(disk.calls)),
+    }
+}
+
+/// What a killed process leaves: the cache, and of the write that it was in some bytes. The fates say which: none, or one
+/// for each stretch of the write.
+fn killed(disk: &Disk, call: Option<&Call>) -> Vec<Choice> {
+    let choice = |fates| Choice { at: disk.calls, fates, blank: Blank::Zeros };
+    let mut choices = vec![choice(Vec::new())];
+    if let Some(Call::Write { bytes, .. }) = call {
+        let parts = bytes.len().div_ceil(PART);
+        for cut in 1..parts {
+            choices.push(choice((0..parts).map(|part| kept_if(part < cut)).collect()));
+            choices.push(choice((0..parts).map(|part| kept_if(part >= cut)).collect()));
+            choices.push(choice((0..parts).map(|part| kept_if(part != cut)).collect()));
+        }
+        let mut numbers = Numbers(disk.calls as u64);
+        for _ in 0..6 {
+            choices.push(choice((0..parts).map(|_| kept_if(numbers.below(2) == 0)).collect()));
+        }
+    }
+    choices
+}
+
+/// A write is cut into stretches of so many bytes where its process is killed in it.
+const PART: usize = 24;
+
+fn kept_if(is_kept: bool) -> Fate {
+    if is_kept { Fate::Kept } else { Fate::Lost }
+}
+
+fn image_of(record: &Record, profile: Profile, disk: &Disk, base: &Base, choice: &Choice) -> Image {
+    if profile != Profile::Killed {
+        return image(disk, base, choice);
+    }
+    let mut after = disk.clone();
+    if let Some(Call::Write { inode, offset, bytes }) = record.trace.get(choice.at) {
+        for (number, part) in bytes.chunks(PART).enumerate() {
+            if choice.fates.get(number) == Some(&Fate::Kept) {
+                let offset = offset + (number * PART) as u64;
+                after.apply(&Call::Write { inode: *inode, offset, bytes: part.into() });
+            }
+        }
+    }
+    let named = after
+        .names
+        .iter()
+        .filter_map(|(name, inode)| Some((name.clone(), (*inode, Arc::new(after.cache.get(inode)?.clone())))));
+    Image { files: named.collect(), last_inode: after.cache.keys().max().copied().unwrap_or(0) }
+}
+
+/// Those that are opened: the plain ones first, then by the seed that their hash is.
+fn choose(groups: HashMap<u64, Group>, states: usize, at_least: usize) -> Vec<(u64, Group)> {
+    let mut all: Vec<(u64, Group)> = groups.into_iter().collect();
+    all.sort_by_key(|(hash, group)| (!group.is_plain, *hash));
+    let plain = all.iter().filter(|(_, group)| group.is_plain).count();
+    // Plain states may take half of what can be afforded.
+    if plain > states / 2 {
+        let stride = plain.div_ceil((states / 2).max(1));
+        let mut number = 0;
+        all.retain(|(_, group)| {
+            number += usize::from(group.is_plain);
+            !group.is_plain || number % stride == 0 || at_least > 0
+        });
+    }
+    all.truncate(states.max(at_least));
+    all.sort_by_key(|(hash, group)| (group.lie, group.choice.at, *hash));
+    all
+}
+
+fn replay_of(name: &str, profile: Profile, group: &Group) -> String {
+    let fates: String = group.choice.fates.iter().map(|fate| fate.digit()).collect();
+    let lie = group.lie.map_or(String::new(), |lie| format!(" lie={lie}"));
+    format!("{name} {profile:?} at={}{lie} blank={:?} fates={fates}", group.choice.at, group.choice.blank)
+}
+
+/// Opens the chosen states, on as many threads as there are processors. The first that breaks a promise, and how many
+/// states of second lives there were.
+fn open_all(
+    record: &Record,
+    profile: Profile,
+    budget: Budget,
+    name: &str,
+    chosen: &[(u64, Group)],
+) -> (Option<Broken>, usize) {
+    let failure: Mutex<Option<Broken>> = Mutex::new(None);
+    let deep = Mutex::new(0);
+    let (sender, receiver) = mpsc::sync_channel::<(Image, &(u64, Group))>(8);
+    let receiver = Mutex::new(receiver);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Ok((image, (hash, group))) = { receiver.lock().expect("no panic under the lock").recv() } {
+                    if failure.lock().expect("no panic under the lock").is_some() {
+                        continue; // the sender must not wait for ever
+                    }
+                    let replay = || replay_of(name, profile, group);
+                    match open_one(record, profile, budget, &image, *hash, group) {
+                        Ok(states) => *deep.lock().expect("no panic under the lock") += states,
+                        Err(what) => {
+                            let folder = folder(*hash);
+                            let saved = image.save(&folder).map_or_else(|e| e.to_string(), |()| format!("{folder:?}"));
+                            let what = format!("{what}\nits files: {saved}");
+                            *failure.lock().expect("no panic under the lock") = Some(Broken { replay: replay(), what });
+                        }
+                    }
+                }
+            });
+        }
+        make_images(record, profile, chosen, |image, group| {
+            failure.lock().expect("no panic under the lock").is_none() && sender.send((image, group)).is_ok()
+        });
+        drop(sender);
+    });
+    (failure.into_inner().expect("no panic"), deep.into_inner().expect("no panic"))
+}
+
+/// Walks through the trace again and makes the images of what was chosen, in order, until `take` says no.
+fn make_images<'c>(
+    record: &Record,
+    profile: Profile,
+    chosen: &'c [(u64, Group)],
+    mut take: impl FnMut(Image, &'c (u64, Group)) -> bool,
+) {
+    let mut next = chosen.iter().peekable();
+    while let Some((_, first)) = next.peek() {
+        let lie = first.lie;
+        let mut disk = record.start.clone();
+        for at in 0..=record.trace.len() {
+            let is_here = |group: &Group| group.lie == lie && group.choice.at == at;
+            if next.peek().is_some_and(|(_, group)| is_here(group)) {
+                let base = Base::new(&disk);
+                while let Some(group) = next.next_if(|(_, group)| is_here(group)) {
+                    if !take(image_of(record, profile, &disk, &base, &group.1.choice), group) {
+                        return;
+                    }
+                }
+            }
+            if let Some(call) = record.trace.get(at) {
+                step(&mut disk, call, lie == Some(at));
+            }
+        }
+    }
+}
+
+fn folder(hash: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("treering-crash-{hash:016x}"))
+}
+
+/// Opens one state; how many of its second life were opened too.
+fn open_one(
+    record: &Record,
+    profile: Profile,
+    budget: Budget,
+    image: &Image,
+    hash: u64,
+    group: &Group,
+) -> Result<usize, String> {
+    let demand = match profile {
+        Profile::Killed => Demand::Acknowledged,
+        Profile::Power => Demand::Durable,
+        Profile::Hostile => Demand::DurableOnHostileDisk,
+        Profile::Lying => Demand::Nothing,
+    };
+    let oracle = Oracle { account: &record.account, first: group.first, last: group.last, demand };
+    // A kill changes nothing about the machine.
+    let boot = if profile == Profile::Killed { record.boot } else { record.boot + 1 };
+    let look = Look { boot: boot_id(boot), seed: hash, verifies: hash.is_multiple_of(8) };
+    let checked = catch_unwind(AssertUnwindSafe(|| check(image, &oracle, look)));
+    let life = checked.map_err(|panic| format!("P7: a panic: {}", words_of(&*panic)))??;
+    let is_deep = budget.deep_one_in > 0 && (hash / 8).is_multiple_of(budget.deep_one_in as u64);
+    let Some(life) = life.filter(|_| is_deep && profile != Profile::Lying) else { return Ok(0) };
+    let second = Record::of_life(image, life, boot);
+    let budget = Budget { states: budget.deep_states, deep_one_in: 0, ..budget };
+    let mut count = Count::default();
+    let mut groups = HashMap::new();
+    gather(&second, Profile::Power, None, budget, &mut count, &mut groups);
+    let chosen = choose(groups, budget.states, 0);
+    let mut opened = 0;
+    let mut broken = None;
+    make_images(&second, Profile::Power, &chosen, |image, (hash, group)| {
+        opened += 1;
+        match open_one(&second, Profile::Power, budget, &image, *hash, group) {
+            Ok(_) => true,
+            Err(what) => {
+                let place = replay_of("second life of", Profile::Power, group);
+                broken = Some(format!("{what}\nin the {place}"));
+                false
+            }
+        }
+    });
+    broken.map_or(Ok(opened), Err)
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without words").to_owned()
+}

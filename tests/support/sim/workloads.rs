@@ -1,0 +1,423 @@
+//! Workloads for the laboratory: short scripts, each of which walks through one way of the engine.
+//!
+//! To add one: write a function of a [`Run`] and name it in [`ALL`]. What it appends goes into the account by itself.
+
+use std::time::Duration;
+
+use treering::storage::mem::Operation;
+use treering::{Durability, Error, Store};
+
+use super::account::{Account, Outcome, Plan};
+use super::check::read;
+use super::{Failure, Fault, SimStorage};
+use crate::store::{noise, small};
+
+/// A workload: its name, and what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// Its name, for replays.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn(&mut Run),
+}
+
+macro_rules! workloads {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        /// All workloads.
+        pub const ALL: &[Workload] = &[$(Workload { name: stringify!($name), run: $name }),*];
+    };
+}
+
+workloads! {
+    singles
+    batches_to_many_streams
+    written_then_synced
+    rolls
+    index_blocks_and_seals
+    closed_and_opened
+    takeovers
+    jumbo
+    full_disk
+    torn_and_rolled
+    frames_behind_a_tear
+    two_writers_end_at_the_same_byte
+    failed_sync_then_eviction
+    reverted_sync
+    late_error
+    payloads_that_are_segments
+}
+
+/// A workload under way.
+#[derive(Debug)]
+pub struct Run {
+    machine: SimStorage,
+    process: SimStorage,
+    store: Option<Store>,
+    account: Account,
+    next: u64,
+    /// Whether a failed sync took the cache back to old bytes.
+    reverts: bool,
+}
+
+impl Run {
+    /// A store on an empty directory.
+    #[must_use]
+    pub fn new(machine: &SimStorage) -> Run {
+        let process = machine.process();
+        Run { machine: machine.clone(), process, store: None, account: Account::default(), next: 0, reverts: false }
+    }
+
+    /// Ends it as a crash would; what was appended.
+    #[must_use]
+    pub fn finish(mut self) -> Account {
+        self.kill();
+        self.account
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn machine(&self) -> &SimStorage {
+        &self.machine
+    }
+
+    /// The open store.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("the store is open")
+    }
+
+    /// Opens the store in a process of its own.
+    ///
+    /// # Panics
+    /// Where it does not open.
+    pub fn open(&mut self) {
+        self.try_open().expect("the store opens");
+    }
+
+    /// As [`open`](Self::open).
+    ///
+    /// # Errors
+    /// What opening said.
+    pub fn try_open(&mut self) -> Result<(), Error> {
+        self.process = self.machine.process();
+        let store = Store::open_on(std::sync::Arc::new(self.process.clone()), small())?;
+        self.forgive(&store);
+        self.account.note(&store, self.machine.trace_len());
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// Where the cache went back to old bytes after a failed sync, what was only Written may be gone.
+    fn forgive(&mut self, store: &Store) {
+        let (events, _) = read(store).expect("the log can be read");
+        for entry in &mut self.account.entries {
+            let is_there = events.iter().any(|event| event.batch == entry.plan.id());
+            if matches!(entry.outcome, Outcome::Acknowledged(_)) && !is_there {
+                assert!(self.reverts && entry.plan.level == Written, "P1: lost {entry:?}");
+                entry.outcome = Outcome::Unknown;
+            }
+        }
+    }
+
+    /// A plan with the next number.
+    pub fn plan(&mut self, sections: &[(&str, &[usize])], level: Durability) -> Plan {
+        self.next += 1;
+        let number = self.next;
+        let sections = sections.iter().map(|(stream, sizes)| {
+            let payloads = sizes.iter().enumerate().map(|(at, len)| noise(number * 100 + at as u64, *len));
+            ((*stream).to_owned(), payloads.collect())
+        });
+        Plan { number, sections: sections.collect(), level }
+    }
+
+    /// Appends a plan.
+    ///
+    /// # Errors
+    /// What the append said.
+    pub fn try_append(&mut self, plan: Plan) -> Result<(), Error> {
+        let machine = &self.machine;
+        let store = self.store.as_ref().expect("the store is open");
+        self.account.append(store, plan, || machine.trace_len()).map(drop)
+    }
+
+    /// Appends one event.
+    ///
+    /// # Panics
+    /// Where the append fails.
+    pub fn append(&mut self, stream: &str, len: usize, level: Durability) {
+        let plan = self.plan(&[(stream, &[len])], level);
+        self.try_append(plan).expect("the append succeeds");
+    }
+
+    /// Makes all durable.
+    ///
+    /// # Panics
+    /// Where the sync fails.
+    pub fn sync(&mut self) {
+        let _ = self.store().sync().expect("the sync succeeds");
+        let now = self.machine.trace_len();
+        self.account.note(self.store.as_ref().expect("the store is open"), now);
+    }
+
+    /// Closes the store.
+    ///
+    /// # Panics
+    /// Where closing fails.
+    pub fn close(&mut self) {
+        let store = self.store.take().expect("the store is open");
+        let end = store.watermarks().committed.0;
+        store.close().expect("the store closes");
+        self.account.durable.push((self.machine.trace_len(), end));
+    }
+
+    /// Kills the process that has the store open.
+    pub fn kill(&mut self) {
+        self.process.kill();
+        self.store = None;
+    }
+
+    /// Lets the background do its work: until the trace did not grow for a while.
+    pub fn rest(&mut self) {
+        let mut len = self.machine.trace_len();
+        loop {
+            std::thread::sleep(Duration::from_millis(25));
+            let now = self.machine.trace_len();
+            if now == len {
+                break;
+            }
+            len = now;
+        }
+        self.account.note(self.store.as_ref().expect("the store is open"), len);
+    }
+
+    /// Makes the next call of a kind fail.
+    pub fn fail(&mut self, on: Operation, how: Failure) {
+        self.reverts |= how == Failure::SyncReverts;
+        self.machine.fail(Some(Fault { after: 0, sticky: false, on: Some(on), how }));
+    }
+
+    /// Lets all calls succeed.
+    pub fn heal(&mut self) {
+        self.machine.fail(None);
+    }
+}
+
+use Durability::{Synced, Written};
+
+fn singles(run: &mut Run) {
+    run.open();
+    for (number, len) in [5, 300, 0, 700, 64, 40].into_iter().enumerate() {
+        run.append("a", len, if number % 2 == 0 { Synced } else { Written });
+    }
+    run.rest();
+    run.append("a", 90, Written);
+    run.append("b", 10, Written);
+}
+
+fn batches_to_many_streams(run: &mut Run) {
+    run.open();
+    for round in 0..4 {
+        let level = if round % 2 == 1 { Synced } else { Written };
+        let plan = run.plan(&[("a", &[20, 30, 0]), ("b", &[600]), ("c", &[1; 4])], level);
+        run.try_append(plan).expect("the append succeeds");
+        run.append("b", 100, Written);
+    }
+}
+
+fn written_then_synced(run: &mut Run) {
+    run.open();
+    for _ in 0..5 {
+        run.append("a", 150, Written);
+    }
+    run.sync();
+    for _ in 0..4 {
+        run.append("a", 500, Written);
+    }
+    run.append("b", 10, Synced);
+    run.append("b", 10, Written);
+}
+
+fn rolls(run: &mut Run) {
+    run.open();
+    for number in 0..7 {
+        run.append("a", 3100, if number % 3 == 2 { Synced } else { Written });
+    }
+}
+
+fn index_blocks_and_seals(run: &mut Run) {
+    run.open();
+    for number in 0..9 {
+        run.append(["a", "b"][number % 2], 1400, Written);
+        if number % 4 == 3 {
+            run.sync();
+            run.rest(); // the segment that was left is sealed
+        }
+    }
+}
+
+fn closed_and_opened(run: &mut Run) {
+    for _ in 0..3 {
+        run.open();
+        run.append("a", 200, Written);
+        run.append("a", 60, Written);
+        run.close();
+    }
+    run.open();
+    run.append("a", 20, Synced);
+}
+
+fn takeovers(run: &mut Run) {
+    for number in 0..3 {
+        run.open();
+        run.append("a", 200, Written);
+        run.append("b", 60, if number == 1 { Synced } else { Written });
+        run.kill();
+    }
+    run.open();
+    run.append("a", 20, Written);
+}
+
+fn jumbo(run: &mut Run) {
+    run.open();
+    run.append("a", 50, Written);
+    run.append("a", 18_000, Synced);
+    run.append("a", 50, Written);
+    run.append("b", 9_000, Written);
+    run.sync();
+}
+
+fn full_disk(run: &mut Run) {
+    run.open();
+    let limit = 28 << 10;
+    run.machine.memory().set_space_limit(Some(limit));
+    for number in 0..8 {
+        let plan = run.plan(&[("a", &[1900]), ("b", &[30])], if number % 2 == 0 { Synced } else { Written });
+        if run.try_append(plan.clone()).is_err() {
+            run.machine.memory().set_space_limit(None);
+            run.try_append(plan).expect("there is space again");
+            run.machine.memory().set_space_limit(Some(limit + 4096 * number));
+        }
+    }
+    run.machine.memory().set_space_limit(None);
+}
+
+fn torn_and_rolled(run: &mut Run) {
+    run.open();
+    run.append("a", 100, Synced);
+    run.append("a", 100, Written);
+    // A process dies in the middle of a write; its successor rolls over the tear.
+    run.fail(Operation::Write, Failure::Short);
+    let plan = run.plan(&[("a", &[900])], Written);
+    assert!(run.try_append(plan).is_err(), "the write fails");
+    run.heal();
+    run.kill();
+    run.open();
+    run.append("a", 200, Written);
+    run.append("a", 10, Synced);
+}
+
+fn frames_behind_a_tear(run: &mut Run) {
+    // Nothing is synced: with the power any frame may go and those behind it stay.
+    run.open();
+    run.append("a", 10, Synced);
+    for _ in 0..6 {
+        run.append("a", 440, Written);
+    }
+    run.append("b", 3900, Written);
+    run.append("b", 3900, Written); // rolls
+    run.append("b", 40, Written);
+}
+
+fn two_writers_end_at_the_same_byte(run: &mut Run) {
+    run.open();
+    run.append("a", 64, Synced);
+    run.close();
+    // The first of two writers dies with two frames behind the clean end, the other's first frame is as long as its first.
+    run.open();
+    run.append("a", 128, Written);
+    run.append("a", 128, Written);
+    run.kill();
+    run.open();
+    run.append("a", 128, Written);
+    run.close();
+    run.open();
+    run.append("a", 128, Written);
+    run.append("a", 128, Written);
+}
+
+/// A sync fails, the process dies, a fresh one opens the store, the cache forgets.
+fn sync_fails(run: &mut Run, how: Failure) {
+    run.open();
+    run.append("a", 30, Synced);
+    run.append("a", 400, Written);
+    run.append("a", 800, Written);
+    run.fail(Operation::Sync, how);
+    let plan = run.plan(&[("b", &[40])], Synced);
+    assert!(run.try_append(plan.clone()).is_err(), "the sync fails");
+    run.heal();
+    assert!(run.try_append(plan.clone()).is_err(), "the store is poisoned");
+    run.kill();
+    run.open();
+    run.machine.evict();
+    run.try_append(plan).expect("a retry succeeds");
+    run.append("a", 10, Synced);
+    run.machine.evict();
+    run.append("a", 10, Written);
+}
+
+fn failed_sync_then_eviction(run: &mut Run) {
+    sync_fails(run, Failure::SyncKeeps);
+}
+
+fn reverted_sync(run: &mut Run) {
+    sync_fails(run, Failure::SyncReverts);
+}
+
+fn late_error(run: &mut Run) {
+    run.open();
+    run.append("a", 30, Synced);
+    run.append("a", 400, Written);
+    // The system fails to write the page back while nobody syncs; the writer that has the file open is told.
+    run.fail(Operation::Write, Failure::Late);
+    run.append("a", 800, Written);
+    let plan = run.plan(&[("b", &[40])], Synced);
+    assert!(run.try_append(plan.clone()).is_err(), "the sync tells of it");
+    run.kill();
+    run.open();
+    run.machine.evict();
+    run.try_append(plan).expect("a retry succeeds");
+    // The same once more, but the process dies before it syncs: its successor's files were opened later.
+    run.append("a", 60, Written);
+    run.fail(Operation::Write, Failure::Late);
+    run.append("a", 70, Written);
+    run.kill();
+    run.open();
+    run.append("a", 80, Synced);
+    run.machine.evict();
+    run.append("a", 90, Written);
+}
+
+/// A file of this store as it is now, to be used as payload.
+fn segment_of(run: &Run, from: usize, len: usize) -> Vec<u8> {
+    let disk = run.machine().disk();
+    let (_, inode) = disk.names.iter().find(|(name, _)| name.ends_with(".segment")).expect("there is a segment");
+    let bytes = super::image::bytes_of(&disk.cache[inode]);
+    bytes[from..(from + len).min(bytes.len())].to_vec()
+}
+
+fn payloads_that_are_segments(run: &mut Run) {
+    run.open();
+    run.append("a", 300, Written);
+    run.append("a", 16, Synced);
+    // Frames of this very segment, at places that are a multiple of 8 and of 512 behind where they belong; then a whole head.
+    for (from, len) in [(8192, 1000), (8192 + 8, 1504), (0, 4600)] {
+        let payload = segment_of(run, from, len);
+        let mut plan = run.plan(&[("b", &[0])], Written);
+        plan.sections[0].1[0] = payload;
+        run.try_append(plan).expect("the append succeeds");
+    }
+    run.append("a", 20, Synced);
+}
