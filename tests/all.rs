@@ -6,6 +6,7 @@
 // A test may stop where it stands: that is how it fails.
 #![allow(clippy::unwrap_used)]
 
+mod accept;
 mod append;
 mod bad_input;
 mod bodies;

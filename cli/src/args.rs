@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use treering::limits;
 use treering::{Durability, Expected, Revision};
 
-use crate::commands::{append, bench, cat, demo, dump, export, import, stat, streams, tail, verify};
+use crate::commands::{accept, append, bench, cat, demo, dump, export, import, stat, streams, tail, verify};
 use crate::exit::Outcome;
 
 const STYLES: Styles = Styles::styled()
@@ -28,6 +28,7 @@ Examples:
   echo '{\"note\":\"hello\"}' | treering append s notes     one event, durable when the receipt is printed
   treering tail s -f                                     everything, live
   treering verify s                                      every checksum and chain
+  treering accept s --dry-run                            what is lost, and what going on without it means
 
 STORE is a directory; the commands that write make it where it is missing.
 Exit codes: 0 done, 1 error, 2 usage, 3 conflict, 4 damage found, 5 copy incomplete.";
@@ -50,6 +51,7 @@ enum Command {
     Streams(streams::Args),
     Stat(stat::Args),
     Verify(verify::Args),
+    Accept(accept::Args),
     Dump(dump::Args),
     Export(export::Args),
     Demo(demo::Args),
@@ -69,6 +71,7 @@ impl Cli {
             Command::Streams(args) => streams::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),
+            Command::Accept(args) => accept::run(args),
             Command::Dump(args) => dump::run(args),
             Command::Export(args) => export::run(args),
             Command::Demo(args) => demo::run(args),

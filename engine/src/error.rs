@@ -243,13 +243,30 @@ impl Error {
     }
 
     pub(crate) fn from_damage(damage: Damage) -> Error {
+        let message = damage.to_string();
+        Error::with_damage(damage, message)
+    }
+
+    /// Damage as an error, in other words than its own.
+    pub(crate) fn with_damage(damage: Damage, message: String) -> Error {
         let kind = match damage.class {
             DamageClass::CopyIncomplete => ErrorKind::CopyIncomplete,
             _ => ErrorKind::Damage,
         };
-        let mut error = Error::new(kind, damage.to_string());
+        let mut error = Error::new(kind, message);
         error.0.damage = Some(damage);
         error
+    }
+
+    /// The same error with its damage, where it is damage, told more exactly.
+    pub(crate) fn map_damage(mut self, change: impl FnOnce(&mut Damage)) -> Error {
+        match self.0.damage.take() {
+            Some(mut damage) => {
+                change(&mut damage);
+                Error::from_damage(damage)
+            }
+            None => self,
+        }
     }
 
     /// The class to branch on.

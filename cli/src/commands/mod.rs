@@ -1,6 +1,7 @@
 //! The commands, one file each. Every one reads its arguments, uses the engine, prints, and returns an
 //! [`Outcome`](crate::exit::Outcome); none knows of another.
 
+pub(crate) mod accept;
 pub(crate) mod append;
 pub(crate) mod bench;
 pub(crate) mod cat;

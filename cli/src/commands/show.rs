@@ -132,19 +132,24 @@ impl DamageMet {
     }
 }
 
-/// How a command ends that met these: a torn tail is no damage, and a copy that ends early has a class of its own.
+/// How a command ends that met these: a torn tail is no damage, what was accepted as lost is no news, and a copy that ends
+/// early has a class of its own.
 pub(crate) fn outcome_of(damage: &[Damage]) -> Outcome {
-    let count = |class: fn(DamageClass) -> bool| damage.iter().filter(|damage| class(damage.class)).count() as u64;
+    let count = |class: fn(DamageClass) -> bool| {
+        damage.iter().filter(|damage| !damage.is_accepted && class(damage.class)).count() as u64
+    };
     let damaged = count(|class| !matches!(class, DamageClass::CopyIncomplete | DamageClass::TornTail));
     if damaged > 0 {
         return Err(Failure::Damage(format!(
-            "{} of damage; what lies there is lost to readers, everything else in the store stays readable",
+            "{} of damage; what lies there is lost to readers, everything else in the store stays readable. `treering \
+             verify` names all of it, `treering accept --dry-run` says what going on without it means",
             output::counted(damaged, "place")
         )));
     }
     if count(|class| class == DamageClass::CopyIncomplete) > 0 {
         return Err(Failure::CopyIncomplete(
-            "this copy of a store ends early: it was made while the store was written; copy it again to have the rest"
+            "this copy of a store ends early: it was made while the store was written; copy it again to have the rest, or \
+             see `treering accept --dry-run` for writing to it as it is"
                 .to_owned(),
         ));
     }
@@ -180,6 +185,9 @@ mod tests {
         let lost = damage(DamageClass::Missing, 16);
         assert_eq!(code(&[]), 0);
         assert_eq!(code(std::slice::from_ref(&torn)), 0, "nobody was promised a torn tail");
+        let accepted = Damage { is_accepted: true, ..lost.clone() };
+        assert_eq!(code(std::slice::from_ref(&accepted)), 0, "somebody said that it is lost");
+        assert_eq!(code(&[accepted, lost.clone()]), 4, "this is news");
         assert_eq!(code(&[torn.clone(), incomplete.clone()]), 5);
         assert_eq!(code(&[incomplete, lost, torn]), 4, "damage weighs more");
     }

@@ -20,7 +20,8 @@ Examples:
   treering verify s
   treering verify s --json | jq 'select(.kind == \"damage\")'
 
-Exit code 0 where all is well, 4 where damage was found, 5 where the store is a copy that ends early.")]
+Exit code 0 where all is well or was accepted as lost (treering accept), 4 where damage was found that was not, 5 where
+the store is a copy that ends early.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
@@ -101,13 +102,16 @@ struct Summary {
     index_blocks_checked: u64,
     seals_checked: u64,
     damage: u64,
+    /// How many of these were accepted as lost.
+    accepted: u64,
     /// Bytes behind the end of the log, which nobody was ever promised.
     torn_tail_bytes: u64,
     committed: u64,
     durable: u64,
 }
 
-struct Bar(ProgressBar);
+/// A bar for what takes long.
+pub(crate) struct Bar(pub(crate) ProgressBar);
 
 impl Progress for Bar {
     fn advance(&mut self, done: u64, total: u64) {
@@ -152,6 +156,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             index_blocks_checked: report.index_blocks_checked,
             seals_checked: report.seals_checked,
             damage: report.damage.len() as u64,
+            accepted: report.damage.iter().filter(|damage| damage.is_accepted).count() as u64,
             torn_tail_bytes: report.torn_tail.as_ref().map_or(0, |torn| torn.bytes.end - torn.bytes.start),
             committed: report.committed.get(),
             durable: report.durable.get(),
@@ -159,7 +164,11 @@ pub(crate) fn run(args: Args) -> Outcome {
     } else {
         out.line(format_args!(
             "{}: {} of {} in {}, {}, {}; {} and {} checked",
-            if report.is_clean() { "clean" } else { "NOT CLEAN" },
+            match (report.is_clean(), report.is_accepted()) {
+                (true, _) => "clean",
+                (false, true) => "sound but for what was accepted as lost",
+                (false, false) => "NOT CLEAN",
+            },
             counted(report.events, "event"),
             counted(report.streams, "stream"),
             counted(report.frames, "frame"),

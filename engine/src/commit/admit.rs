@@ -46,8 +46,9 @@ impl Writer {
                 Expected::Exactly(revision) => (head == Some(revision), revision.next()),
             };
             if !is_met {
+                // A revision that was accepted as lost belongs to no batch that could be recognised.
                 if let (Some(stream), Some(owned)) =
-                    (stream, owned.filter(|owned| head.is_some_and(|head| *owned <= head)))
+                    (stream, owned.filter(|owned| stream.is_some_and(|stream| *owned <= stream.last_event)))
                 {
                     let frame = find::frame_holding(&self.set, stream, owned)?;
                     return self.repeated(&streams, batch, frame, section).map(Admitted::Repeated);
@@ -155,7 +156,8 @@ fn damaged(segment: &crate::segment::one::Segment, frame: &Frame<'_>, fault: &Fa
 /// Damage may hide later events of the stream, or the stream itself: nothing is given twice.
 fn head_unknown(name: &str) -> Error {
     let message = format!(
-        "damage hides where the stream {name:?} ends, so nothing can be appended to it; `verify` names the damage, reading works"
+        "damage hides where the stream {name:?} ends, so nothing can be appended to it; reading works. `verify` names the \
+         damage; `accept` (--dry-run first) takes it as lost, and appending goes on"
     );
     Error::new(crate::ErrorKind::HeadUnknown, message)
 }

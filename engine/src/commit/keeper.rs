@@ -14,7 +14,7 @@ use crate::commit::tail::Ahead;
 use crate::commit::writer::Writer;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
-use crate::storage::{Access, StorageFile};
+use crate::storage::{Access, Storage, StorageFile};
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 use crate::{Error, Result};
 
@@ -144,9 +144,14 @@ impl WatermarkFile {
                 boot: fold_boot(writer.life.boot),
             }
         };
+        self.put(&*writer.set.storage, &watermark)
+    }
+
+    /// Writes and syncs a slot, whose generation is the one behind that of the newest there is.
+    pub(crate) fn put(&mut self, storage: &dyn Storage, watermark: &Watermark) -> Result<()> {
+        debug_assert_eq!(watermark.generation, self.generation + 1);
         let failed = |error: io::Error| Error::io("write", file_name::WATERMARK, error);
         if self.file.is_none() {
-            let storage = &writer.set.storage;
             let file = match storage.open(file_name::WATERMARK, Access::ReadWrite) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => storage
                     .create(file_name::WATERMARK, WATERMARK_FILE_BYTES)

@@ -66,7 +66,7 @@ impl Writer {
             witness: Some(self.marks.get().durable.min(tail.at)),
             recorded_at: self.set.storage.now(),
         };
-        let segment = match create::publish(&*self.set.storage, &prepared, &open) {
+        let segment = match create::publish(&*self.set.storage, &prepared, &open, &[]) {
             Ok(segment) => Arc::new(segment),
             Err(failed) if failed.is_effect_unknown => return Err(self.stop(&failed.error)),
             Err(failed) => {

@@ -18,6 +18,12 @@ pub const ITEM_CLAIM: u8 = 4;
 pub const ITEM_FENCE: u8 = 5;
 /// Item kind: damage that was accepted.
 pub const ITEM_ACCEPT: u8 = 6;
+/// Class of an accepted range: bytes that are not what was written.
+pub const ACCEPTED_DAMAGE: u8 = 1;
+/// Class of an accepted range: a segment that is not there, or another file in its place.
+pub const ACCEPTED_MISSING: u8 = 2;
+/// Class of an accepted range: what a copy does not have.
+pub const ACCEPTED_COPY_INCOMPLETE: u8 = 3;
 /// Kinds from here on may be skipped by who does not know them.
 pub const ITEM_IGNORABLE: u8 = 0x80;
 
@@ -109,6 +115,14 @@ pub struct AcceptedRange {
     pub class: u8,
 }
 
+impl AcceptedRange {
+    /// Whether all of a stretch lies in it.
+    #[must_use]
+    pub fn holds(&self, positions: &std::ops::Range<Position>) -> bool {
+        self.start <= positions.start && positions.start <= positions.end && positions.end.0 - self.start.0 <= self.len
+    }
+}
+
 impl<'a> Accept<'a> {
     /// The ranges, then the streams with their accepted heads (`None`: no event).
     #[allow(clippy::type_complexity)]
@@ -116,13 +130,23 @@ impl<'a> Accept<'a> {
         let mut wire = Wire::new(self.bytes);
         let mut ranges = Vec::new();
         for _ in 0..wire.var()? {
-            ranges.push(AcceptedRange { start: Position(wire.var()?), len: wire.var()?, class: wire.u8()? });
+            let start = Position(wire.var_up_to(limits::NUMBER_MAX, "the start of an accepted range")?);
+            let len = wire.var_up_to(limits::NUMBER_MAX - start.0, "the length of an accepted range")?;
+            let class = wire.u8()?;
+            if !(ACCEPTED_DAMAGE..=ACCEPTED_COPY_INCOMPLETE).contains(&class) {
+                return Err(Fault::bad(format!("an accept of class {class}")));
+            }
+            ranges.push(AcceptedRange { start, len, class });
         }
         let mut streams = Vec::new();
         for _ in 0..wire.var()? {
             let stream = StreamId(wire.var()?);
-            let head = wire.var()?;
-            streams.push((stream, (head != u64::MAX).then_some(Revision(head))));
+            let head = match wire.var()? {
+                u64::MAX => None,
+                head if head < limits::NUMBER_MAX => Some(Revision(head)),
+                head => return Err(Fault::bad(format!("an accepted head of {head}"))),
+            };
+            streams.push((stream, head));
         }
         wire.end("an accept item")?;
         Ok((ranges, streams))

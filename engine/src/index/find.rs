@@ -84,12 +84,32 @@ fn walk_links(
     }
 }
 
-/// Forward through the log between remembered places, around damage.
+/// The last revision below `revision` that a section holds, as far as links lead to it from behind: what lies between is
+/// lost. `None` where they do not.
+pub(crate) fn last_before(set: &Arc<SegmentSet>, stream: &Stream, revision: Revision) -> Option<Revision> {
+    let mut at = stream.place_behind(revision);
+    loop {
+        let segment = set.holding(at).ok()?;
+        let section = section_of(segment.frame(at, segment.file_end()).ok()?, stream.id).ok()??;
+        if section.last_revision() < revision {
+            return Some(section.last_revision());
+        }
+        at = section.previous.filter(|previous| *previous < at)?;
+    }
+}
+
+/// Forward through the log between remembered places, around damage. What is lost is never the last place, unless nothing of
+/// the stream lies behind it.
 fn walk_log(set: &Arc<SegmentSet>, stream: &Stream, last: Position, revision: Revision) -> Result<Vec<Place>> {
     let from = stream.place_before(revision).map_or(Position(stream.id.0), |(_, place)| place);
     let mut walk = LogWalk::new(Arc::clone(set), from);
     let mut places = Vec::new();
-    while walk.at() <= last {
+    loop {
+        let is_open = matches!(places.last(), Some(Place::Lost(_)));
+        let last = if is_open { stream.last_place.max(last) } else { last };
+        if walk.at() > last {
+            break;
+        }
         match walk.next(Position::MAX)? {
             Walked::End => break,
             Walked::Damage(damage) => places.push(Place::Lost(damage)),

@@ -23,10 +23,12 @@ pub(crate) struct Stream {
     pub(crate) slot: u32,
     /// The first revision of its own: above 0 for a fork.
     pub(crate) first: Revision,
-    /// Revision of its last event.
+    /// The last revision that was given. No event has it where it was accepted that the stream ends there.
     pub(crate) head: Revision,
-    /// Position of its last event.
+    /// Position of the event with that revision, or of the accept.
     pub(crate) head_position: Position,
+    /// Revision of its last event; below `head` where what lies between was accepted as lost.
+    pub(crate) last_event: Revision,
     /// The frame that holds its last section.
     pub(crate) last_place: Position,
     /// First revision and frame of every so many sections, in order; the first is that of the stream's first section.
@@ -126,6 +128,7 @@ impl StreamTable {
                 first: placed.first_revision,
                 head,
                 head_position,
+                last_event: head,
                 last_place: placed.frame,
                 places: vec![(placed.first_revision, placed.frame)],
                 sections: 1,
@@ -151,6 +154,7 @@ impl StreamTable {
         }
         stream.sections += 1;
         stream.head = placed.head();
+        stream.last_event = placed.head();
         stream.head_position = placed.head_position();
         stream.last_place = placed.frame;
         Some(stream)
@@ -170,6 +174,7 @@ impl StreamTable {
             first: Revision(revision.0 + 1),
             head: revision,
             head_position: Position(stream.0),
+            last_event: revision,
             last_place: frame,
             places: Vec::new(),
             sections: 0,
@@ -177,6 +182,18 @@ impl StreamTable {
         self.by_name.insert(name, index);
         self.by_id.insert(stream, index);
         true
+    }
+
+    /// From here on the stream goes on behind `head`, whatever is known of it: that was accepted at `position`. Nothing
+    /// happens where the stream is not known, or known to go further.
+    pub(crate) fn accept_head(&mut self, stream: StreamId, head: Revision, position: Position) {
+        let Some(slot) = self.by_id.get(&stream) else { return };
+        let stream = &mut self.streams[*slot as usize];
+        if head >= stream.head {
+            stream.head = head;
+            stream.head_position = stream.head_position.max(position);
+            stream.sections = stream.sections.next_multiple_of(PLACE_EVERY);
+        }
     }
 
     /// As [`place`](Self::place), behind damage: what lies between the head and the section is lost.

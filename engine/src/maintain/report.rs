@@ -34,10 +34,16 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether nothing is damaged, missing, foreign, stale or incomplete.
+    /// Whether nothing is damaged, missing, foreign, stale or incomplete; what was accepted as lost is still damage.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.damage.is_empty()
+    }
+
+    /// Whether all that is wrong was accepted as lost.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.damage.iter().all(|damage| damage.is_accepted)
     }
 }
 

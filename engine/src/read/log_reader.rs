@@ -95,12 +95,21 @@ impl LogReader {
                     }
                 }
                 Ok(None) => return None,
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Some(Err(self.told(error))),
             }
         };
         let held = self.held.as_ref().expect("an event was just stepped to");
         let (metadata, payload) = held.bodies(bodies);
         Some(Ok(EventRef { held, metadata, payload }))
+    }
+
+    /// Gives damage the names of streams, and says where its loss was accepted.
+    #[cold]
+    fn told(&self, error: Error) -> Error {
+        error.map_damage(|damage| {
+            self.streams.read().name_in(damage);
+            self.walk.set().mark_accepted(damage);
+        })
     }
 
     #[inline]
@@ -127,10 +136,7 @@ impl LogReader {
                     }
                     self.limit = visible;
                 }
-                Walked::Damage(mut damage) => {
-                    self.streams.read().name_in(&mut damage);
-                    return Err(Error::from_damage(damage));
-                }
+                Walked::Damage(damage) => return Err(Error::from_damage(damage)),
                 Walked::Frame(position, header) if header.kind == KIND_BATCH => {
                     self.sections_left = Some((position, header, None));
                 }

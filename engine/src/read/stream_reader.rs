@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::error::Damage;
 use crate::format::batch::Section;
-use crate::ids::{Position, Revision, StreamId};
+use crate::format::file_name;
+use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
 use crate::index::find::{self, Place};
 use crate::index::streams::StreamTable;
 use crate::read::event::EventRef;
@@ -81,6 +83,20 @@ pub struct StreamReader {
     places: Vec<Place>,
     segment: Option<Arc<Segment>>,
     held: Option<Held>,
+    gaps: Gaps,
+}
+
+/// Watches that no revision is passed over in silence.
+#[derive(Debug)]
+struct Gaps {
+    /// The revision that is due; `None` where all were handed out.
+    due: Option<Revision>,
+    /// Behind the last event up to here all is lost: that was accepted.
+    lost_up_to: Revision,
+    /// Damage was handed out since the last event.
+    is_told: bool,
+    /// An event that waits until the gap before it was told.
+    waiting: Option<Bodies>,
 }
 
 impl StreamReader {
@@ -104,12 +120,16 @@ impl StreamReader {
             places: Vec::new(),
             segment: None,
             held: None,
+            gaps: Gaps { due: None, lost_up_to: stream.head, is_told: false, waiting: None },
         };
         let head = match stream.head_position < visible {
-            true => Some(stream.head),
-            false => reader.head_below(visible, stream.head)?,
+            true => Some(stream.last_event),
+            false => reader.head_below(visible, stream.last_event)?,
         };
         let Some(head) = head else { return Ok(Some(reader)) };
+        if stream.head_position >= visible {
+            reader.gaps.lost_up_to = head;
+        }
         let (low, high) = if options.backwards { (options.to, options.from) } else { (options.from, options.to) };
         let to = high.map_or(head, |to| to.min(head));
         // What a fork shares with its parent is read there.
@@ -121,6 +141,11 @@ impl StreamReader {
             from = from.max(Revision((to.0 + 1).saturating_sub(last)));
         }
         reader.range = (from <= to).then_some((from, to));
+        // What was accepted as lost behind the last event is told where it was asked for.
+        let lost_up_to = high.map_or(reader.gaps.lost_up_to, |high| high.min(reader.gaps.lost_up_to));
+        reader.gaps.lost_up_to = lost_up_to;
+        let (begin, end) = (from.min(lost_up_to), lost_up_to.max(to));
+        reader.gaps.due = (from <= end).then_some(if options.backwards { end } else { begin });
         Ok(Some(reader))
     }
 
@@ -131,19 +156,78 @@ impl StreamReader {
     /// other error ends the reading.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
-        let bodies = match self.advance() {
+        let bodies = match self.gaps.waiting.take().map_or_else(|| self.advance(), |bodies| Ok(Some(bodies))) {
             Ok(Some(bodies)) => bodies,
-            Ok(None) => return None,
+            Ok(None) => return self.lost_end().map(Err),
             Err(error) => {
                 if error.damage().is_none() {
                     self.range = None;
                 }
-                return Some(Err(error));
+                self.gaps.is_told = true;
+                return Some(Err(self.told(error)));
             }
         };
         let held = self.held.as_ref().expect("an event was just stepped to");
+        let revision = held.event.revision;
+        if self.gaps.due != Some(revision) && !self.gaps.is_told {
+            self.gaps.is_told = true;
+            self.gaps.waiting = Some(bodies);
+            let gap = self.gap_before(revision);
+            return Some(Err(Error::from_damage(gap)));
+        }
+        self.gaps.is_told = false;
+        self.gaps.due = if self.backwards { revision.0.checked_sub(1).map(Revision) } else { revision.next() };
         let (metadata, payload) = held.bodies(bodies);
         Some(Ok(EventRef { held, metadata, payload }))
+    }
+
+    /// Gives damage the names of streams, and says where its loss was accepted.
+    #[cold]
+    fn told(&self, error: Error) -> Error {
+        error.map_damage(|damage| {
+            self.streams.read().name_in(damage);
+            self.set.mark_accepted(damage);
+        })
+    }
+
+    /// Forwards, what was accepted as lost behind the last event.
+    #[cold]
+    fn lost_end(&mut self) -> Option<Error> {
+        let due = self.gaps.due.take().filter(|due| !self.backwards && *due <= self.gaps.lost_up_to)?;
+        let is_told = std::mem::replace(&mut self.gaps.is_told, true);
+        (!is_told).then(|| Error::from_damage(self.gap(due, self.gaps.lost_up_to)))
+    }
+
+    /// What is missing between the revision that is due and the one that came.
+    #[cold]
+    fn gap_before(&self, came: Revision) -> Damage {
+        let due = self.gaps.due.unwrap_or(came);
+        match self.backwards {
+            true => self.gap(Revision(came.0 + 1), due),
+            false => self.gap(due, Revision(came.0 - 1)),
+        }
+    }
+
+    /// Revisions that are not there, with the place where they were lost, as the accept says it.
+    fn gap(&self, first: Revision, last: Revision) -> Damage {
+        let stream = self.streams.read().by_id(self.stream).cloned().expect("streams are never forgotten");
+        let before = stream.place_before(first).map_or(Position(stream.id.0), |(_, place)| place);
+        let accepted = self.set.accepted();
+        let range = accepted.iter().find(|range| range.start >= before);
+        let place = range.map_or(before, |range| range.start);
+        let ordinal = SegmentOrdinal(place.0 / self.set.store.segment_bytes);
+        let base = ordinal.0 * self.set.store.segment_bytes;
+        let len = range.map_or(0, |range| range.len);
+        let mut damage = Damage::new(
+            DamageClass::Damage,
+            file_name::segment(ordinal),
+            place.0 - base..place.0 - base + len,
+            place..Position(place.0 + len),
+            "these revisions are lost, or were never given",
+        );
+        damage.note_stream(self.stream, Some(&self.name), first, last);
+        damage.is_accepted = range.is_some();
+        damage
     }
 
     fn advance(&mut self) -> Result<Option<Bodies>> {
@@ -191,8 +275,7 @@ impl StreamReader {
                 self.range = None;
                 Ok(())
             }
-            Some(Place::Lost(mut damage)) => {
-                self.streams.read().name_in(&mut damage);
+            Some(Place::Lost(damage)) => {
                 self.skip_to_next_place(wanted)?;
                 Err(Error::from_damage(damage))
             }
@@ -289,9 +372,10 @@ impl StreamReader {
                 Ok(())
             }
             Some(Place::Lost(damage)) => {
-                let mut damage = damage.clone();
-                self.streams.read().name_in(&mut damage);
-                self.pass(wanted, wanted);
+                let damage = damage.clone();
+                let before =
+                    find::last_before(&self.set, &stream, wanted).map_or(wanted, |before| Revision(before.0 + 1));
+                self.pass(before.min(wanted), wanted);
                 Err(Error::from_damage(damage))
             }
             None => {

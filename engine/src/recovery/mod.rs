@@ -9,8 +9,11 @@
 //! 5. [`decision`]: what stands where the chain ends is looked up in a table, and so is how a writer goes on;
 //! 6. [`open`]: a writer makes what is not witnessed durable, then continues or rolls.
 //!
+//! [`accept`] stands beside: where something is lost it is accepted as lost, and the log goes on.
+//!
 //! Nothing before step 6 writes, so a reader does the same up to there, and a crash anywhere leads back to step 1.
 
+pub(crate) mod accept;
 pub(crate) mod decision;
 pub(crate) mod identity;
 pub(crate) mod line;
@@ -18,4 +21,5 @@ pub(crate) mod open;
 pub(crate) mod replay;
 mod report;
 
+pub use accept::{AcceptPlan, AcceptedStream};
 pub use report::OpenReport;

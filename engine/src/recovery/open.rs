@@ -30,13 +30,13 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) set: Arc<SegmentSet>,
-    streams: Arc<RwLock<StreamTable>>,
+    pub(crate) streams: Arc<RwLock<StreamTable>>,
     pub(crate) line: Line,
     pub(crate) replay: Replay,
     watermark: Option<Watermark>,
     /// The highest generation of any slot of the store: those that are written are above it.
-    generation: u64,
-    place: Place,
+    pub(crate) generation: u64,
+    pub(crate) place: Place,
 }
 
 impl Found {
@@ -97,7 +97,7 @@ pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
 /// Opens a store for writing, and makes it where there is none and the options say so.
 pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Result<OpenedWriter> {
     options.check()?;
-    refuse_network(&*storage, options)?;
+    refuse_network(&*storage, options.force_network_file_system)?;
     let mut is_new = false;
     let identity = match identity::read(&*storage, Access::ReadWrite)? {
         Some(identity) => identity,
@@ -173,7 +173,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let Found { set, streams, .. } = found;
     let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
     let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
-    let doubts = Doubts { unknown_until: found.replay.unknown_until, damaged_from };
+    let doubts = Doubts { unknown_until: found.replay.unknown_until(), damaged_from };
     let continues = !report.has_rolled && !is_first;
     let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, doubts));
     let mut watermark = WatermarkFile::new(generation);
@@ -253,10 +253,10 @@ fn watermark_state(found: &Found) -> WatermarkState {
     if watermark.is_clean && ends_here { WatermarkState::Clean } else { WatermarkState::Open }
 }
 
-fn refuse_network(storage: &dyn Storage, options: &Options) -> Result<()> {
+pub(crate) fn refuse_network(storage: &dyn Storage, is_forced: bool) -> Result<()> {
     let system =
         storage.file_system().map_err(|error| Error::io("look at the file system of", &storage.describe(), error))?;
-    if system.is_network && !options.force_network_file_system {
+    if system.is_network && !is_forced {
         let message = format!(
             "{} lies on {}, where locks and syncs promise less than a store needs; use a local disk, or force it",
             storage.describe(),
@@ -282,9 +282,24 @@ fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
 
 /// Begins a new segment behind everything there is.
 fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, reason: OpenReason) -> Result<Tail> {
-    let replay = &found.replay;
     let storage = &*found.set.storage;
     let prepared = create::prepare(storage, &found.set.store, ordinal, 1)?;
+    let open = open_frame(found, life, reason);
+    let allocated = prepared.allocated;
+    let segment = create::publish(storage, &prepared, &open, &[]).map_err(|failed| failed.error)?;
+    let segment = Arc::new(segment);
+    found.set.roll(&segment, found.replay.at, found.replay.index.last_block());
+    let mut tail = tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes, allocated));
+    tail.at = segment.first_frame();
+    tail.last_frame = open_position(&segment.head.header);
+    tail.previous_check = segment.head.open_check;
+    tail.takeover = 0;
+    Ok(tail)
+}
+
+/// The open frame of a segment that goes on behind everything there is.
+pub(crate) fn open_frame(found: &Found, life: Life, reason: OpenReason) -> OpenFrame {
+    let replay = &found.replay;
     let predecessor = replay.segment.as_ref().map(|segment| crate::format::open::Predecessor {
         ordinal: segment.ordinal(),
         end: replay.at,
@@ -292,7 +307,7 @@ fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, 
         last_index_block: replay.index.last_block(),
         salt: segment.head.header.salt,
     });
-    let open = OpenFrame {
+    OpenFrame {
         incarnation: life.incarnation,
         identity_place: life.identity_place,
         boot: life.boot,
@@ -303,18 +318,8 @@ fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, 
         previous_check: replay.previous_check,
         first_number: replay.next_number,
         witness: predecessor.map(|predecessor| predecessor.end),
-        recorded_at: storage.now(),
-    };
-    let allocated = prepared.allocated;
-    let segment = create::publish(storage, &prepared, &open).map_err(|failed| failed.error)?;
-    let segment = Arc::new(segment);
-    found.set.roll(&segment, replay.at, replay.index.last_block());
-    let mut tail = tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes, allocated));
-    tail.at = segment.first_frame();
-    tail.last_frame = open_position(&segment.head.header);
-    tail.previous_check = segment.head.open_check;
-    tail.takeover = 0;
-    Ok(tail)
+        recorded_at: found.set.storage.now(),
+    }
 }
 
 /// The tail where the replay ended, in `segment`. What the replay knew moves over.
@@ -344,7 +349,7 @@ fn tail_at(found: &Found, segment: Arc<Segment>, output: Output) -> Tail {
 
 /// Makes durable what nobody witnessed: the frames were read and proven; the same bytes are written to the same place,
 /// so that the pages are dirty again whatever an earlier sync did to them, and synced by this descriptor.
-fn make_durable(found: &Found) -> Result<()> {
+pub(crate) fn make_durable(found: &Found) -> Result<()> {
     const CHUNK_BYTES: usize = 1 << 20;
     let replay = &found.replay;
     let mut buffer = vec![0; CHUNK_BYTES];
@@ -372,7 +377,7 @@ fn make_durable(found: &Found) -> Result<()> {
     Ok(())
 }
 
-fn new_incarnation(storage: &dyn Storage) -> Result<Incarnation> {
+pub(crate) fn new_incarnation(storage: &dyn Storage) -> Result<Incarnation> {
     let mut incarnation = Incarnation::default();
     storage
         .fill_random(&mut incarnation.0)
@@ -398,18 +403,20 @@ fn report_of(replay: &Replay) -> OpenReport {
     }
 }
 
-fn no_store(storage: &dyn Storage) -> Error {
+pub(crate) fn no_store(storage: &dyn Storage) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no store in {}; a writing command makes one", storage.describe()))
 }
 
 fn copy_incomplete(replay: &Replay) -> Error {
     let damage =
         replay.damage.iter().find(|damage| damage.class == crate::DamageClass::CopyIncomplete).or(replay.damage.last());
+    let message = "this store is a copy that ends early, and is not written as it is: copy it again to have the rest, or \
+                   `accept` its end (--dry-run first); reading works";
     match damage {
         Some(damage) => {
             let damage = crate::Damage { class: crate::DamageClass::CopyIncomplete, ..damage.clone() };
-            Error::from_damage(damage)
+            Error::with_damage(damage.clone(), format!("{message}. {damage}"))
         }
-        None => Error::new(ErrorKind::CopyIncomplete, "the copy of the store ends early"),
+        None => Error::new(ErrorKind::CopyIncomplete, message),
     }
 }

@@ -3,6 +3,7 @@
 //! Below the witness a frame's header, plain part and chain are proven; above it every byte, since nobody has proven them
 //! yet. The same object goes on later, when another process appends: a reader that follows is a replay that never stops.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::commit::index_state::{IndexState, Noted};
@@ -28,6 +29,15 @@ use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Access;
 use crate::sync::RwLock;
 use crate::{Error, ErrorKind, Result};
+
+/// A stretch of the log whose frames are lost and listed nowhere. Streams whose last event lies before it may have had later
+/// ones in it; so may streams that nobody knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) positions: Range<Position>,
+    /// How many events can have been there at most; `None` until something behind it says how many there were.
+    pub(crate) events: Option<u64>,
+}
 
 /// What the log holds, as far as it was read.
 #[derive(Debug)]
@@ -56,8 +66,8 @@ pub(crate) struct Replay {
     pub(crate) tail: TailState,
     pub(crate) torn_tail: Option<Damage>,
     pub(crate) damage: Vec<Damage>,
-    /// Streams whose last event lies before it may have had later ones, which are lost; so may streams nobody knows.
-    pub(crate) unknown_until: Position,
+    /// What is lost without anything that says what was there, and was not accepted.
+    pub(crate) lost: Vec<Lost>,
     pub(crate) frames_read: u64,
     /// How many bytes lie in coded sections, before and after coding.
     pub(crate) coded: (u64, u64),
@@ -92,7 +102,7 @@ impl Replay {
             tail: TailState::End,
             torn_tail: None,
             damage: Vec::new(),
-            unknown_until: Position::ZERO,
+            lost: Vec::new(),
             frames_read: 0,
             coded: (0, 0),
         }
@@ -100,6 +110,13 @@ impl Replay {
 
     /// Reads the whole line. Segments behind the place where the log ends are left out of the set: they are void.
     pub(crate) fn read_line(&mut self, line: &Line) -> Result<()> {
+        self.read_segments(line)?;
+        self.settle_accepted();
+        self.settle_lost_end();
+        Ok(())
+    }
+
+    fn read_segments(&mut self, line: &Line) -> Result<()> {
         self.witness = self.witness.max(line.witness);
         if let Some(newest) = &line.newest {
             self.witness = self.witness.max(witness_in(newest, self.block_hint));
@@ -114,10 +131,10 @@ impl Replay {
                 }
                 self.worsen(if copied { TailState::Copy } else { TailState::Damage });
                 self.set.push(known.clone());
-                self.unknown_until = self.unknown_until.max(known.file_end);
                 if copied {
                     return Ok(()); // the log ends before it
                 }
+                self.lost.push(Lost { positions: known.base..known.file_end, events: None });
                 continue;
             }
             let segment = self.set.open(known)?;
@@ -160,6 +177,7 @@ impl Replay {
         self.at = segment.first_frame();
         self.last_frame = open_position(&segment.head.header);
         self.previous_check = segment.head.open_check;
+        self.count_lost(open.first_number);
         self.next_number = open.first_number;
         self.max_recorded_at = self.max_recorded_at.max(open.max_recorded_at);
         self.incarnation = open.incarnation;
@@ -349,6 +367,7 @@ impl Replay {
         }
         self.witness = self.witness.max(header.witness.unwrap_or(Position::ZERO));
         self.takeover = self.takeover.max(header.takeover);
+        self.count_lost(header.first_number);
         self.next_number = header.first_number + u64::from(header.events);
         self.previous_check = header.frame_check;
         self.last_frame = frame.position;
@@ -395,11 +414,25 @@ impl Replay {
         let (mut items, count) = sections.items()?;
         for number in 0..u64::from(count) {
             let position = Position(frame.position.0 + u64::from(frame.header.events) + number);
-            if let Item::Fork { name, revision, .. } = Item::decode(&mut items, frame.position, position)?
-                && !streams.place_fork(name, crate::StreamId(position.0), revision, frame.position)
-                && !is_behind_damage
-            {
-                return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
+            match Item::decode(&mut items, frame.position, position)? {
+                Item::Fork { name, revision, .. } => {
+                    let is_placed = streams.place_fork(name, crate::StreamId(position.0), revision, frame.position);
+                    if !is_placed && !is_behind_damage {
+                        return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
+                    }
+                }
+                Item::Accept(accept) => {
+                    let (ranges, heads) = accept.decode()?;
+                    for (stream, head) in heads {
+                        if let Some(head) = head {
+                            streams.accept_head(stream, head, position);
+                        }
+                    }
+                    self.set.accept(&ranges);
+                    let is_in = |lost: &Lost| ranges.iter().any(|range| range.holds(&lost.positions));
+                    self.lost.retain(|lost| !is_in(lost));
+                }
+                _ => {}
             }
         }
         let noted = noted.iter().map(|(stream, name, first_revision, count)| Noted {
@@ -416,10 +449,11 @@ impl Replay {
     /// says it, every stream whose head may have lain there is unknown from now on.
     fn take_lost(&mut self, lost: Option<&[LostFrame]>, end: Position) {
         let Some(lost) = lost else {
-            self.unknown_until = self.unknown_until.max(end);
+            self.lost.push(Lost { positions: self.at..end, events: None });
             return;
         };
         let mut streams = self.streams.write();
+        let mut is_all_placed = true;
         for frame in lost {
             self.last_frame = frame.position;
             let mut first_position = frame.position;
@@ -432,9 +466,7 @@ impl Replay {
                     frame: frame.position,
                     first_position,
                 };
-                if !streams.place_behind_gap(name, placed) {
-                    self.unknown_until = self.unknown_until.max(end);
-                }
+                is_all_placed &= streams.place_behind_gap(name, placed);
                 first_position.0 += u64::from(section.count);
             }
             if frame.kind == KIND_INDEX_BLOCK {
@@ -456,6 +488,64 @@ impl Replay {
                 self.index.note_other(frame.kind, frame.len as u32);
             }
         }
+        if !is_all_placed {
+            self.lost.push(Lost { positions: self.at..end, events: None });
+        }
+    }
+
+    /// A proven header says how many events there are before it: so many at most were lost since the last one.
+    #[inline]
+    fn count_lost(&mut self, first_number: u64) {
+        if !self.lost.is_empty() {
+            let events = first_number.saturating_sub(self.next_number);
+            self.lost.iter_mut().filter(|lost| lost.events.is_none()).for_each(|lost| lost.events = Some(events));
+        }
+    }
+
+    /// Nothing behind the last losses says how many events they took: as many as there is room for. The numbers of later
+    /// events go on behind them, so that every later opening counts the same.
+    fn settle_lost_end(&mut self) {
+        /// An event takes at least so many bytes of a frame.
+        const EVENT_BYTES_MIN: u64 = 8;
+        let mut room: u64 = 0;
+        for lost in self.lost.iter().filter(|lost| lost.events.is_none()) {
+            let mut end = lost.positions.end;
+            // Whole frames may have lain behind the last witness too.
+            if let Some(segment) =
+                self.segment.as_ref().filter(|segment| segment.base <= end && end < segment.file_end())
+            {
+                end = end.max(last_set_byte(segment, end, segment.file_end()));
+            }
+            room += (end.0 - lost.positions.start.0) / EVENT_BYTES_MIN;
+        }
+        self.lost.iter_mut().filter(|lost| lost.events.is_none()).for_each(|lost| lost.events = Some(room));
+        self.next_number = self.next_number.saturating_add(room).min(crate::limits::NUMBER_MAX);
+    }
+
+    /// Marks what was accepted. What is left of it is history: it stands in the way of nothing.
+    fn settle_accepted(&mut self) {
+        for damage in &mut self.damage {
+            self.set.mark_accepted(damage);
+        }
+        // A bad copy of a head block stands in nobody's way: it holds no positions.
+        let is_in_the_way = |damage: &Damage| {
+            !damage.is_accepted && (damage.positions.start < damage.positions.end || damage.bytes.is_empty())
+        };
+        if self.tail == TailState::Damage && !self.damage.iter().any(is_in_the_way) {
+            self.tail = if self.torn_tail.is_some() { TailState::Torn } else { TailState::End };
+        }
+    }
+
+    /// Streams whose last event lies before it may have had later ones, which are lost; so may streams nobody knows.
+    pub(crate) fn unknown_until(&self) -> Position {
+        self.lost.iter().map(|lost| lost.positions.end).max().unwrap_or(Position::ZERO)
+    }
+
+    /// How many events a stream may have had behind its last known one, which lies at `head_position`; `None` where its
+    /// head is certain.
+    pub(crate) fn lost_behind(&self, head_position: Position) -> Option<u64> {
+        let behind = self.lost.iter().filter(|lost| head_position < lost.positions.end);
+        behind.map(|lost| lost.events.unwrap_or(0)).reduce(u64::saturating_add)
     }
 
     fn stop_at(&self, segment: &Segment, limit: Position, fault: &Fault, is_end_stated: bool) -> Stop {

@@ -68,11 +68,24 @@ pub(crate) fn prepare(
     Ok(Prepared { header, file, name, allocated })
 }
 
-/// Opens a prepared segment: after this the log goes on in it.
-pub(crate) fn publish(storage: &dyn Storage, prepared: &Prepared, open: &OpenFrame) -> Result<Segment, CreateError> {
-    let Prepared { header, file, name, .. } = prepared;
+/// Opens a prepared segment: after this the log goes on in it. `frames`, mostly none, stand behind its head block and are
+/// there with it or not at all.
+pub(crate) fn publish(
+    storage: &dyn Storage,
+    prepared: &Prepared,
+    open: &OpenFrame,
+    frames: &[u8],
+) -> Result<Segment, CreateError> {
+    let Prepared { header, file, name, allocated } = prepared;
     let (head, _) = HeadBlock::encode(header, open);
     debug_assert_eq!(head.len() as u64, FIRST_FRAME_OFFSET);
+    if !frames.is_empty() {
+        let end = FIRST_FRAME_OFFSET + frames.len() as u64;
+        let needed = end.next_multiple_of(4096).min(header.file_bytes());
+        let room = if *allocated < needed { file.allocate(*allocated..needed) } else { Ok(()) };
+        room.and_then(|()| file.write_at(frames, FIRST_FRAME_OFFSET))
+            .map_err(|error| CreateError::known(Error::io("write", name, error)))?;
+    }
     file.write_at(&head, 0).map_err(|error| CreateError::known(Error::io("write", name, error)))?;
     file.sync_data().map_err(|error| CreateError::known(Error::io("sync", name, error)))?;
     let segment = file_name::segment(header.ordinal);

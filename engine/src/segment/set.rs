@@ -4,11 +4,14 @@
 //! least recently used going first. A cursor keeps its own segment open for as long as it stands in it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::Damage;
+use crate::format::file_name::{self, FileKind};
+use crate::format::item::AcceptedRange;
 use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
 use crate::segment::one::{Segment, Unusable};
@@ -43,6 +46,8 @@ pub(crate) struct SegmentSet {
     open: Mutex<VecDeque<Arc<Segment>>>,
     /// Where reading ends at something of a newer version, and what it is.
     unsupported: RwLock<Option<(Position, String)>>,
+    /// The stretches of the log whose loss was accepted.
+    accepted: RwLock<Vec<AcceptedRange>>,
 }
 
 impl SegmentSet {
@@ -54,7 +59,39 @@ impl SegmentSet {
             known: RwLock::new(Vec::new()),
             open: Mutex::new(VecDeque::new()),
             unsupported: RwLock::new(None),
+            accepted: RwLock::new(Vec::new()),
         }
+    }
+
+    /// Notes stretches whose loss was accepted.
+    pub(crate) fn accept(&self, ranges: &[AcceptedRange]) {
+        self.accepted.write().extend_from_slice(ranges);
+    }
+
+    /// The stretches whose loss was accepted, in the order in which that was done.
+    pub(crate) fn accepted(&self) -> Vec<AcceptedRange> {
+        self.accepted.read().clone()
+    }
+
+    /// Marks damage whose loss was accepted: all of it lies in one stretch that an accept names.
+    pub(crate) fn mark_accepted(&self, damage: &mut Damage) {
+        let accepted = self.accepted.read();
+        if accepted.is_empty() {
+            return;
+        }
+        let Some(positions) = self.positions_of(damage) else { return };
+        damage.is_accepted = accepted.iter().any(|range| range.holds(&positions));
+    }
+
+    /// The stretch of the log that damage takes: its positions, or for parts of a segment that hold none, such as a copy of
+    /// the head block, those of its bytes. `None` for other files.
+    pub(crate) fn positions_of(&self, damage: &Damage) -> Option<Range<Position>> {
+        if damage.positions.start < damage.positions.end {
+            return Some(damage.positions.clone());
+        }
+        let FileKind::Segment(ordinal) = file_name::parse(&damage.file) else { return None };
+        let base = ordinal.0.checked_mul(self.store.segment_bytes)?;
+        Some(Position(base.checked_add(damage.bytes.start)?)..Position(base.checked_add(damage.bytes.end)?))
     }
 
     /// The log goes on at `position` with something that only a newer version knows.

@@ -43,6 +43,11 @@ impl LogWalk {
         LogWalk { set, standing: None, at: from, previous_check: None, has_told_unsupported: false }
     }
 
+    /// The segments it walks over.
+    pub(crate) fn set(&self) -> &SegmentSet {
+        &self.set
+    }
+
     /// The segment in which the walk stands.
     pub(crate) fn segment(&self) -> Option<&Arc<Segment>> {
         self.standing.as_ref().map(|(_, segment)| segment)

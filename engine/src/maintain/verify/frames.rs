@@ -185,8 +185,10 @@ impl<'v> Walk<'v> {
         if len < wanted && segment.base.0 + len >= end.0 {
             let from = Position(segment.base.0 + len);
             let detail = format!("the file ends {} bytes early; nothing of the log was there", wanted - len);
-            let damage = segment.damage(from, segment.file_end(), DamageClass::Missing, detail);
-            self.ledger.add(Damage { positions: Position::ZERO..Position::ZERO, ..damage });
+            let class = if self.log.is_moved { DamageClass::CopyIncomplete } else { DamageClass::Missing };
+            let damage = segment.damage(from, segment.file_end(), class, detail);
+            let streams = Some(Vec::new());
+            self.ledger.add(Damage { positions: Position::ZERO..Position::ZERO, streams, ..damage });
         }
         Ok(())
     }

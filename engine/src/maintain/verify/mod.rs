@@ -25,13 +25,13 @@ use std::sync::Arc;
 use crate::Result;
 use crate::error::Damage;
 use crate::format::file_name;
+use crate::format::item::ACCEPTED_COPY_INCOMPLETE;
 use crate::ids::Position;
 use crate::maintain::report::{Progress, VerifyReport};
+use crate::recovery::decision::Place;
 use crate::recovery::open::{Found, find};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Storage;
-use crate::storage::os::OsStorage;
-use crate::{Error, ErrorKind};
 
 /// Verifies the store in the directory `path`: every check, chain and invariant of every byte of the log.
 ///
@@ -58,16 +58,7 @@ use crate::{Error, ErrorKind};
 /// # }
 /// ```
 pub fn verify(path: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<VerifyReport> {
-    let path = path.as_ref();
-    let shown = path.display().to_string();
-    let storage = OsStorage::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, format!("there is no store in {shown}")),
-        std::io::ErrorKind::NotADirectory => {
-            Error::new(ErrorKind::NotAStore, format!("{shown} is not a folder; a store is a folder"))
-        }
-        _ => Error::io("open the folder", &shown, error),
-    })?;
-    verify_on(Arc::new(storage), progress)
+    verify_on(super::open_folder(path.as_ref())?, progress)
 }
 
 /// As [`verify`](fn@verify), on any storage.
@@ -75,6 +66,11 @@ pub fn verify(path: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<Ver
 /// # Errors
 /// As [`verify`](fn@verify).
 pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Result<VerifyReport> {
+    run(storage, progress).map(|(_, report)| report)
+}
+
+/// Verifies; also what was found at opening, where there is a log at all.
+pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Result<(Option<Found>, VerifyReport)> {
     let mut ledger = Ledger::default();
     let mut notes = Vec::new();
     let identity = files::identity(&*storage, &mut ledger, &mut notes)?;
@@ -90,7 +86,7 @@ pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Resu
             Position::ZERO..Position(identity.block.segment_bytes),
             "there is an identity file but no segment: the log is missing",
         ));
-        return Ok(VerifyReport { damage: ledger.into_damage(), notes, ..VerifyReport::default() });
+        return Ok((None, VerifyReport { damage: ledger.into_damage(), notes, ..VerifyReport::default() }));
     }
     let committed = found.replay.at;
     for known in &mut segments {
@@ -103,7 +99,8 @@ pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Resu
         ledger.add(found.replay.damage.iter().find(same).unwrap_or(damage).clone());
     }
     let mut work = Work::new(progress, &segments);
-    let mut walk = frames::Walk::new(Log { set: &found.set, segments: &segments }, ledger);
+    let mut walk =
+        frames::Walk::new(Log { set: &found.set, segments: &segments, is_moved: found.place == Place::Moved }, ledger);
     for (index, known) in segments.iter().enumerate() {
         walk.segment(known, index + 1 == segments.len(), &mut work)?;
     }
@@ -113,7 +110,8 @@ pub fn verify_on(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Resu
     report.committed = committed;
     report.durable = found.replay.witness.min(committed);
     report.torn_tail = found.replay.torn_tail.clone();
-    conclude(&found, &segments, report, notes, work)
+    let report = conclude(&found, &segments, report, notes, work)?;
+    Ok((Some(found), report))
 }
 
 /// What opening noticed and the walk did not meet, what lies beside the log, and the order of it all.
@@ -132,6 +130,15 @@ fn conclude(
         ledger.add(damage.clone());
     }
     report.damage = ledger.into_damage();
+    for damage in &mut report.damage {
+        found.set.mark_accepted(damage);
+    }
+    for range in found.set.accepted().iter().filter(|range| range.class == ACCEPTED_COPY_INCOMPLETE) {
+        notes.push(format!(
+            "this store was a copy that ended early, at position {}; that was accepted, and what came behind is not in it",
+            range.start
+        ));
+    }
     files::beside_the_log(found, segments, &mut notes)?;
     report.notes.append(&mut notes);
     work.finish();
@@ -143,6 +150,8 @@ fn conclude(
 struct Log<'v> {
     set: &'v SegmentSet,
     segments: &'v [Known],
+    /// The store lies elsewhere than its last writer said.
+    is_moved: bool,
 }
 
 /// The damage found so far, no byte of a file in it twice.
