@@ -75,7 +75,7 @@ pub mod storage;
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod storage;
 
-pub use append::{Batch, Expected, NewEvent, Receipt, SectionReceipt};
+pub use append::{Batch, Expected, NewEvent, Receipt, SectionReceipt, SectionReceipts};
 pub use commit::Pending;
 pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, Result};
 pub use follow::{SubscribeOptions, Subscription};

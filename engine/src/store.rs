@@ -195,7 +195,7 @@ impl Store {
     /// append again with the same batch id. [`ReadOnly`](ErrorKind::ReadOnly): the store was opened for reading.
     /// [`Damage`](ErrorKind::Damage): the place where an earlier try would be looked up is lost.
     pub fn append(&self, batch: &Batch<'_>) -> Result<Receipt> {
-        self.submit(batch)?.wait()
+        self.writer()?.append(batch)
     }
 
     /// Appends a batch: when this returns it is in the log, visible as committed, and survives the end of every process.

@@ -237,7 +237,7 @@ fn headers_that_cannot_be_are_refused_under_right_checks() {
     let (seeds, place) = (Seeds::new(Salt([9; 16])), Position(8192));
     let made = |kind, events| {
         let mut bytes = vec![0; FRAME_HEADER_BYTES + 16];
-        frame::finish(&mut bytes, 3, header(kind, events), seeds, place);
+        frame::finish(&mut bytes, 3, &header(kind, events), seeds, place);
         bytes
     };
     let good = made(KIND_BATCH, 1);
@@ -269,7 +269,7 @@ fn an_open_frame_is_log_in_its_place_only() {
     let mut second = pages::bytes("open_frame");
     let check = head[256..][range("frame_header", "frame_check")].try_into().unwrap();
     let open = FrameHeader { previous_check: u64::from_le_bytes(check), ..header(frame::KIND_OPEN, 0) };
-    frame::finish(&mut second, 161, open, Seeds::new(salt()), place);
+    frame::finish(&mut second, 161, &open, Seeds::new(salt()), place);
     file.extend(second);
     file.resize(16 << 10, 0);
     let folder = tempfile::tempdir().unwrap();
@@ -302,7 +302,7 @@ fn batches_that_do_not_add_up_are_refused_under_right_checks() {
         let plain_len = bytes.len() - FRAME_HEADER_BYTES;
         bytes.extend_from_slice(b"1234");
         frame::pad(&mut bytes, 0);
-        frame::finish(&mut bytes, plain_len, header(KIND_BATCH, events), seeds, place);
+        frame::finish(&mut bytes, plain_len, &header(KIND_BATCH, events), seeds, place);
         let frame = Frame::decode(&bytes, seeds, place)?;
         frame.prove(seeds)?;
         batch::check_structure(&frame)
@@ -335,7 +335,7 @@ fn text_that_is_none_is_refused() {
     assert_eq!(bytes[name], b's');
     bytes[name] = 0xFF;
     let old = Frame::decode(&pages::bytes("index_block"), seeds, place).unwrap().header;
-    frame::finish(&mut bytes, old.plain_len as usize, old, seeds, place);
+    frame::finish(&mut bytes, old.plain_len as usize, &old, seeds, place);
     let frame = Frame::decode(&bytes, seeds, place).unwrap();
     assert!(matches!(IndexBlock::decode(&frame), Err(Fault::Bad(_))));
 }

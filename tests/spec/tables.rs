@@ -122,7 +122,7 @@ fn the_frame_header_is_that_of_the_page() {
     let (seeds, position, plain) = (Seeds::new(SALT), Position(70_000), 13);
     let mut bytes = vec![0; FRAME_HEADER_BYTES];
     bytes.extend((1..=21).chain([0, 0, 0]));
-    let check = frame::finish(&mut bytes, plain, frame_header(), seeds, position);
+    let check = frame::finish(&mut bytes, plain, &frame_header(), seeds, position);
     let covered = |field: &str| {
         let value = super::pages::table("frame_header").fields().into_iter().find(|row| row.name == field);
         value.expect("the table has it").value

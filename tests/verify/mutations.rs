@@ -146,7 +146,7 @@ fn change_and_mend(segment: &mut [u8], which: usize, change: impl Fn(&mut frame:
             change(&mut header, &mut bytes[frame::FRAME_HEADER_BYTES..frame::FRAME_HEADER_BYTES + plain_len]);
         }
         header.previous_check = previous_check.unwrap_or(header.previous_check);
-        previous_check = Some(frame::finish(bytes, plain_len, header, seeds, place));
+        previous_check = Some(frame::finish(bytes, plain_len, &header, seeds, place));
     }
     frames[which]
 }

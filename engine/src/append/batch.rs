@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
+use smallvec::SmallVec;
+
 use crate::ids::{BatchId, Revision};
 use crate::options::Durability;
 use crate::{Error, ErrorKind, Result, limits};
@@ -85,7 +87,8 @@ pub struct Batch<'a> {
     pub(crate) id: BatchId,
     pub(crate) is_id_given: bool,
     pub(crate) durability: Option<Durability>,
-    pub(crate) sections: Vec<BatchSection<'a>>,
+    /// Mostly one, which then needs no memory of its own.
+    pub(crate) sections: SmallVec<[BatchSection<'a>; 1]>,
 }
 
 impl Default for Batch<'_> {
@@ -98,20 +101,21 @@ impl<'a> Batch<'a> {
     /// An empty batch with a random id.
     #[must_use]
     pub fn new() -> Batch<'a> {
-        Batch { id: random_id(), is_id_given: false, durability: None, sections: Vec::new() }
+        Batch { id: random_id(), is_id_given: false, durability: None, sections: SmallVec::new() }
     }
 
     /// An empty batch with an id given by the caller: appending it again, also in another process, returns the first
     /// receipt, as long as the batch is among the newest 65,536 with an id given, or expects an exact revision.
     #[must_use]
     pub fn with_id(id: BatchId) -> Batch<'a> {
-        Batch { id, is_id_given: true, durability: None, sections: Vec::new() }
+        Batch { id, is_id_given: true, durability: None, sections: SmallVec::new() }
     }
 
     /// A batch of events to one stream.
     #[must_use]
     pub fn to(stream: &'a str, expected: Expected, events: &'a [NewEvent<'a>]) -> Batch<'a> {
-        Batch::new().section(stream, expected, events)
+        let sections = SmallVec::from_buf([BatchSection { stream, expected, events }]);
+        Batch { id: random_id(), is_id_given: false, durability: None, sections }
     }
 
     /// Adds events to one more stream. Each stream once, each with one event at least.

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use crate::append::{BatchSection, NewEvent};
 use crate::checksum::Seeds;
 use crate::format::batch::{self, CODEC_ZSTD, Coding, NewEntry, Origin};
@@ -23,6 +25,9 @@ pub(crate) struct Existing {
     pub(crate) last_place: Position,
 }
 
+/// For each section of a batch the stream that it continues; `None` where it makes one.
+pub(crate) type Continued = SmallVec<[Option<Existing>; 1]>;
+
 /// Encodes the frame of a batch at the end of `out`, which must be empty. Returns its frame check.
 ///
 /// `existing` has one entry a section: the stream that it continues, or `None` where it makes one.
@@ -30,12 +35,13 @@ pub(crate) fn encode_batch(
     out: &mut Vec<u8>,
     sections: &[BatchSection<'_>],
     existing: &[Option<Existing>],
-    header: FrameHeader,
+    header: &FrameHeader,
     seeds: Seeds,
     position: Position,
     compression: Option<Compression>,
 ) -> u64 {
     debug_assert!(out.is_empty() && sections.len() == existing.len());
+    out.reserve(len_about(sections));
     frame::begin(out);
     let plain_start = out.len();
     batch::put_counts(out, sections.len(), 0);
@@ -77,6 +83,18 @@ pub(crate) fn encode_batch(
     }
     frame::pad(out, 0);
     frame::finish(out, plain_len, header, seeds, position)
+}
+
+/// About how long the frame will be: room for it is made once.
+fn len_about(sections: &[BatchSection<'_>]) -> usize {
+    const SECTION_BYTES: usize = 96;
+    const ENTRY_BYTES: usize = 40;
+    let event = |event: &NewEvent<'_>| ENTRY_BYTES + event.id.map_or(0, str::len) + body_len(event);
+    let section = |section: &BatchSection<'_>| {
+        let events: usize = section.events.iter().map(event).sum();
+        SECTION_BYTES + section.stream.len() + events
+    };
+    frame::FRAME_HEADER_BYTES + sections.iter().map(section).sum::<usize>()
 }
 
 fn body_len(event: &NewEvent<'_>) -> usize {

@@ -6,4 +6,5 @@ mod receipt;
 
 pub(crate) use batch::BatchSection;
 pub use batch::{Batch, Expected, NewEvent};
-pub use receipt::{Receipt, SectionReceipt};
+pub(crate) use receipt::Put;
+pub use receipt::{Receipt, SectionReceipt, SectionReceipts};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::ids::{BatchId, Epoch, Incarnation, Position, Revision};
 use crate::options::Durability;
 
@@ -24,7 +26,67 @@ pub struct Receipt {
     /// Whether the batch was in the log already, from an earlier try.
     pub is_repeated: bool,
     /// One for each stream, in the order of the batch.
-    pub sections: Vec<SectionReceipt>,
+    pub sections: SectionReceipts,
+}
+
+/// Where a batch is, as a receipt will say it; small, since it is handed through the writer for every append.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put {
+    pub(crate) epoch: Epoch,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) position: Position,
+    pub(crate) end: Position,
+    pub(crate) is_durable: bool,
+    pub(crate) is_repeated: bool,
+}
+
+impl Put {
+    /// The receipt for the batch, in which its streams are as `sections` say.
+    #[inline]
+    pub(crate) fn receipt(self, batch: BatchId, sections: SectionReceipts) -> Receipt {
+        Receipt {
+            batch,
+            epoch: self.epoch,
+            incarnation: self.incarnation,
+            position: self.position,
+            end: self.end,
+            level: if self.is_durable { Durability::Synced } else { Durability::Written },
+            is_repeated: self.is_repeated,
+            sections,
+        }
+    }
+}
+
+/// The streams' parts of a receipt, to be used as a slice. Mostly one, which then needs no memory of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SectionReceipts(SmallVec<[SectionReceipt; 1]>);
+
+impl std::ops::Deref for SectionReceipts {
+    type Target = [SectionReceipt];
+
+    #[inline]
+    fn deref(&self) -> &[SectionReceipt] {
+        &self.0
+    }
+}
+
+impl SectionReceipts {
+    #[inline]
+    pub(crate) fn push(&mut self, section: SectionReceipt) {
+        match self.0.is_empty() {
+            true => self.0 = SmallVec::from_buf([section]),
+            false => self.0.push(section),
+        }
+    }
+}
+
+impl<'r> IntoIterator for &'r SectionReceipts {
+    type Item = &'r SectionReceipt;
+    type IntoIter = std::slice::Iter<'r, SectionReceipt>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 /// Where the events of one stream went.

@@ -1,7 +1,7 @@
 //! Admission: what a batch expects of its streams, and whether it was appended before.
 
-use crate::append::encode::Existing;
-use crate::append::{Batch, BatchSection, Expected, Receipt, SectionReceipt};
+use crate::append::encode::{Continued, Existing};
+use crate::append::{Batch, BatchSection, Expected, Put, SectionReceipt, SectionReceipts};
 use crate::commit::tail::Tail;
 use crate::commit::writer::Writer;
 use crate::error::Conflict;
@@ -11,27 +11,24 @@ use crate::format::frame::Frame;
 use crate::ids::{Epoch, Position, Revision};
 use crate::index::find;
 use crate::index::streams::{Stream, StreamTable};
-use crate::options::Durability;
 use crate::{Error, Result};
 
-/// What became of a batch at the door.
-pub(crate) enum Admitted {
-    /// It may be appended; for each section the stream that it continues.
-    New(Vec<Option<Existing>>),
-    /// It is in the log already.
-    Repeated(Receipt),
-}
-
 impl Writer {
-    /// Admits a batch, under the tail's lock.
-    pub(crate) fn admit(&self, tail: &Tail, batch: &Batch<'_>) -> Result<Admitted> {
+    /// Admits a batch, under the tail's lock: `None` where it may be appended, with the streams that it continues in
+    /// `existing`; where it is in the log already, what its first receipt said, with the streams' parts in `receipts`.
+    pub(crate) fn admit(
+        &self,
+        tail: &Tail,
+        batch: &Batch<'_>,
+        existing: &mut Continued,
+        receipts: &mut SectionReceipts,
+    ) -> Result<Option<Put>> {
         let streams = self.streams.read();
         if batch.is_id_given
             && let Some(frame) = tail.retries.frame_of(batch.id)
         {
-            return self.repeated(&streams, batch, frame, &batch.sections[0]).map(Admitted::Repeated);
+            return self.repeated(&streams, batch, frame, &batch.sections[0], receipts).map(Some);
         }
-        let mut existing = Vec::with_capacity(batch.sections.len());
         for section in &batch.sections {
             let stream = streams.by_name(section.stream);
             if stream.map_or(Position::ZERO, |stream| stream.head_position) < self.doubts.unknown_until {
@@ -51,7 +48,7 @@ impl Writer {
                     (stream, owned.filter(|owned| stream.is_some_and(|stream| *owned <= stream.last_event)))
                 {
                     let frame = find::frame_holding(&self.set, stream, owned)?;
-                    return self.repeated(&streams, batch, frame, section).map(Admitted::Repeated);
+                    return self.repeated(&streams, batch, frame, section, receipts).map(Some);
                 }
                 return Err(conflict(section, stream));
             }
@@ -62,17 +59,18 @@ impl Writer {
                 last_place: stream.last_place,
             }));
         }
-        Ok(Admitted::New(existing))
+        Ok(None)
     }
 
-    /// The receipt of the first try, where the frame holds this very batch; else the conflict on `section`.
+    /// What the receipt of the first try said, where the frame holds this very batch; else the conflict on `section`.
     fn repeated(
         &self,
         streams: &StreamTable,
         batch: &Batch<'_>,
         position: Position,
         section: &BatchSection<'_>,
-    ) -> Result<Receipt> {
+        receipts: &mut SectionReceipts,
+    ) -> Result<Put> {
         let segment = self.set.holding(position)?;
         let frame = segment.frame(position, segment.file_end()).map_err(|fault| {
             Error::from_damage(segment.damage(position, position, crate::DamageClass::Damage, fault.to_string()))
@@ -94,16 +92,14 @@ impl Writer {
                 format!("the batch id {} was used before for other events; give each batch an id of its own", batch.id),
             ));
         };
-        let is_durable = self.marks.get().durable >= frame.end();
-        Ok(Receipt {
-            batch: batch.id,
+        *receipts = sections;
+        Ok(Put {
             epoch: Epoch { segment: segment.ordinal(), takeover: frame.header.takeover },
             incarnation: segment.head.open.incarnation,
             position,
             end: frame.end(),
-            level: if is_durable { Durability::Synced } else { Durability::Written },
+            is_durable: self.marks.get().durable >= frame.end(),
             is_repeated: true,
-            sections,
         })
     }
 
@@ -113,9 +109,9 @@ impl Writer {
         streams: &StreamTable,
         frame: &Frame<'_>,
         batch: &Batch<'_>,
-    ) -> Result<Option<Vec<SectionReceipt>>, Fault> {
+    ) -> Result<Option<SectionReceipts>, Fault> {
         let seeds = self.set.holding(frame.position).map_err(|error| Fault::bad(error.to_string()))?.seeds;
-        let mut receipts = Vec::with_capacity(batch.sections.len());
+        let mut receipts = SectionReceipts::default();
         let mut sections = Sections::new(*frame)?;
         for given in &batch.sections {
             let Some(section) = sections.next()? else { return Ok(None) };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use crate::commit::group::Role;
+use crate::commit::group::{Entered, Role};
 use crate::commit::writer::Writer;
 use crate::ids::Position;
 use crate::segment::one::Segment;
@@ -53,8 +53,10 @@ impl Writer {
     /// As [`wait_durable`](Self::wait_durable) for a task: the background thread leads for it.
     pub(crate) fn poll_durable(&self, target: Position, waker: &Waker) -> Poll<Result<()>> {
         let is_over = || self.marks.get().durable >= target || self.poison.is_set();
-        if self.group.enter_task(target, waker, is_over) {
-            self.signals.want_sync();
+        if let Entered::Waits { is_leader_wanted } = self.group.enter_task(target, waker, is_over) {
+            if is_leader_wanted {
+                self.signals.want_sync();
+            }
             return Poll::Pending;
         }
         if self.marks.get().durable >= target {

@@ -2,7 +2,7 @@
 //!
 //! States: *idle*, or *syncing* with one leader. A waiter that finds the group idle becomes its leader, else it enters
 //! itself and sleeps on a word of its own. When a sync ends, the leader wakes exactly those whose bytes it covered, and one
-//! of the rest to lead the next sync. A leader that finds fewer than the last group came waits a moment first, at most a
+//! of the rest to lead the next sync. A leader that finds fewer than a group of late waits a moment first, at most a
 //! quarter of the last sync: waiters that were just served mostly come back.
 //!
 //! The lost wake-up: entering, looking at the durable mark and handing on the lead all happen under one lock.
@@ -44,10 +44,12 @@ impl Wake {
 struct State {
     is_syncing: bool,
     waiters: Vec<Waiter>,
-    /// How many the last sync served, and how long it took.
-    last_served: usize,
+    /// How many the last two syncs served, the later one first, and how long the last one took.
+    served: [usize; 2],
     last_sync: Duration,
     is_gathering: bool,
+    /// 1 where the leader waits for the sync itself, 0 where it leads for others only.
+    own: usize,
 }
 
 /// The group of those who wait.
@@ -65,6 +67,17 @@ pub(crate) enum Role {
     Leader,
 }
 
+/// What became of a task that came to wait.
+pub(crate) enum Entered {
+    /// As [`Role::Served`].
+    Over,
+    /// It is woken once that is so; whether the background is to be asked to lead.
+    Waits {
+        /// Nobody leads, and nobody was asked to.
+        is_leader_wanted: bool,
+    },
+}
+
 impl Group {
     /// Waits until `is_over` or until this thread is to lead.
     pub(crate) fn enter(&self, target: Position, is_over: impl Fn() -> bool) -> Role {
@@ -76,12 +89,12 @@ impl Group {
             }
             if !state.is_syncing {
                 state.is_syncing = true;
-                self.gather(&mut state);
+                self.gather(&mut state, 1);
                 return Role::Leader;
             }
             word.store(false, Ordering::SeqCst);
             state.waiters.push(Waiter { target, wake: Wake::Thread(std::thread::current(), Arc::clone(&word)) });
-            if state.is_gathering && state.waiters.len() + 1 >= state.last_served {
+            if state.is_gathering && state.waiters.len() + state.own >= state.expected() {
                 self.arrived.notify_one();
             }
             drop(state);
@@ -96,26 +109,28 @@ impl Group {
         let mut state = self.state.lock();
         let free = !state.is_syncing;
         state.is_syncing = true;
-        if free && !state.waiters.is_empty() {
-            self.gather(&mut state);
+        if free {
+            self.gather(&mut state, 0);
         }
         free
     }
 
-    /// Enters a task; `false` where `is_over` already. Somebody else must lead.
-    pub(crate) fn enter_task(&self, target: Position, waker: &Waker, is_over: impl Fn() -> bool) -> bool {
+    /// Enters a task, for which somebody else must lead.
+    pub(crate) fn enter_task(&self, target: Position, waker: &Waker, is_over: impl Fn() -> bool) -> Entered {
         let mut state = self.state.lock();
         if is_over() {
-            return false;
+            return Entered::Over;
         }
         state.waiters.retain(
             |waiter| !matches!(&waiter.wake, Wake::Task(other) if waiter.target == target && other.will_wake(waker)),
         );
+        // Who leads now, or was asked to for the first of those who wait, looks at all of them.
+        let is_leader_wanted = !state.is_syncing && state.waiters.is_empty();
         state.waiters.push(Waiter { target, wake: Wake::Task(waker.clone()) });
-        if state.is_gathering && state.waiters.len() + 1 >= state.last_served {
+        if state.is_gathering && state.waiters.len() + state.own >= state.expected() {
             self.arrived.notify_one();
         }
-        true
+        Entered::Waits { is_leader_wanted }
     }
 
     /// Ends a sync: wakes all whose target is at or below `durable` (`None`: everyone, since nothing will be durable any
@@ -127,7 +142,7 @@ impl Group {
             .into_iter()
             .partition(|waiter| durable.is_none_or(|durable| waiter.target <= durable));
         state.waiters = rest;
-        state.last_served = done.len() + 1;
+        state.served = [done.len() + state.own, state.served[0]];
         state.last_sync = took;
         // The next leader is a thread that waits; it is taken out, and enters again as leader.
         let next = state.waiters.iter().position(|waiter| matches!(waiter.wake, Wake::Thread(..)));
@@ -138,17 +153,27 @@ impl Group {
         tasks_left
     }
 
-    fn gather(&self, state: &mut crate::sync::MutexGuard<'_, State>) {
-        if state.last_served <= 1 || state.waiters.len() + 1 >= state.last_served {
+    fn gather(&self, state: &mut crate::sync::MutexGuard<'_, State>, own: usize) {
+        state.own = own;
+        let expected = state.expected();
+        if expected <= 1 || state.waiters.len() + own == 0 || state.waiters.len() + own >= expected {
             return;
         }
         let until = Instant::now() + state.last_sync / 4;
         state.is_gathering = true;
-        while state.waiters.len() + 1 < state.last_served {
+        while state.waiters.len() + own < expected {
             if self.arrived.wait_until(state, until).timed_out() {
                 break;
             }
         }
         state.is_gathering = false;
+    }
+}
+
+impl State {
+    /// How many are expected to be served by the next sync. Of the last two syncs the one that served more says it: where
+    /// many come back at once, the first of them would else begin a sync for itself alone, again and again.
+    fn expected(&self) -> usize {
+        self.served[0].max(self.served[1])
     }
 }

@@ -10,16 +10,22 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::commit::roll::Sealing;
 use crate::commit::tail::Ahead;
 use crate::commit::writer::Writer;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
-use crate::storage::{Access, Storage, StorageFile};
+use crate::storage::{Access, Storage, StorageFile, WritableMapping};
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 use crate::{Error, Result};
 
 /// The watermark file is written once the log was quiet for so long.
 const QUIET: Duration = Duration::from_millis(10);
+
+/// A burst of copies is over once nobody has asked for pages for so long.
+const CALM: Duration = Duration::from_millis(20);
+/// So many finished segments may wait for their seals while a burst of copies goes on.
+const UNSEALED_MAX: u64 = 16;
 
 /// What the background thread is asked for.
 #[derive(Debug, Default)]
@@ -32,7 +38,7 @@ pub(crate) struct Signals {
     wake_worker: Condvar,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Asked {
     /// Of the syncing thread: a sync now; a look at the flags.
     sync: bool,
@@ -40,6 +46,8 @@ struct Asked {
     /// Of the working thread: a segment to be prepared or sealed; pages up to a file offset.
     work: bool,
     pages: Option<(Arc<Ahead>, u64)>,
+    /// Mappings of segments that were left: to unmap one takes long, and nobody waits for it.
+    left: Vec<WritableMapping>,
 }
 
 impl Signals {
@@ -70,6 +78,11 @@ impl Signals {
     pub(crate) fn want_pages(&self, ahead: Arc<Ahead>, to: u64) {
         self.asked.lock().pages = Some((ahead, to));
         self.wake_worker.notify_one();
+    }
+
+    /// A mapping is not needed any more.
+    pub(crate) fn leave(&self, mapping: WritableMapping) {
+        self.asked.lock().left.push(mapping);
     }
 
     /// Somebody waits for a sync and does not lead.
@@ -237,21 +250,21 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
 
 fn run_worker(writer: &Writer) {
     let signals = &writer.signals;
-    let mut is_work_left = false;
+    let mut sealer = Sealer::default();
     loop {
-        let (work, pages) = {
+        let (work, pages, left) = {
             let mut asked = signals.asked.lock();
             while !(asked.work || asked.pages.is_some() || signals.is_stopping()) {
-                if is_work_left && !writer.poison.is_set() {
-                    // What is not durable yet is sealed after its sync.
-                    if signals.wake_worker.wait_for(&mut asked, writer.options.sync_interval.max(QUIET)).timed_out() {
-                        break;
+                match sealer.due.filter(|_| !writer.poison.is_set()) {
+                    Some(due) => {
+                        if signals.wake_worker.wait_until(&mut asked, due).timed_out() {
+                            break;
+                        }
                     }
-                } else {
-                    signals.wake_worker.wait(&mut asked);
+                    None => signals.wake_worker.wait(&mut asked),
                 }
             }
-            (std::mem::take(&mut asked.work), asked.pages.take())
+            (std::mem::take(&mut asked.work), asked.pages.take(), std::mem::take(&mut asked.left))
         };
         if signals.is_stopping() {
             return;
@@ -261,15 +274,57 @@ fn run_worker(writer: &Writer) {
         }
         if let Some((ahead, to)) = pages {
             ahead.fault_in(to); // what cannot be had is met by the copy itself, which then takes the other way
+            sealer.calm_at = Some(Instant::now() + CALM);
         }
-        if work || is_work_left {
+        drop(left);
+        if work {
             writer.prepare_next();
-            let sealed = writer.seal_next();
-            let next = writer.tail.lock().seals.next;
-            is_work_left = writer.set.last().is_some_and(|last| next < last.ordinal);
-            if matches!(sealed, Ok(true)) && is_work_left {
-                signals.asked.lock().work = true;
+            sealer.due = Some(Instant::now());
+        }
+        sealer.step(writer);
+    }
+}
+
+/// Seals what is finished, a piece at a time, so that pages that are asked for meanwhile come first. While a burst of copies
+/// goes on it waits, as long as it is not far behind: a hash takes the processor and the memory that the burst wants.
+#[derive(Debug, Default)]
+struct Sealer {
+    current: Option<Sealing>,
+    /// When the next piece is to be done; `None` while nothing is finished and unsealed.
+    due: Option<Instant>,
+    /// When the burst of copies is taken to be over.
+    calm_at: Option<Instant>,
+}
+
+impl Sealer {
+    fn step(&mut self, writer: &Writer) {
+        let now = Instant::now();
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        let is_going_on = match &mut self.current {
+            Some(sealing) => {
+                let done = writer.seal_step(sealing);
+                if !matches!(done, Ok(false)) {
+                    self.current = None;
+                }
+                done.is_ok()
             }
+            None => {
+                // A failure is met again by whoever reads the segment; the seal is tried again later.
+                self.current = writer.begin_seal().unwrap_or(None);
+                self.current.is_some()
+            }
+        };
+        let unsealed = writer.unsealed_segments();
+        self.due = match (unsealed, is_going_on) {
+            (0, _) => None,
+            (_, true) => Some(now),
+            // What is not durable yet is sealed after its sync.
+            (_, false) => Some(now + writer.options.sync_interval.max(QUIET)),
+        };
+        if unsealed <= UNSEALED_MAX {
+            self.due = self.due.max(self.due.and(self.calm_at.filter(|at| *at > now)));
         }
     }
 }

@@ -26,6 +26,18 @@ pub(crate) struct NextSegment {
     pub(crate) prepared: Option<Prepared>,
 }
 
+/// A finished segment of which a part was hashed, for its seal.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    segment: Arc<Segment>,
+    end: Position,
+    /// Up to where it was hashed.
+    at: Position,
+    /// The seals when it was begun; only the thread that seals changes them.
+    before: SealState,
+    hasher: Box<blake3::Hasher>,
+}
+
 impl Writer {
     /// Rolls to a segment that has room for a frame of `frame_len` bytes with `reserve` bytes behind it.
     pub(crate) fn roll_for(&self, tail: &mut Tail, frame_len: u64, reserve: u64) -> Result<()> {
@@ -82,7 +94,9 @@ impl Writer {
         tail.takeover = 0;
         tail.has_asked_to_prepare = false;
         tail.index.begin(tail.at);
-        tail.output.next_segment(allocated);
+        if let Some(mapped) = tail.output.next_segment(allocated) {
+            self.signals.leave(mapped);
+        }
         next.ordinal = segment.next_ordinal();
         drop(next);
         tail.segment = segment;
@@ -94,7 +108,7 @@ impl Writer {
     fn take_prepared(&self, next: &mut NextSegment, span: u32) -> Result<Prepared> {
         match next.prepared.take() {
             Some(prepared) if prepared.header.span == span => Ok(prepared),
-            _ => create::prepare(&*self.set.storage, &self.set.store, next.ordinal, span),
+            _ => create::prepare(&*self.set.storage, &self.set.store, next.ordinal, span, create::FIRST_STEP_BYTES),
         }
     }
 
@@ -109,54 +123,67 @@ impl Writer {
 
     /// Prepares the next segment, in the background. A failure is not reported: the roll itself will meet it.
     pub(crate) fn prepare_next(&self) {
-        if !self.tail.lock().has_asked_to_prepare || self.poison.is_set() {
-            return;
-        }
+        let step = {
+            let tail = self.tail.lock();
+            if !tail.has_asked_to_prepare || self.poison.is_set() {
+                return;
+            }
+            tail.output.step()
+        };
         let mut next = self.next_segment.lock();
         if next.prepared.is_none() {
-            next.prepared = create::prepare(&*self.set.storage, &self.set.store, next.ordinal, 1).ok();
+            next.prepared = create::prepare(&*self.set.storage, &self.set.store, next.ordinal, 1, step).ok();
         }
     }
 
-    /// Seals the oldest finished segment that is durable and has no seal, in the background. Returns whether there was one.
+    /// How many finished segments have no seal.
+    pub(crate) fn unsealed_segments(&self) -> u64 {
+        let next = self.tail.lock().seals.next;
+        self.set.last().map_or(0, |last| last.ordinal.0.saturating_sub(next.0))
+    }
+
+    /// Begins to seal the oldest finished segment that is durable and has no seal; `None` where there is none.
     ///
     /// The hash is over the bytes as they are mapped; a segment with known damage is not sealed, nor any behind it.
-    pub(crate) fn seal_next(&self) -> Result<bool> {
-        const CHUNK_BYTES: u64 = 1 << 20;
+    pub(crate) fn begin_seal(&self) -> Result<Option<Sealing>> {
         let seals = self.tail.lock().seals;
         let Some(known) = self.set.all().into_iter().find(|known| known.ordinal >= seals.next && known.end.is_some())
         else {
-            return Ok(false);
+            return Ok(None);
         };
         let end = known.end.expect("it was filtered by it");
         if end > self.doubts.damaged_from || self.marks.get().durable < end {
-            return Ok(false);
+            return Ok(None);
         }
         let segment = self.set.open(&known)?;
-        let mut hasher = crate::format::seal::hasher(&seals.hash);
-        let mut at = segment.base;
-        while at < end {
-            let to = Position((at.0 + CHUNK_BYTES).min(end.0));
+        let hasher = crate::format::seal::hasher(&seals.hash);
+        Ok(Some(Sealing { at: segment.base, segment, end, before: seals, hasher: Box::new(hasher) }))
+    }
+
+    /// Hashes the next piece of the segment, or appends its seal once all of it was hashed. `true` once it is sealed.
+    pub(crate) fn seal_step(&self, sealing: &mut Sealing) -> Result<bool> {
+        const PIECE_BYTES: u64 = 1 << 20;
+        let Sealing { segment, end, at, before, hasher } = sealing;
+        if *at < *end {
+            let to = Position((at.0 + PIECE_BYTES).min(end.0));
             segment
                 .mapping()
                 .populate((at.0 - segment.base.0) as usize..(to.0 - segment.base.0) as usize)
                 .map_err(|error| Error::io("read", &segment.name, error))?;
-            hasher.update(segment.bytes(at, to));
-            at = to;
-            if self.signals.is_stopping() {
-                return Ok(false);
-            }
+            hasher.update(segment.bytes(*at, to));
+            *at = to;
+            return Ok(false);
         }
         let seal = Seal {
-            ordinal: known.ordinal,
+            ordinal: segment.ordinal(),
             span: segment.head.header.span,
-            end,
-            previous: seals.last,
+            end: *end,
+            previous: before.last,
             hash: *hasher.finalize().as_bytes(),
-            previous_hash: seals.hash,
+            previous_hash: before.hash,
         };
-        self.append_seal(&segment, seal)?;
-        self.set.close(known.ordinal);
+        self.append_seal(segment, seal)?;
+        self.set.close(segment.ordinal());
         Ok(true)
     }
 

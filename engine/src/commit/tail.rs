@@ -19,8 +19,9 @@ use crate::{Error, Result};
 
 /// Frames longer than this are written by a system call: a copy gains nothing.
 const MAPPED_FRAME_BYTES_MAX: usize = 256 << 10;
-/// So many bytes are faulted in at once where a copy would have to wait for them.
-const PREFAULT_BYTES: u64 = 1 << 20;
+/// So many bytes are faulted in at once where a copy would have to wait for them: few, since the background thread, which
+/// was asked by then, goes on from there.
+const PREFAULT_BYTES: u64 = 64 << 10;
 /// So far ahead of mapped copies pages are faulted in by the background thread.
 const AHEAD_BYTES: u64 = 8 << 20;
 /// A store of that many Written appends one after the other begins to copy into a mapping.
@@ -113,10 +114,16 @@ impl Output {
         Output { is_mapping_allowed, allocated, step, window: None, window_failed: false, ask_at: 0, written_streak: 0 }
     }
 
-    /// Goes on in a new segment, at the pace of the one before.
-    pub(crate) fn next_segment(&mut self, allocated: u64) {
+    /// Goes on in a new segment, at the pace of the one before. Returns what was mapped of that one.
+    pub(crate) fn next_segment(&mut self, allocated: u64) -> Option<WritableMapping> {
         let next = Output::new(self.is_mapping_allowed, allocated);
-        *self = Output { step: self.step, written_streak: self.written_streak, ..next };
+        let next = Output { step: self.step, written_streak: self.written_streak, ..next };
+        std::mem::replace(self, next).window.map(|(mapping, _)| mapping)
+    }
+
+    /// How many bytes are allocated at once, at the pace of the log so far.
+    pub(crate) fn step(&self) -> u64 {
+        self.step
     }
 
     fn put(&mut self, segment: &Segment, bytes: &[u8], offset: u64, level: Option<Durability>) -> io::Result<()> {

@@ -9,9 +9,8 @@
 
 use std::sync::Arc;
 
-use crate::append::encode::{Existing, encode_batch};
-use crate::append::{Batch, Receipt, SectionReceipt};
-use crate::commit::admit::Admitted;
+use crate::append::encode::{Continued, Existing, encode_batch};
+use crate::append::{Batch, Put, Receipt, SectionReceipt, SectionReceipts};
 use crate::commit::durable::Files;
 use crate::commit::group::Group;
 use crate::commit::index_state::Noted;
@@ -63,6 +62,13 @@ pub(crate) struct Life {
     pub(crate) boot: BootId,
 }
 
+/// What is known of a frame once it was encoded.
+#[derive(Clone, Copy, Debug)]
+struct Encoded {
+    recorded_at: i64,
+    frame_check: u64,
+}
+
 impl Writer {
     pub(crate) fn new(
         set: Arc<SegmentSet>,
@@ -91,26 +97,50 @@ impl Writer {
         }
     }
 
+    /// Appends a batch and waits for its level.
+    pub(crate) fn append(&self, batch: &Batch<'_>) -> Result<Receipt> {
+        let mut sections = SectionReceipts::default();
+        let level = self.level_of(batch);
+        let mut put = self.put(batch, level, &mut sections)?;
+        if level == Durability::Synced {
+            self.wait_durable(put.end)?;
+            put.is_durable = true;
+        }
+        Ok(put.receipt(batch.id, sections))
+    }
+
     /// Appends a batch: when this returns it is in the log and visible as committed.
     pub(crate) fn submit(self: &Arc<Self>, batch: &Batch<'_>) -> Result<Pending> {
+        let mut sections = SectionReceipts::default();
+        let level = self.level_of(batch);
+        let put = self.put(batch, level, &mut sections)?;
+        Ok(Pending::new(Arc::clone(self), put.receipt(batch.id, sections), level))
+    }
+
+    fn level_of(&self, batch: &Batch<'_>) -> Durability {
+        batch.durability.unwrap_or(self.options.durability)
+    }
+
+    /// Puts a batch into the log; the streams' parts of its receipt go into `receipts`, which is empty.
+    fn put(&self, batch: &Batch<'_>, level: Durability, receipts: &mut SectionReceipts) -> Result<Put> {
         let body_bytes = batch.check()?;
-        let level = batch.durability.unwrap_or(self.options.durability);
-        let receipt = {
+        let put = {
             let mut tail = self.tail.lock();
             self.poison.check()?;
             if tail.is_closed {
                 return Err(Error::new(ErrorKind::Closed, "the store was closed"));
             }
-            match self.admit(&tail, batch)? {
-                Admitted::Repeated(receipt) => receipt,
-                Admitted::New(existing) => self.write_batch(&mut tail, batch, body_bytes, &existing, level)?,
+            let mut existing = Continued::new();
+            match self.admit(&tail, batch, &mut existing, receipts)? {
+                Some(first) => first,
+                None => self.write_batch(&mut tail, batch, body_bytes, &existing, level, receipts)?,
             }
         };
         if level == Durability::Written {
             self.signals.note_unsynced();
             self.hold_back()?;
         }
-        Ok(Pending::new(Arc::clone(self), receipt, level))
+        Ok(put)
     }
 
     fn write_batch(
@@ -120,7 +150,8 @@ impl Writer {
         body_bytes: usize,
         existing: &[Option<Existing>],
         level: Durability,
-    ) -> Result<Receipt> {
+        receipts: &mut SectionReceipts,
+    ) -> Result<Put> {
         let events = batch.events() as u64;
         let name_bytes: usize = batch.sections.iter().map(|section| section.stream.len()).sum();
         debug_assert!(existing.len() == batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
@@ -128,31 +159,29 @@ impl Writer {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
         let reserve = tail.index.reserve(batch.sections.len(), name_bytes);
-        let mut header = self.encode(tail, batch, existing);
+        let mut encoded = self.encode(tail, batch, existing);
         let len = tail.scratch.len() as u64;
         if tail.at.0 + len + reserve > tail.segment.file_end().0 {
             // Links grow by a few bytes each in a segment further on.
             let grown = len + 32 * batch.sections.len() as u64 + 64;
             let names: usize = name_bytes + batch.sections.len() * 8;
             self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(batch.sections.len(), names))?;
-            header = self.encode(tail, batch, existing);
+            encoded = self.encode(tail, batch, existing);
         }
         tail.put_scratch(Some(level)).map_err(|error| self.failed_write(tail, error))?;
-        Ok(self.adopt(tail, batch, existing, &header))
+        Ok(self.adopt(tail, batch, existing, encoded, receipts))
     }
 
     /// Encodes the batch for the tail's place, into its scratch buffer.
-    fn encode(&self, tail: &mut Tail, batch: &Batch<'_>, existing: &[Option<Existing>]) -> FrameHeader {
-        let flags = if batch.is_id_given { FLAG_GIVEN_ID } else { 0 };
-        let header =
-            FrameHeader { events: batch.events() as u32, batch: batch.id, ..self.header(tail, KIND_BATCH, flags) };
-        let mut scratch = std::mem::take(&mut tail.scratch);
-        scratch.clear();
-        let seeds = tail.segment.seeds;
-        let frame_check =
-            encode_batch(&mut scratch, &batch.sections, existing, header, seeds, tail.at, self.options.compression);
-        tail.scratch = scratch;
-        FrameHeader { frame_check, ..header }
+    fn encode(&self, tail: &mut Tail, batch: &Batch<'_>, existing: &[Option<Existing>]) -> Encoded {
+        let mut header = self.header(tail, KIND_BATCH, if batch.is_id_given { FLAG_GIVEN_ID } else { 0 });
+        header.events = batch.events() as u32;
+        header.batch = batch.id;
+        let (seeds, at) = (tail.segment.seeds, tail.at);
+        let out = &mut tail.scratch;
+        out.clear();
+        let frame_check = encode_batch(out, &batch.sections, existing, &header, seeds, at, self.options.compression);
+        Encoded { recorded_at: header.recorded_at, frame_check }
     }
 
     /// The header of the next frame, lengths and checks left out.
@@ -179,10 +208,10 @@ impl Writer {
         tail: &mut Tail,
         batch: &Batch<'_>,
         existing: &[Option<Existing>],
-        header: &FrameHeader,
-    ) -> Receipt {
+        encoded: Encoded,
+        receipts: &mut SectionReceipts,
+    ) -> Put {
         let position = tail.at;
-        let mut sections = Vec::with_capacity(batch.sections.len());
         let mut first_position = position;
         let mut max_recorded_at = tail.max_recorded_at;
         // Held until the batch is committed: who looks a head up never finds one that is not visible yet.
@@ -197,18 +226,18 @@ impl Writer {
                 None => streams.place(Some(section.stream), placed).then(|| streams.by_id(stream)).flatten(),
             };
             let known = known.expect("the table was asked before the batch was admitted");
-            sections.push(SectionReceipt {
+            receipts.push(SectionReceipt {
                 stream: Arc::clone(&known.name),
                 first_revision,
                 last_revision: known.head,
                 first_position,
             });
             for event in section.events {
-                max_recorded_at = max_recorded_at.max(event.recorded_at.unwrap_or(header.recorded_at));
+                max_recorded_at = max_recorded_at.max(event.recorded_at.unwrap_or(encoded.recorded_at));
             }
             first_position.0 += u64::from(count);
         }
-        let noted = sections.iter().zip(existing).map(|(section, existing)| Noted {
+        let noted = receipts.iter().zip(existing).map(|(section, existing)| Noted {
             stream: existing.map_or(crate::StreamId(section.first_position.0), |existing| existing.stream),
             name: &section.stream,
             first_revision: section.first_revision,
@@ -218,26 +247,24 @@ impl Writer {
         if batch.is_id_given {
             tail.retries.remember(batch.id, position);
         }
-        tail.next_number += u64::from(header.events);
+        tail.next_number += first_position.0 - position.0;
         tail.max_recorded_at = max_recorded_at;
-        self.advance(tail, header.frame_check);
+        self.advance(tail, encoded.frame_check);
         drop(streams);
-        let receipt = Receipt {
-            batch: batch.id,
+        let put = Put {
             epoch: tail.epoch(),
             incarnation: self.life.incarnation,
             position,
             end: tail.at,
-            level: Durability::Written,
+            is_durable: false,
             is_repeated: false,
-            sections,
         };
         self.write_due_index_block(tail);
         self.prepare_in_time(tail);
         if let Some((ahead, to)) = tail.output.take_ahead(tail.at.0 - tail.segment.base.0) {
             self.signals.want_pages(ahead, to);
         }
-        receipt
+        put
     }
 
     /// Moves the tail behind the frame in scratch, which is in the page cache now, and publishes it.
@@ -276,7 +303,7 @@ impl Writer {
     pub(crate) fn put_engine_frame(&self, tail: &mut Tail, kind: u8, plain_len: usize) -> Result<()> {
         let header = self.header(tail, kind, 0);
         let (seeds, at) = (tail.segment.seeds, tail.at);
-        let frame_check = frame::finish(&mut tail.scratch, plain_len, header, seeds, at);
+        let frame_check = frame::finish(&mut tail.scratch, plain_len, &header, seeds, at);
         assert!(at.0 + tail.scratch.len() as u64 <= tail.segment.file_end().0, "room is kept for the engine's frames");
         tail.put_scratch(None).map_err(|error| self.failed_write(tail, error))?;
         self.advance(tail, frame_check);

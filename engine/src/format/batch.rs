@@ -733,7 +733,7 @@ mod tests {
             batch: BatchId([1; 16]),
             frame_check: 0,
         };
-        frame::finish(&mut out, plain, header, seeds(), PLACE);
+        frame::finish(&mut out, plain, &header, seeds(), PLACE);
         out
     }
 
@@ -798,7 +798,7 @@ mod tests {
                     continue;
                 }
                 bytes[FRAME_HEADER_BYTES + at] = value;
-                frame::finish(&mut bytes, plain_len, header, seeds(), PLACE);
+                frame::finish(&mut bytes, plain_len, &header, seeds(), PLACE);
                 let frame = Frame::decode(&bytes, seeds(), PLACE).expect("checks hold");
                 let sound = check_structure(&frame).is_ok();
                 let Ok(mut sections) = Sections::new(frame) else { continue };

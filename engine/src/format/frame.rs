@@ -211,36 +211,35 @@ fn frame_check(bytes: &[u8], seeds: Seeds, position: Position) -> u64 {
 /// Completes the frame in `bytes` (header room, plain part, bodies; aligned length): writes the header with its checks.
 /// Returns the frame check.
 ///
-/// `header.frame_len`, `header.plain_len` and `header.frame_check` are set here.
-pub fn finish(bytes: &mut [u8], plain_len: usize, mut header: FrameHeader, seeds: Seeds, position: Position) -> u64 {
+/// The lengths and the frame check of `header` are not looked at.
+pub fn finish(bytes: &mut [u8], plain_len: usize, header: &FrameHeader, seeds: Seeds, position: Position) -> u64 {
     assert!((bytes.len() as u64).is_multiple_of(FRAME_ALIGNMENT) && bytes.len() as u64 <= FRAME_BYTES_MAX);
     assert!(FRAME_HEADER_BYTES + plain_len <= bytes.len() && header.events as usize <= bytes.len());
-    header.frame_len = bytes.len() as u32;
-    header.plain_len = plain_len as u32;
     let witness_back = header.witness.and_then(|witness| {
         let distance =
             position.0.checked_sub(witness.0).expect("a witness is never ahead of the frame that carries it");
         debug_assert!(distance.is_multiple_of(FRAME_ALIGNMENT));
         u32::try_from(distance / FRAME_ALIGNMENT).ok().filter(|back| *back != WITNESS_UNKNOWN)
     });
-    bytes[4] = header.kind;
-    bytes[5] = header.flags;
-    bytes[6..8].copy_from_slice(&header.takeover.to_le_bytes());
-    bytes[8..12].copy_from_slice(&header.frame_len.to_le_bytes());
-    bytes[12..16].copy_from_slice(&header.plain_len.to_le_bytes());
-    bytes[16..20].copy_from_slice(&witness_back.unwrap_or(WITNESS_UNKNOWN).to_le_bytes());
-    bytes[20..24].copy_from_slice(&header.events.to_le_bytes());
-    bytes[24..32].copy_from_slice(&header.previous_check.to_le_bytes());
-    bytes[32..40].copy_from_slice(&header.first_number.to_le_bytes());
-    bytes[40..48].copy_from_slice(&header.recorded_at.to_le_bytes());
-    bytes[48..64].copy_from_slice(&header.batch.0);
-    // The long check leaves out the header's first and last field. Pushed over the last one for a moment, what it covers
-    // is one piece, for which the check costs half as much as for two; the frame check's place is written right after.
+    let mut head = [0; FRAME_HEADER_BYTES];
+    head[4] = header.kind;
+    head[5] = header.flags;
+    head[6..8].copy_from_slice(&header.takeover.to_le_bytes());
+    head[8..12].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+    head[12..16].copy_from_slice(&(plain_len as u32).to_le_bytes());
+    head[16..20].copy_from_slice(&witness_back.unwrap_or(WITNESS_UNKNOWN).to_le_bytes());
+    head[20..24].copy_from_slice(&header.events.to_le_bytes());
+    head[24..32].copy_from_slice(&header.previous_check.to_le_bytes());
+    head[32..40].copy_from_slice(&header.first_number.to_le_bytes());
+    head[40..48].copy_from_slice(&header.recorded_at.to_le_bytes());
+    head[48..64].copy_from_slice(&header.batch.0);
+    // The long check leaves out the header's first and last field. Put over the last one for a moment, what it covers is
+    // one piece, for which the check costs half as much as for two; the header takes its place right after.
     const PIECE_AT: usize = 4 + 8;
-    bytes.copy_within(4..FRAME_HEADER_BYTES - 8, PIECE_AT);
+    bytes[PIECE_AT..FRAME_HEADER_BYTES].copy_from_slice(&head[4..FRAME_HEADER_BYTES - 8]);
     let long = long_check(seeds.long(position), &bytes[PIECE_AT..]);
-    bytes.copy_within(PIECE_AT..FRAME_HEADER_BYTES, 4);
-    bytes[64..72].copy_from_slice(&long.to_le_bytes());
+    head[64..72].copy_from_slice(&long.to_le_bytes());
+    bytes[..FRAME_HEADER_BYTES].copy_from_slice(&head);
     debug_assert_eq!(long, frame_check(bytes, seeds, position));
     let short = short_check(seeds.short(position), &[&bytes[4..FRAME_HEADER_BYTES + plain_len]]);
     bytes[0..4].copy_from_slice(&short.to_le_bytes());
@@ -286,7 +285,7 @@ mod tests {
         out.extend_from_slice(b"plain part");
         out.extend_from_slice(b"bodies");
         pad(&mut out, 0);
-        finish(&mut out, 10, header(), seeds, position);
+        finish(&mut out, 10, &header(), seeds, position);
         out
     }
 
@@ -337,9 +336,9 @@ mod tests {
         let seeds = Seeds::new(Salt([1; 16]));
         let place = Position(1 << 40);
         let mut out = vec![0; 80];
-        finish(&mut out, 0, FrameHeader { witness: Some(Position(8192)), ..header() }, seeds, place);
+        finish(&mut out, 0, &FrameHeader { witness: Some(Position(8192)), ..header() }, seeds, place);
         assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").header.witness, None);
-        finish(&mut out, 0, FrameHeader { witness: Some(place), ..header() }, seeds, place);
+        finish(&mut out, 0, &FrameHeader { witness: Some(place), ..header() }, seeds, place);
         assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").header.witness, Some(place));
     }
 
@@ -348,7 +347,7 @@ mod tests {
         let (seeds, place) = (Seeds::new(Salt([1; 16])), Position(8192));
         let known = |kind, flags| {
             let mut out = vec![0; 80];
-            finish(&mut out, 0, FrameHeader { kind, flags, events: 0, ..header() }, seeds, place);
+            finish(&mut out, 0, &FrameHeader { kind, flags, events: 0, ..header() }, seeds, place);
             Frame::decode(&out, seeds, place).and_then(|frame| frame.is_known())
         };
         assert_eq!(known(KIND_BATCH, 0x80), Ok(true));

@@ -6,7 +6,7 @@
 
 use super::Fault;
 use super::frame::{self, FRAME_HEADER_BYTES, Frame, KIND_BATCH, KIND_INDEX_BLOCK};
-use super::wire::{Wire, back, put_bytes, put_var, text};
+use super::wire::{Few, Wire, back, put_bytes, put_var, text};
 use crate::ids::{Position, Revision, StreamId};
 use crate::limits;
 
@@ -77,17 +77,18 @@ impl IndexBlockBuilder {
 
     /// Adds a batch frame; [`add_section`](Self::add_section) follows once for each of its sections.
     pub fn add_batch_frame(&mut self, frame_len: u32, sections: usize) {
-        put_var(&mut self.frames, u64::from(frame_len) / 8);
-        put_var(&mut self.frames, sections as u64 + 1);
+        let mut fields = Few::<20>::new();
+        fields.var(u64::from(frame_len) / 8).var(sections as u64 + 1);
+        self.frames.extend_from_slice(fields.bytes());
         self.frame_count += 1;
     }
 
     /// Adds a section of the batch frame added last.
     pub fn add_section(&mut self, stream: StreamId, first_revision: Revision, count: u32) {
         let index = self.index_of(stream).unwrap_or_else(|| self.add_stream(stream, None, None));
-        put_var(&mut self.frames, u64::from(index));
-        put_var(&mut self.frames, first_revision.0);
-        put_var(&mut self.frames, u64::from(count));
+        let mut fields = Few::<30>::new();
+        fields.var(u64::from(index)).var(first_revision.0).var(u64::from(count));
+        self.frames.extend_from_slice(fields.bytes());
     }
 
     /// Lists a stream by its name: to be called at its first appearance in a segment, before its section is added.
@@ -349,7 +350,7 @@ mod tests {
             batch: BatchId::default(),
             frame_check: 0,
         };
-        frame::finish(&mut out, plain, header, Seeds::new(Salt([1; 16])), PLACE);
+        frame::finish(&mut out, plain, &header, Seeds::new(Salt([1; 16])), PLACE);
         out
     }
 

@@ -167,7 +167,7 @@ impl HeadBlock {
             frame_check: 0,
         };
         let seeds = Seeds::new(header.salt);
-        let check = frame::finish(&mut block[SEGMENT_HEADER_BYTES..], plain_len, frame_header, seeds, position);
+        let check = frame::finish(&mut block[SEGMENT_HEADER_BYTES..], plain_len, &frame_header, seeds, position);
         block.extend_from_within(..);
         (block, check)
     }

@@ -104,7 +104,7 @@ mod tests {
         let at = |place: u64| {
             let mut out = Vec::new();
             let plain = seal.encode(&mut out);
-            frame::finish(&mut out, plain, header, seeds, Position(place));
+            frame::finish(&mut out, plain, &header, seeds, Position(place));
             Frame::decode(&out, seeds, Position(place)).and_then(|frame| Seal::decode(&frame))
         };
         assert_eq!(at(90_000), Ok(seal));

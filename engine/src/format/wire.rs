@@ -7,12 +7,71 @@ pub const VAR_BYTES_MAX: usize = 10;
 
 /// Appends `value` as LEB128 in its shortest form.
 #[inline]
-pub fn put_var(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+pub fn put_var(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(Few::<VAR_BYTES_MAX>::new().var(value).bytes());
+}
+
+/// A few fields that are put together in registers and on the stack, and then appended at once: appending each by itself
+/// would load and store the length of the vector for every byte.
+#[derive(Debug)]
+pub struct Few<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Few<N> {
+    /// No field yet. All together must not take more than `N` bytes, else a call panics.
+    #[inline]
+    #[must_use]
+    pub fn new() -> Few<N> {
+        Few { bytes: [0; N], len: 0 }
     }
-    out.push(value as u8);
+
+    /// Adds a byte.
+    #[inline]
+    pub fn u8(&mut self, value: u8) -> &mut Few<N> {
+        self.bytes[self.len] = value;
+        self.len += 1;
+        self
+    }
+
+    /// Adds `value` as LEB128 in its shortest form.
+    #[inline]
+    pub fn var(&mut self, mut value: u64) -> &mut Few<N> {
+        while value >= 0x80 {
+            self.u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8(value as u8)
+    }
+
+    /// Adds bytes as they are.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) -> &mut Few<N> {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+        self
+    }
+
+    /// What was added so far.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// How many bytes still fit.
+    #[inline]
+    #[must_use]
+    pub fn left(&self) -> usize {
+        N - self.len
+    }
+}
+
+impl<const N: usize> Default for Few<N> {
+    fn default() -> Few<N> {
+        Few::new()
+    }
 }
 
 /// How many bytes [`put_var`] takes for `value`.

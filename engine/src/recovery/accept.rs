@@ -222,7 +222,8 @@ fn publish(found: &Found, life: Life, reason: OpenReason, plan: &AcceptPlan) -> 
         return Err(Error::new(ErrorKind::Limit, "more is to be accepted than one frame can say; use salvage"));
     }
     let span = (FIRST_FRAME_OFFSET + body.len() as u64 + INDEX_BYTES).div_ceil(found.set.store.segment_bytes);
-    let prepared = create::prepare(storage, &found.set.store, found.line.next_ordinal, span as u32)?;
+    let prepared =
+        create::prepare(storage, &found.set.store, found.line.next_ordinal, span as u32, create::FIRST_STEP_BYTES)?;
     let open = open::open_frame(found, life, reason);
     let (_, open_check) = HeadBlock::encode(&prepared.header, &open);
     let mut batch = BatchId::default();
@@ -251,7 +252,7 @@ fn publish(found: &Found, life: Life, reason: OpenReason, plan: &AcceptPlan) -> 
     Item::Accept(Accept::over(&body)).encode(&mut bytes, position, position);
     let plain_len = bytes.len() - start;
     frame::pad(&mut bytes, 0);
-    let last_check = frame::finish(&mut bytes, plain_len, header, Seeds::new(prepared.header.salt), position);
+    let last_check = frame::finish(&mut bytes, plain_len, &header, Seeds::new(prepared.header.salt), position);
     if let Err(failed) = create::publish(storage, &prepared, &open, &bytes) {
         if !failed.is_effect_unknown {
             create::discard(storage, prepared);

@@ -283,7 +283,7 @@ fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
 /// Begins a new segment behind everything there is.
 fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, reason: OpenReason) -> Result<Tail> {
     let storage = &*found.set.storage;
-    let prepared = create::prepare(storage, &found.set.store, ordinal, 1)?;
+    let prepared = create::prepare(storage, &found.set.store, ordinal, 1, create::FIRST_STEP_BYTES)?;
     let open = open_frame(found, life, reason);
     let allocated = prepared.allocated;
     let segment = create::publish(storage, &prepared, &open, &[]).map_err(|failed| failed.error)?;

@@ -43,12 +43,14 @@ impl CreateError {
     }
 }
 
-/// Prepares a file for the segment, replacing what an earlier writer prepared.
+/// Prepares a file for the segment, replacing what an earlier writer prepared. `allocate` bytes get their blocks now, or
+/// where there is no space for them, as many as every segment begins with.
 pub(crate) fn prepare(
     storage: &dyn Storage,
     store: &StoreBlock,
     ordinal: SegmentOrdinal,
     span: u32,
+    allocate: u64,
 ) -> Result<Prepared> {
     let name = file_name::prepared(ordinal);
     let mut salt = Salt::default();
@@ -60,8 +62,14 @@ pub(crate) fn prepare(
         other => other,
     };
     let file = file.map_err(|error| Error::io("create", &name, error))?;
-    let allocated = FIRST_STEP_BYTES.min(header.file_bytes());
-    if let Err(error) = file.allocate(0..allocated) {
+    let least = FIRST_STEP_BYTES.min(header.file_bytes());
+    let mut allocated = allocate.clamp(least, header.file_bytes());
+    let mut done = file.allocate(0..allocated);
+    if done.is_err() && allocated > least {
+        allocated = least;
+        done = file.allocate(0..allocated);
+    }
+    if let Err(error) = done {
         let _ = storage.remove(&name); // best effort: a prepared file is never part of the log
         return Err(Error::io("allocate space for", &name, error));
     }

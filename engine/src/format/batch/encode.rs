@@ -4,8 +4,8 @@ use super::{
     Coding, ENTRY_ID, ENTRY_OCCURRED, ENTRY_RECORDED, Origin, SECTION_CODED, SECTION_CREATES, SKIP_EVERY,
     SKIP_LINE_BYTES, event_check, skip_table_len,
 };
-use crate::checksum::Seeds;
-use crate::format::wire::{put_bytes, put_var};
+use crate::checksum::{Seeds, short_check};
+use crate::format::wire::{Few, put_bytes, put_var};
 use crate::ids::Position;
 
 /// What an entry says of its event, to be written.
@@ -47,25 +47,7 @@ pub fn put_section<'a>(
     entries: impl ExactSizeIterator<Item = NewEntry<'a>>,
 ) {
     let count = entries.len() as u32;
-    let creates = matches!(origin, Origin::Creates { .. });
-    out.push(if creates { SECTION_CREATES } else { 0 } | if coding.is_some() { SECTION_CODED } else { 0 });
-    match origin {
-        Origin::Creates { name } => put_bytes(out, name),
-        Origin::Continues { stream, first_revision, previous } => {
-            put_var(out, frame_position.0 - stream.0);
-            put_var(out, first_revision.0);
-            put_var(out, (frame_position.0 - previous.0) / 8);
-        }
-    }
-    put_var(out, u64::from(count));
-    put_var(out, body_len);
-    if let Some(coding) = coding {
-        out.push(coding.codec);
-        put_var(out, coding.key);
-        put_var(out, coding.raw_len);
-        out.extend_from_slice(&coding.stored_check.to_le_bytes());
-    }
-    put_var(out, types.len() as u64);
+    put_section_head(out, frame_position, origin, count, body_len, coding, types.len());
     for name in types {
         out.push(name.len() as u8);
         out.extend_from_slice(name.as_bytes());
@@ -87,28 +69,63 @@ pub fn put_section<'a>(
     }
 }
 
+/// A section's head, from its flags to the number of its types.
+fn put_section_head(
+    out: &mut Vec<u8>,
+    frame_position: Position,
+    origin: Origin<'_>,
+    count: u32,
+    body_len: u64,
+    coding: Option<Coding>,
+    types: usize,
+) {
+    let mut fields = Few::<96>::new();
+    let coded = if coding.is_some() { SECTION_CODED } else { 0 };
+    match origin {
+        Origin::Creates { name } => {
+            out.push(SECTION_CREATES | coded);
+            put_bytes(out, name);
+        }
+        Origin::Continues { stream, first_revision, previous } => {
+            fields.u8(coded);
+            fields.var(frame_position.0 - stream.0).var(first_revision.0).var((frame_position.0 - previous.0) / 8);
+        }
+    }
+    fields.var(u64::from(count)).var(body_len);
+    if let Some(coding) = coding {
+        fields.u8(coding.codec).var(coding.key).var(coding.raw_len).put(&coding.stored_check.to_le_bytes());
+    }
+    fields.var(types as u64);
+    out.extend_from_slice(fields.bytes());
+}
+
 #[inline]
 fn put_entry(out: &mut Vec<u8>, seeds: Seeds, position: Position, entry: &NewEntry<'_>, type_name: &str) {
+    // The longest entry without an id, and the short type names that most events have.
+    const FEW_BYTES: usize = 128;
     let start = out.len();
-    let mut flags = 0;
-    out.push(0);
-    put_var(out, u64::from(entry.type_index));
+    let mut fields = Few::<FEW_BYTES>::new();
+    let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
+    let flags = flag(entry.id.is_some(), ENTRY_ID)
+        | flag(entry.occurred_at.is_some(), ENTRY_OCCURRED)
+        | flag(entry.recorded_at.is_some(), ENTRY_RECORDED);
+    fields.u8(flags).var(u64::from(entry.type_index));
     if let Some(id) = entry.id {
-        flags |= ENTRY_ID;
-        out.push(id.len() as u8);
+        out.extend_from_slice(fields.u8(id.len() as u8).bytes());
         out.extend_from_slice(id.as_bytes());
+        fields = Few::new();
     }
-    if let Some(at) = entry.occurred_at {
-        flags |= ENTRY_OCCURRED;
-        out.extend_from_slice(&at.to_le_bytes());
+    for time in [entry.occurred_at, entry.recorded_at].into_iter().flatten() {
+        fields.put(&time.to_le_bytes());
     }
-    if let Some(at) = entry.recorded_at {
-        flags |= ENTRY_RECORDED;
-        out.extend_from_slice(&at.to_le_bytes());
-    }
-    out[start] = flags;
-    put_var(out, entry.metadata.len() as u64);
-    put_var(out, entry.payload.len() as u64);
-    let check = event_check(seeds, position, &out[start..], type_name.as_bytes(), entry.metadata, entry.payload);
+    fields.var(entry.metadata.len() as u64).var(entry.payload.len() as u64);
+    out.extend_from_slice(fields.bytes());
+    let check = if entry.id.is_none() && fields.left() >= type_name.len() && entry.metadata.is_empty() {
+        // The usual event: what its check covers besides the payload is joined in one place already.
+        fields.put(type_name.as_bytes());
+        short_check(seeds.short(position), &[fields.bytes(), entry.payload])
+    } else {
+        event_check(seeds, position, &out[start..], type_name.as_bytes(), entry.metadata, entry.payload)
+    };
     out.extend_from_slice(&check.to_le_bytes());
 }
