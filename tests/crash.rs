@@ -4,11 +4,14 @@
 //! Each state is held against everything that is promised; the tests are named for the promise that their workloads are
 //! made to break.
 
+mod plants;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use treering::storage::conformance;
 use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
+use treering_tests::sim::sweep::{sweep, sweep_opening};
 use treering_tests::sim::workloads::{self, Workload};
 use treering_tests::sim::{SimStorage, image};
 
@@ -16,7 +19,7 @@ const PREFIX: &[&str] =
     &["singles", "written_then_synced", "rolls", "index_blocks_and_seals", "closed_and_opened", "jumbo"];
 const ATOMIC: &[&str] = &["batches_to_many_streams"];
 const INVENTED: &[&str] = &["torn_and_rolled", "frames_behind_a_tear", "payloads_that_are_segments"];
-const TWICE: &[&str] = &["takeovers", "two_writers_end_at_the_same_byte"];
+const TWICE: &[&str] = &["takeovers", "two_writers_end_at_the_same_byte", "a_second_writer"];
 const FAIL_STOP: &[&str] = &["failed_sync_then_eviction", "reverted_sync", "late_error"];
 const FULL: &[&str] = &["full_disk"];
 
@@ -129,5 +132,23 @@ fn the_pictures_of_the_simulation_are_what_is_read() {
             let picture = image::bytes_of(&disk.cache[&disk.names[&entry.name]]);
             assert!(picture == bytes, "{}: {}", workload.name, entry.name);
         }
+    }
+}
+
+#[test]
+fn p06_every_call_that_fails_in_every_way_leaves_all_that_was_acknowledged() {
+    let (step, states) = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { (1, 30) } else { (2, 3) };
+    let swept = sweep(0, step, states).unwrap_or_else(|what| panic!("{what}"));
+    println!("{swept:?}");
+    assert!(swept.refused > 20 && swept.poisoned > 20 && swept.unopened > 20 && swept.states > swept.runs, "{swept:?}");
+}
+
+#[test]
+fn p08_every_call_of_opening_that_fails_in_every_way_leaves_all_that_was_there() {
+    let images = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { 60 } else { 2 };
+    for workload in named(INVENTED).chain(named(FULL)) {
+        let swept = sweep_opening(workload, images, 2).unwrap_or_else(|what| panic!("{what}"));
+        println!("{:>34} {swept:?}", workload.name);
+        assert!(swept.unopened > 20 && swept.states > 20, "{swept:?}");
     }
 }

@@ -204,6 +204,19 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
     Ok(())
 }
 
+/// What a state holds, without changing it, as the account of a second life in which nothing was done yet.
+///
+/// # Errors
+/// The first broken promise, in words.
+pub fn account_of(image: &Image, oracle: &Oracle<'_>, boot: BootId) -> Result<Account, String> {
+    let storage = SimStorage::of_image(image, 0, boot);
+    match Store::open_read_only_on(Arc::new(storage), options()) {
+        Ok(store) => Ok(begin(oracle, &oracle.hold(&read(&store)?.0, false)?, false)),
+        Err(error) if is_refusal(error.kind()) => Ok(begin(oracle, &oracle.hold(&[], false)?, true)),
+        Err(error) => Err(format!("a reader cannot open the store: {error:?}")),
+    }
+}
+
 /// The account of the second life: what was found is on the disk from its first moment.
 fn begin(oracle: &Oracle<'_>, found: &[(usize, u64)], is_new: bool) -> Account {
     let entries = found.iter().map(|(index, position)| {

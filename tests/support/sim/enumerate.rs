@@ -74,6 +74,8 @@ pub struct Width {
     pub pairs: usize,
     /// So many random subsets are made.
     pub random: usize,
+    /// One moment in so many is looked at.
+    pub moments_one_in: usize,
 }
 
 /// A stream of numbers that is the same for the same seed.

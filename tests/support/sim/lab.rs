@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use treering::BootId;
 
 use super::account::{Account, Demand, Oracle};
-use super::check::{Life, Look, check};
+use super::check::{Look, account_of, check};
 use super::disk::{Call, Disk};
 use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Width, hostile, image, power};
 use super::workloads::{Run, Workload};
@@ -55,13 +55,13 @@ impl Budget {
                 states,
                 deep_states: 6,
                 deep_one_in: 20,
-                width: Width { exhaustive: 7, pairs: 40, random: 24 },
+                width: Width { exhaustive: 7, pairs: 40, random: 24, moments_one_in: 1 },
             },
             Some(factor) => Budget {
                 states: states.saturating_mul(factor),
                 deep_states: 40,
                 deep_one_in: 20,
-                width: Width { exhaustive: 12, pairs: 2000, random: 256 },
+                width: Width { exhaustive: 12, pairs: 2000, random: 256, moments_one_in: 1 },
             },
         }
     }
@@ -119,17 +119,26 @@ impl Record {
         let mut run = Run::new(&storage);
         (workload.run)(&mut run);
         let account = run.finish();
+        Record::of_run(&storage, account)
+    }
+
+    /// What was done on an empty directory, and the account of it.
+    #[must_use]
+    pub fn of_run(storage: &SimStorage, account: Account) -> Record {
         Record { start: Disk::default(), trace: storage.trace(), account, boot: 1 }
     }
 
     /// A second life, from what a crash left of the first.
-    fn of_life(image: &Image, life: Life, boot: u64) -> Record {
+    #[must_use]
+    pub fn of_second_life(image: &Image, storage: &SimStorage, account: Account, boot: u64) -> Record {
         let start = SimStorage::of_image(image, 0, boot_id(boot)).disk();
-        Record { start, trace: life.storage.trace(), account: life.account, boot }
+        Record { start, trace: storage.trace(), account, boot }
     }
 }
 
-fn boot_id(number: u64) -> BootId {
+/// The boot id of the run of the machine with this number.
+#[must_use]
+pub fn boot_id(number: u64) -> BootId {
     let mut id = *b"boot number ....";
     id[8..].copy_from_slice(&number.to_le_bytes());
     BootId(id)
@@ -181,6 +190,56 @@ pub fn explore(record: &Record, profile: Profile, budget: Budget, name: &str) ->
     }
 }
 
+/// Holds what the cache shows at the end of a record against its account: who comes next finds all that was acknowledged.
+/// With `reverted`, all that was called durable.
+///
+/// # Errors
+/// The broken promise, in words.
+pub fn hold_end(record: &Record, reverted: bool) -> Result<(), String> {
+    let mut disk = record.start.clone();
+    record.trace.iter().for_each(|call| disk.apply(call));
+    let choice = Choice { at: disk.calls, fates: Vec::new(), blank: Blank::Zeros };
+    let image = image_of(record, Profile::Killed, &disk, &Base::new(&disk), &choice);
+    let demand = if reverted { Demand::Durable } else { Demand::Acknowledged };
+    let oracle = Oracle { account: &record.account, first: disk.calls, last: disk.calls, demand };
+    let look = Look { boot: boot_id(record.boot), seed: disk.calls as u64, verifies: true };
+    let checked = catch_unwind(AssertUnwindSafe(|| check(&image, &oracle, look)));
+    checked.map_err(|panic| format!("P7: a panic: {}", words_of(&*panic)))?.map(drop)
+}
+
+/// Some of the states of a record, of those that would be opened, and for each what a crash left: the record of nothing
+/// done yet.
+///
+/// # Errors
+/// The broken promise of a state, in words.
+pub fn images(record: &Record, profile: Profile, states: usize) -> Result<Vec<(Image, Account)>, String> {
+    let budget = Budget::of_environment(states);
+    let mut groups = HashMap::new();
+    gather(record, profile, None, budget, &mut Count::default(), &mut groups);
+    let chosen = choose(groups, states, 0);
+    let mut found = Vec::new();
+    let mut broken = None;
+    make_images(record, profile, &chosen, |image, (_, group)| {
+        let demand = demand_of(profile);
+        let oracle = Oracle { account: &record.account, first: group.first, last: group.last, demand };
+        match account_of(&image, &oracle, boot_id(record.boot + 1)) {
+            Ok(account) => found.push((image, account)),
+            Err(what) => broken = Some(what),
+        }
+        broken.is_none()
+    });
+    broken.map_or(Ok(found), Err)
+}
+
+fn demand_of(profile: Profile) -> Demand {
+    match profile {
+        Profile::Killed => Demand::Acknowledged,
+        Profile::Power => Demand::Durable,
+        Profile::Hostile => Demand::DurableOnHostileDisk,
+        Profile::Lying => Demand::Nothing,
+    }
+}
+
 fn is_sync(call: &Call) -> bool {
     matches!(call, Call::Sync { .. } | Call::SyncDirectory)
 }
@@ -197,7 +256,8 @@ fn gather(
     let mut disk = record.start.clone();
     let mut numbers = Numbers(record.trace.len() as u64);
     for at in 0..=record.trace.len() {
-        if lie.is_none_or(|lie| at > lie) {
+        let is_looked_at = (at + record.trace.len()).is_multiple_of(budget.width.moments_one_in);
+        if is_looked_at && lie.is_none_or(|lie| at > lie) {
             let base = Base::new(&disk);
             let choices = choices_at(record, profile, &disk, budget.width, &mut numbers);
             for (number, choice) in choices.into_iter().enumerate() {
@@ -230,7 +290,7 @@ fn choices_at(record: &Record, profile: Profile, disk: &Disk, width: Width, numb
     match profile {
         Profile::Power => power(disk, width, numbers),
         Profile::Hostile => hostile(disk, width, numbers),
-        Profile::Lying => power(disk, Width { exhaustive: 3, pairs: 2, random: 4 }, numbers),
+        Profile::Lying => power(disk, Width { exhaustive: 3, pairs: 2, random: 4, ..width }, numbers),
         Profile::Killed => killed(disk, record.trace.get(disk.calls)),
     }
 }
@@ -390,12 +450,7 @@ fn open_one(
     hash: u64,
     group: &Group,
 ) -> Result<usize, String> {
-    let demand = match profile {
-        Profile::Killed => Demand::Acknowledged,
-        Profile::Power => Demand::Durable,
-        Profile::Hostile => Demand::DurableOnHostileDisk,
-        Profile::Lying => Demand::Nothing,
-    };
+    let demand = demand_of(profile);
     let oracle = Oracle { account: &record.account, first: group.first, last: group.last, demand };
     // A kill changes nothing about the machine.
     let boot = if profile == Profile::Killed { record.boot } else { record.boot + 1 };
@@ -404,7 +459,7 @@ fn open_one(
     let life = checked.map_err(|panic| format!("P7: a panic: {}", words_of(&*panic)))??;
     let is_deep = budget.deep_one_in > 0 && (hash / 8).is_multiple_of(budget.deep_one_in as u64);
     let Some(life) = life.filter(|_| is_deep && profile != Profile::Lying) else { return Ok(0) };
-    let second = Record::of_life(image, life, boot);
+    let second = Record::of_second_life(image, &life.storage, life.account, boot);
     let budget = Budget { states: budget.deep_states, deep_one_in: 0, ..budget };
     let mut count = Count::default();
     let mut groups = HashMap::new();

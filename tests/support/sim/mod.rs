@@ -24,6 +24,7 @@ mod file;
 pub mod image;
 pub mod lab;
 pub mod plant;
+pub mod sweep;
 pub mod workloads;
 
 pub use disk::{Call, Disk, Inode};
@@ -194,6 +195,12 @@ impl SimStorage {
     /// Makes calls fail; `None` lets all succeed again. Late errors that were not told stay.
     pub fn fail(&self, fault: Option<Fault>) {
         self.state().fault = fault;
+    }
+
+    /// Takes the fault out, to be put back with [`fail`](Self::fail).
+    #[must_use]
+    pub fn take_fault(&self) -> Option<Fault> {
+        self.state().fault.take()
     }
 
     /// Breaks the storage's promises, to see who notices.
