@@ -66,14 +66,6 @@ impl Signals {
         }
     }
 
-    /// A segment was left: it is to be synced and sealed.
-    pub(crate) fn note_roll(&self) {
-        self.ask(|asked| {
-            asked.sync = true;
-            asked.work = true;
-        });
-    }
-
     /// Pages are to be made present up to a file offset, ahead of copies.
     pub(crate) fn want_pages(&self, ahead: Arc<Ahead>, to: u64) {
         self.asked.lock().pages = Some((ahead, to));

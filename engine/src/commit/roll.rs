@@ -101,7 +101,9 @@ impl Writer {
         drop(next);
         tail.segment = segment;
         self.marks.commit(tail.at);
-        self.signals.note_roll();
+        // It is to be sealed. Its sync comes with the next one that anybody waits for or that is due: one at once would keep the
+        // disk busy while the next roll waits for a sync of its own.
+        self.signals.want_work();
         Ok(())
     }
 
