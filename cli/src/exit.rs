@@ -9,6 +9,9 @@
 //! | 4 | damage found, or the head of a stream is unknown because of it |
 //! | 5 | the copy of the store is incomplete |
 //!
+//! With `--json` a failure is one JSON object a line on standard error: `error` (its kind), `message`, `exit_code`, and what
+//! belongs to it: `conflict` with the actual head, `damage`.
+//!
 //! A reader of our output that has gone away (`treering cat … | head`) is no error: the command ends with 0 and without a
 //! word, except where it was writing to a store, which then stops half-way: that is 1.
 
@@ -16,7 +19,11 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use treering::ErrorKind;
+
+use crate::commands::verify::DamageLine;
+use crate::output;
 
 /// Why a command did not finish.
 #[derive(Debug)]
@@ -33,6 +40,25 @@ pub(crate) enum Failure {
     CopyIncomplete(String),
     /// Standard output is closed.
     OutputClosed,
+}
+
+#[derive(Serialize)]
+struct FailureLine<'a> {
+    error: &'static str,
+    message: String,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<ConflictPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<DamageLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConflictPart<'a> {
+    stream: &'a str,
+    /// `null` where there is no such stream.
+    actual: Option<u64>,
+    position: u64,
 }
 
 /// What commands return.
@@ -56,10 +82,61 @@ impl Failure {
         }
     }
 
+    /// The kind, in a word for programs.
+    fn kind(&self) -> &'static str {
+        match self {
+            Failure::OutputClosed => "output_closed",
+            Failure::Error(_) => "error",
+            Failure::Usage(_) => "usage",
+            Failure::Damage(_) => "damage",
+            Failure::CopyIncomplete(_) => "copy_incomplete",
+            Failure::Engine(error) => match error.kind() {
+                ErrorKind::Io => "io",
+                ErrorKind::NoSpace => "no_space",
+                ErrorKind::ReadOnly => "read_only",
+                ErrorKind::Locked => "locked",
+                ErrorKind::Conflict => "conflict",
+                ErrorKind::Limit => "limit",
+                ErrorKind::Invalid => "invalid",
+                ErrorKind::NotFound => "not_found",
+                ErrorKind::NotAStore => "not_a_store",
+                ErrorKind::Unsupported => "unsupported",
+                ErrorKind::Damage => "damage",
+                ErrorKind::CopyIncomplete => "copy_incomplete",
+                ErrorKind::HeadUnknown => "head_unknown",
+                ErrorKind::Poisoned => "poisoned",
+                ErrorKind::Closed => "closed",
+                _ => "error",
+            },
+        }
+    }
+
+    /// As an object for programs.
+    fn as_object(&self) -> FailureLine<'_> {
+        let engine = match self {
+            Failure::Engine(error) => Some(error),
+            _ => None,
+        };
+        let conflict = engine.and_then(treering::Error::conflict).map(|conflict| ConflictPart {
+            stream: &conflict.stream,
+            actual: conflict.actual.map(treering::Revision::get),
+            position: conflict.position.get(),
+        });
+        FailureLine {
+            error: self.kind(),
+            message: self.to_string(),
+            exit_code: self.code(),
+            conflict,
+            damage: engine.and_then(treering::Error::damage).map(DamageLine::from),
+        }
+    }
+
     /// Says it on standard error and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         let text = self.to_string();
-        if !text.is_empty() {
+        if output::is_json() && !text.is_empty() {
+            output::note_json(&self.as_object());
+        } else if !text.is_empty() {
             // With standard error gone too there is nobody left to tell.
             let _ = io::Write::write_all(&mut io::stderr(), format!("treering: {text}\n").as_bytes());
         }

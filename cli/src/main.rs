@@ -20,7 +20,15 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    match args::Cli::parse().run() {
+    let given = std::env::args_os().skip(1).take_while(|arg| arg != "--");
+    output::speak(given.into_iter().any(|arg| arg == "--json"));
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are asked for, and no failure.
+        Err(error) if !error.use_stderr() || !output::is_json() => error.exit(),
+        Err(error) => return exit::Failure::Usage(error.to_string().trim_end().to_owned()).report(),
+    };
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,6 +16,19 @@ use serde::Serialize;
 use crate::exit::{Failure, Outcome};
 
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// Whether programs listen: `--json` was given.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Says once, at the start, whether programs listen.
+pub(crate) fn speak(json: bool) {
+    IS_JSON.store(json, Ordering::Relaxed);
+}
+
+/// Whether programs listen.
+pub(crate) fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
 
 /// Standard output, buffered.
 #[derive(Debug)]
@@ -65,6 +79,13 @@ impl Write for Out {
 pub(crate) fn note(text: impl fmt::Display) {
     // Nobody left to tell is no reason to stop.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Says an object on standard error, beside the results, as one line of JSON.
+pub(crate) fn note_json(value: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string(value) {
+        note(text);
+    }
 }
 
 /// The text without anything that would steer a terminal: control characters become `\u{…}`, LF and tab their short forms.

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
-use treering::{Batch, Expected, NewEvent, Options, Pending, Position, Receipt, Revision, Store};
+use treering::{Batch, Expected, NewEvent, Options, Pending, Position, Receipt, Store};
 
 use crate::args::{Level, expectation, level_word};
+use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
 use crate::import::lines::Lines;
 use crate::names::{event_type, stream_name};
@@ -82,16 +83,11 @@ struct ReceiptLine<'a> {
     incarnation: String,
 }
 
-#[derive(Serialize)]
-struct ConflictLine<'a> {
-    error: &'static str,
-    stream: &'a str,
-    actual: Option<u64>,
-}
-
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
     let store = Store::open(&args.store, Options::new())?;
+    // Told, and no reason to stop: each stream says for itself whether it goes on.
+    let _told = DamageMet::at_opening(&store);
     let queue = Arc::new(Queue::default());
     let reader = {
         let queue = Arc::clone(&queue);
@@ -116,16 +112,7 @@ pub(crate) fn run(args: Args) -> Outcome {
              may not be in the log"
                 .to_owned(),
         )),
-        Err(failure) => {
-            if let (true, Failure::Engine(error)) = (args.json, &failure)
-                && let Some(conflict) = error.conflict()
-            {
-                let actual = conflict.actual.map(Revision::get);
-                out.json(&ConflictLine { error: "conflict", stream: &conflict.stream, actual })?;
-                out.flush()?;
-            }
-            Err(failure)
-        }
+        Err(failure) => Err(failure),
     }
 }
 

@@ -63,8 +63,9 @@ fn a_conflict_prints_the_actual_head_and_appends_nothing() {
         assert!(ran.stdout.is_empty(), "no receipt");
         ran.failed(3, "revision 2");
         let ran = place.feed("append", &["s", "--expect", expect, "--json"], b"x\n").failed(3, "conflict");
-        let object: serde_json::Value = serde_json::from_str(&ran.stdout_text()).unwrap();
-        assert_eq!((&object["error"], &object["actual"]), (&"conflict".into(), &2.into()));
+        let object: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+        assert_eq!((&object["error"], &object["conflict"]["actual"]), (&"conflict".into(), &2.into()));
+        assert_eq!((&object["exit_code"], &object["conflict"]["stream"]), (&3.into(), &"s".into()));
     }
     for expect in ["exists", "0"] {
         place.feed("append", &["gone", "--expect", expect], b"x\n").failed(3, "does not exist");

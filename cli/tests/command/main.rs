@@ -5,6 +5,7 @@
 
 mod append;
 mod bad_input;
+mod damage;
 mod demo;
 mod export;
 mod import;
