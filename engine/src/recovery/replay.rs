@@ -113,6 +113,7 @@ impl Replay {
         self.read_segments(line)?;
         self.settle_accepted();
         self.settle_lost_end();
+        self.set.prove_end(self.at);
         Ok(())
     }
 
@@ -606,6 +607,7 @@ impl Replay {
             self.set.roll(&opened, predecessor.end, predecessor.last_index_block);
             self.enter(opened);
         }
+        self.set.prove_end(self.at);
         Ok(self.at != before)
     }
 }

@@ -16,6 +16,7 @@ use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
 use crate::segment::one::{Segment, Unusable};
 use crate::storage::{Access, Storage};
+use crate::sync::{AtomicU64, Ordering};
 use crate::{Error, Result};
 
 /// The most segments that are kept open for later use.
@@ -46,6 +47,8 @@ pub(crate) struct SegmentSet {
     open: Mutex<VecDeque<Arc<Segment>>>,
     /// Where reading ends at something of a newer version, and what it is.
     unsupported: RwLock<Option<(Position, String)>>,
+    /// A place at which a frame ends for certain: where the log ended when that was last looked up.
+    proven_end: AtomicU64,
     /// The stretches of the log whose loss was accepted.
     accepted: RwLock<Vec<AcceptedRange>>,
 }
@@ -59,8 +62,19 @@ impl SegmentSet {
             known: RwLock::new(Vec::new()),
             open: Mutex::new(VecDeque::new()),
             unsupported: RwLock::new(None),
+            proven_end: AtomicU64::new(0),
             accepted: RwLock::new(Vec::new()),
         }
+    }
+
+    /// Notes where the log ends.
+    pub(crate) fn prove_end(&self, end: Position) {
+        self.proven_end.fetch_max(end.0, Ordering::Relaxed);
+    }
+
+    /// A place at which a frame ends for certain, mostly the end of the log.
+    pub(crate) fn proven_end(&self) -> Position {
+        Position(self.proven_end.load(Ordering::Relaxed))
     }
 
     /// Notes stretches whose loss was accepted.

@@ -114,6 +114,9 @@ impl LogWalk {
                 Err(fault) => fault,
             };
             let last_block = self.fresh_last_block(known);
+            // The limit may lie behind the end of the log, where no frame ends: from there nothing leads back.
+            let proven = self.set.proven_end();
+            let end = if known.end.is_none() && self.at < proven { end.min(proven) } else { end };
             let boundary = resync::boundary_behind(segment, self.at, last_block, end);
             let mut damage = segment.damage(self.at, boundary, DamageClass::Damage, fault.to_string());
             let lost = resync::lost_frames(segment, self.at, boundary, last_block, known.end.unwrap_or(end));
