@@ -21,6 +21,7 @@ mod read;
 mod recovery;
 mod reference;
 mod retry;
+mod salvage;
 mod spec;
 mod tidy;
 mod verify;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use treering::limits;
 use treering::{Durability, Expected, Revision};
 
-use crate::commands::{accept, append, bench, cat, demo, dump, export, import, stat, streams, tail, verify};
+use crate::commands::{accept, append, bench, cat, demo, dump, export, import, salvage, stat, streams, tail, verify};
 use crate::exit::Outcome;
 
 const STYLES: Styles = Styles::styled()
@@ -52,6 +52,7 @@ enum Command {
     Stat(stat::Args),
     Verify(verify::Args),
     Accept(accept::Args),
+    Salvage(salvage::Args),
     Dump(dump::Args),
     Export(export::Args),
     Demo(demo::Args),
@@ -72,6 +73,7 @@ impl Cli {
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Accept(args) => accept::run(args),
+            Command::Salvage(args) => salvage::run(args),
             Command::Dump(args) => dump::run(args),
             Command::Export(args) => export::run(args),
             Command::Demo(args) => demo::run(args),

@@ -36,8 +36,10 @@ fn wrong_command_lines_are_usage_errors() {
 
 #[test]
 fn help_is_there_for_every_command_with_examples() {
-    let commands =
-        ["append", "import", "cat", "tail", "streams", "stat", "verify", "accept", "dump", "export", "demo", "bench"];
+    let commands = [
+        "append", "import", "cat", "tail", "streams", "stat", "verify", "accept", "salvage", "dump", "export", "demo",
+        "bench",
+    ];
     for command in commands {
         let ran: Ran = treering([command, "--help"]).output().unwrap().into();
         assert!(ran.text().contains("Examples:"), "{command}");

@@ -251,6 +251,63 @@ fn a_copy_whose_last_segment_is_cut_in_half_is_read_to_there_and_written_after_a
     assert!(run("verify", &[]).text().contains("was a copy that ended early"));
 }
 
+#[test]
+fn salvage_copies_everything_that_is_whole_and_lists_what_is_not() {
+    let before = filled();
+    let place = &before.place;
+    let (store, new) = (place.store(), place.path("new"));
+    let new_text = new.to_str().unwrap();
+    let lost_at = before.frames["b"][4];
+    flip(&store, lost_at + 10, 1);
+    std::fs::remove_file(store.join("identity")).unwrap();
+    place.feed("append", &["a"], b"x\n").failed(1, "");
+    let files = || -> BTreeMap<_, _> {
+        let entries = std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let untouched = files();
+    let ran = place.run("salvage", &[new_text, "--json"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    let told = lines_of(&ran);
+    let of_kind = |kind: &str| told.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    let missing = of_kind("missing");
+    assert_eq!((missing.len(), &missing[0]["stream"]), (1, &"b".into()));
+    assert_eq!((&missing[0]["first_revision"], &missing[0]["last_revision"]), (&4.into(), &4.into()));
+    let moved = of_kind("moved");
+    assert_eq!(
+        (moved.len(), &moved[0]["old_first_revision"], &moved[0]["new_first_revision"]),
+        (1, &5.into(), &4.into())
+    );
+    assert_eq!(moved[0]["events"], 7);
+    assert_eq!(files(), untouched, "the old store is only read");
+    place.run("salvage", &[new_text]).failed(1, "exists");
+    place.run("salvage", &[store.join("inside").to_str().unwrap()]).failed(1, "lies in");
+    assert_eq!(place.run_on(&new, "verify", &["--json"]).json().pop().unwrap()["clean"], true);
+    for (stream, events) in &before.events {
+        let wanted: String = events
+            .iter()
+            .enumerate()
+            .filter(|(revision, _)| !(stream == "b" && *revision == 4))
+            .map(|(_, payload)| format!("{payload}\n"))
+            .collect();
+        assert_eq!(place.run_on(&new, "cat", &[stream, "--raw"]).text(), wanted);
+    }
+    // Times, types and batches are those of the old store.
+    let field = |store: &Path, name: &str| -> Vec<Value> {
+        let ran = place.run_on(store, "cat", &["c", "--json"]);
+        lines_of(&ran).iter().map(|event| event[name].clone()).collect()
+    };
+    for name in ["recorded_at", "type", "batch", "id", "occurred_at", "revision"] {
+        assert_eq!(field(&new, name), field(&store, name), "{name}");
+    }
+    let export = |store: &Path| -> Vec<String> {
+        let ran = place.run_on(store, "export", &[]);
+        lines_of(&ran).iter().map(|event| event["payload"].to_string()).collect()
+    };
+    assert_eq!(export(&new), export(&store), "the order of the log");
+    place.run_on(&new, "stat", &[]).ok();
+}
+
 /// Every failure is one object on standard error where programs listen, with the code that the command ends with.
 #[test]
 fn every_failure_is_an_object_with_json() {

@@ -9,6 +9,7 @@
 mod accept;
 pub(crate) mod dump;
 mod report;
+mod salvage;
 pub(crate) mod verify;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ pub use crate::recovery::{AcceptPlan, AcceptedStream};
 pub use accept::{accept, accept_on, accept_plan, accept_plan_on};
 pub use dump::{dump, dump_bytes, dump_on};
 pub use report::{Progress, VerifyReport};
+pub use salvage::{MissingRange, MovedRange, SalvageReport, salvage, salvage_on};
 pub use verify::{verify, verify_on};
 
 /// The folder of a store that must be there.

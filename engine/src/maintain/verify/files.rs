@@ -16,7 +16,11 @@ use crate::storage::{Access, Storage};
 use crate::{Error, ErrorKind, Result};
 
 /// Reads the identity file; where it is lost, what the segments repeat of it.
-pub(super) fn identity(storage: &dyn Storage, ledger: &mut Ledger, notes: &mut Vec<String>) -> Result<Identity> {
+pub(in crate::maintain) fn identity(
+    storage: &dyn Storage,
+    ledger: &mut Ledger,
+    notes: &mut Vec<String>,
+) -> Result<Identity> {
     let name = file_name::IDENTITY;
     let (damage, refusal) = match recovered::read(storage, Access::Read) {
         Ok(Some(identity)) => {

@@ -12,7 +12,7 @@
 //! grows with streams and with what is listed between two index blocks, not with events.
 
 mod events;
-mod files;
+pub(super) mod files;
 mod frames;
 mod index_blocks;
 mod seals;
@@ -156,14 +156,14 @@ struct Log<'v> {
 
 /// The damage found so far, no byte of a file in it twice.
 #[derive(Debug, Default)]
-struct Ledger {
+pub(super) struct Ledger {
     damage: Vec<Damage>,
     ranges: HashMap<String, BTreeMap<u64, u64>>,
 }
 
 impl Ledger {
     /// Takes damage in, unless some of its bytes are known to be damaged. Returns whether it was new.
-    fn add(&mut self, damage: Damage) -> bool {
+    pub(super) fn add(&mut self, damage: Damage) -> bool {
         let ranges = self.ranges.entry(damage.file.clone()).or_default();
         let before = ranges.range(..damage.bytes.end.max(damage.bytes.start + 1)).next_back();
         if before.is_some_and(|(_, end)| *end > damage.bytes.start) {
@@ -180,7 +180,7 @@ impl Ledger {
     }
 
     /// All of it, in the order of the files' names, which for segments is the order of the log.
-    fn into_damage(self) -> Vec<Damage> {
+    pub(super) fn into_damage(self) -> Vec<Damage> {
         let mut damage = self.damage;
         damage.sort_by(|a, b| {
             let is_segment = |damage: &Damage| damage.file != file_name::IDENTITY;
