@@ -260,3 +260,99 @@ fn p13_a_segment_that_was_begun_and_left_since_a_reader_looked_is_not_passed_ove
         assert_eq!(seen, store.stream("s").unwrap().unwrap().head.0 + 1);
     }
 }
+
+/// Streams of 150 events each in frames of one event, interleaved.
+fn interleaved(store: &Store, streams: usize) {
+    for round in 0..150u64 {
+        for number in 0..streams {
+            let _ = put(store, &format!("s{number}"), &noise(round * 31 + number as u64, 40));
+        }
+    }
+}
+
+fn revisions(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.revision.0).collect()
+}
+
+#[test]
+fn p13_places_that_are_known_grow_with_the_stream() {
+    let storage = MemStorage::new();
+    let store = Store::open_on(Arc::new(storage), small()).unwrap();
+    for len in 1..200 {
+        let _ = put(&store, "a", &noise(len, 20));
+        let _ = put(&store, "b", &noise(len, 20));
+        assert_eq!(revisions(&stream(&store, "a", committed())), (0..len).collect::<Vec<_>>());
+        let newest = store.event("a", Revision(len - 1), Visibility::Committed).unwrap().unwrap();
+        assert_eq!(newest.payload[..], noise(len, 20)[..]);
+        assert!(store.event("a", Revision(len), Visibility::Committed).unwrap().is_none());
+    }
+}
+
+#[test]
+fn p13_durable_readers_end_at_the_durable_mark_wherever_it_lies() {
+    let storage = MemStorage::new();
+    let store = Store::open_on(Arc::new(storage), small()).unwrap();
+    for synced in [0, 1, 31, 32, 33, 64, 100] {
+        while store.stream("a").unwrap().map_or(0, |stream| stream.head.0 + 1) < synced {
+            let _ = put(&store, "a", &noise(synced, 20));
+        }
+        let _ = store.sync().unwrap();
+        for ahead in [0u64, 1, 40] {
+            for number in 0..ahead {
+                let _ = put(&store, "a", &noise(number, 20));
+            }
+            if store.stream("a").unwrap().is_some() {
+                // A roll may have made more durable meanwhile: then both are asked again.
+                let (durable, next) = loop {
+                    let before = store.watermarks().durable;
+                    let durable = stream(&store, "a", ReadOptions::new());
+                    let next = store.event("a", Revision(durable.len() as u64), Visibility::Durable).unwrap();
+                    let log = log(&store, ReadAllOptions::new());
+                    if before == store.watermarks().durable {
+                        assert!(durable == log, "{} and {} at {synced} and {ahead}", durable.len(), log.len());
+                        break (durable, next);
+                    }
+                };
+                assert!(next.is_none(), "{}", durable.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn p05_a_frame_that_goes_bad_after_it_was_read_is_damage_once_and_the_rest_is_read() {
+    let storage = MemStorage::new();
+    let store = Store::open_on(Arc::new(storage.clone()), small()).unwrap();
+    interleaved(&store, 3);
+    for revision in [0u64, 31, 32, 77, 149] {
+        let all = stream(&store, "s1", committed());
+        assert_eq!(all.len(), 150, "read, so that all places are known");
+        let position = all[revision as usize].position.0;
+        let (ordinal, offset) = (position / (16 << 10), position % (16 << 10));
+        let file = storage.open(&format!("{ordinal:016x}.segment"), treering::storage::Access::ReadWrite);
+        let file = file.expect("the segment is there");
+        let mut byte = [0];
+        assert_eq!(file.read_at(&mut byte, offset + 30).unwrap(), 1);
+        file.write_at(&[byte[0] ^ 4], offset + 30).unwrap();
+        let lost = store.event("s1", Revision(revision), Visibility::Committed).unwrap_err();
+        assert_eq!(lost.kind(), treering::ErrorKind::Damage, "{lost}");
+        for options in [committed(), committed().backwards()] {
+            let (mut read, mut damage) = (Vec::new(), 0);
+            let mut reader = store.read_stream("s1", options).unwrap();
+            while let Some(event) = reader.next() {
+                match event {
+                    Ok(event) => read.push(event.revision().0),
+                    Err(error) => {
+                        assert!(error.damage().is_some(), "{error}");
+                        damage += 1;
+                    }
+                }
+            }
+            read.sort_unstable();
+            let expected: Vec<u64> = (0..150).filter(|other| *other != revision).collect();
+            assert_eq!(read, expected, "all but revision {revision}");
+            assert_eq!(damage, 1, "revision {revision} is neither skipped in silence nor reported again and again");
+        }
+        file.write_at(&byte, offset + 30).unwrap();
+    }
+}

@@ -119,8 +119,8 @@ fn the_batch_of_the_page_is_read_and_made_again() {
     let frame = Frame::decode(&whole, seeds, position).unwrap();
     frame.prove(seeds).unwrap();
     treering::format::batch::check_structure(&frame).unwrap();
-    assert_eq!(frame.header.witness, Some(Position::ZERO));
-    assert_eq!(frame.header.previous_check, number("open_frame", "frame_check"));
+    assert_eq!(frame.witness(), Some(Position::ZERO));
+    assert_eq!(frame.previous_check(), number("open_frame", "frame_check"));
     let mut sections = Sections::new(frame).unwrap();
     let section = sections.next().unwrap().unwrap();
     assert_eq!(section.origin(), Origin::Creates { name: b"s" });
@@ -150,7 +150,7 @@ fn the_batch_of_the_page_is_read_and_made_again() {
     let plain_len = out.len() - frame::FRAME_HEADER_BYTES;
     out.extend_from_slice(br#"hello{"k":1}{}"#);
     frame::pad(&mut out, 0);
-    let check = frame::finish(&mut out, plain_len, &frame.header, seeds, position);
+    let check = frame::finish(&mut out, plain_len, &frame.header(), seeds, position);
     assert_eq!(out, whole);
     for (example, field) in
         [("watermark_slot", "last_check"), ("cursor_token", "frame_check"), ("fork_item", "previous_check")]
@@ -158,7 +158,7 @@ fn the_batch_of_the_page_is_read_and_made_again() {
         assert_eq!(number(example, field), check, "{example}");
     }
 
-    let recorded_at = frame.header.recorded_at;
+    let recorded_at = frame.recorded_at();
     let canonical = |revision, id, occurred_at, metadata, payload| CanonicalEvent {
         revision: Revision(revision),
         id,
@@ -203,7 +203,7 @@ fn the_fork_and_the_index_block_of_the_pages_are_read_and_made_again() {
     item.encode(&mut out, position, position);
     let plain_len = out.len() - frame::FRAME_HEADER_BYTES;
     frame::pad(&mut out, 0);
-    frame::finish(&mut out, plain_len, &frame.header, seeds, position);
+    frame::finish(&mut out, plain_len, &frame.header(), seeds, position);
     assert_eq!(out, whole);
 
     let whole = bytes("index_block");
@@ -220,7 +220,7 @@ fn the_fork_and_the_index_block_of_the_pages_are_read_and_made_again() {
     builder.add_section(StreamId(8192), Revision(0), 2);
     let mut out = Vec::new();
     let plain_len = builder.encode(&mut out, position, block.links);
-    frame::finish(&mut out, plain_len, &frame.header, seeds, position);
+    frame::finish(&mut out, plain_len, &frame.header(), seeds, position);
     assert_eq!(out, whole);
 }
 

@@ -334,7 +334,7 @@ fn text_that_is_none_is_refused() {
         .sum::<usize>();
     assert_eq!(bytes[name], b's');
     bytes[name] = 0xFF;
-    let old = Frame::decode(&pages::bytes("index_block"), seeds, place).unwrap().header;
+    let old = Frame::decode(&pages::bytes("index_block"), seeds, place).unwrap().header();
     frame::finish(&mut bytes, old.plain_len as usize, &old, seeds, place);
     let frame = Frame::decode(&bytes, seeds, place).unwrap();
     assert!(matches!(IndexBlock::decode(&frame), Err(Fault::Bad(_))));

@@ -187,8 +187,8 @@ fn the_head_block_and_its_open_frame_are_those_of_the_pages() {
     let base = 5u64 << 15;
     let frame = frame::Frame::decode(open, Seeds::new(SALT), Position(base + 256)).unwrap();
     frame.prove(Seeds::new(SALT)).unwrap();
-    assert_eq!(frame.header.frame_check, check);
-    assert_eq!(frame.header.frame_len as usize, range("segment_file", "open_frame").len());
+    assert_eq!(frame.frame_check(), check);
+    assert_eq!(frame.frame_len() as usize, range("segment_file", "open_frame").len());
     let extensions = encode("extensions", &[("count", 0.into())]);
     let by_page = |reason: u8| {
         encode(

@@ -140,7 +140,7 @@ fn change_and_mend(segment: &mut [u8], which: usize, change: impl Fn(&mut frame:
     for (number, at) in frames.iter().enumerate().skip(which) {
         let place = Position(base + at);
         let decoded = Frame::decode(&segment[*at as usize..], seeds, place).unwrap();
-        let (mut header, plain_len, len) = (decoded.header, decoded.plain().len(), decoded.bytes().len());
+        let (mut header, plain_len, len) = (decoded.header(), decoded.plain().len(), decoded.bytes().len());
         let bytes = &mut segment[*at as usize..*at as usize + len];
         if number == which {
             change(&mut header, &mut bytes[frame::FRAME_HEADER_BYTES..frame::FRAME_HEADER_BYTES + plain_len]);
@@ -213,7 +213,7 @@ fn frames_of(bytes: &[u8]) -> (Seeds, u64, Vec<u64>) {
     let (mut at, mut frames) = (FIRST_FRAME_OFFSET, Vec::new());
     while let Ok(frame) = Frame::decode(&bytes[at as usize..], seeds, Position(base + at)) {
         frames.push(at);
-        at += u64::from(frame.header.frame_len);
+        at += u64::from(frame.frame_len());
     }
     (seeds, base, frames)
 }

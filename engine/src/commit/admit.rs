@@ -75,7 +75,7 @@ impl Writer {
         let frame = segment.frame(position, segment.file_end()).map_err(|fault| {
             Error::from_damage(segment.damage(position, position, crate::DamageClass::Damage, fault.to_string()))
         })?;
-        let is_same_id = frame.header.batch == batch.id;
+        let is_same_id = frame.batch() == batch.id;
         let same = if is_same_id {
             self.same_content(streams, &frame, batch).map_err(|fault| damaged(&segment, &frame, &fault))?
         } else {
@@ -94,7 +94,7 @@ impl Writer {
         };
         *receipts = sections;
         Ok(Put {
-            epoch: Epoch { segment: segment.ordinal(), takeover: frame.header.takeover },
+            epoch: Epoch { segment: segment.ordinal(), takeover: frame.takeover() },
             incarnation: segment.head.open.incarnation,
             position,
             end: frame.end(),

@@ -10,8 +10,9 @@ use crate::Result;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
+use crate::index::find::Finder;
 use crate::index::streams::{Stream, StreamTable};
-use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
+use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, read_one};
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
 use crate::storage::Access;
@@ -24,6 +25,7 @@ pub(crate) struct View {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) streams: Arc<RwLock<StreamTable>>,
     pub(crate) marks: Arc<Marks>,
+    finder: Arc<Finder>,
     /// What goes on reading where another process writes; `None` in the process that does.
     replay: Option<Mutex<Replay>>,
 }
@@ -35,7 +37,8 @@ impl View {
         marks: Arc<Marks>,
         replay: Option<Replay>,
     ) -> View {
-        View { set, streams, marks, replay: replay.map(Mutex::new) }
+        let finder = Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams)));
+        View { set, streams, marks, finder, replay: replay.map(Mutex::new) }
     }
 
     /// Whether another process may write.
@@ -85,7 +88,7 @@ impl View {
 
     pub(crate) fn stream_reader(&self, name: &str, options: ReadOptions) -> Result<Option<StreamReader>> {
         let visible = self.visible(options.visibility);
-        StreamReader::new(Arc::clone(&self.set), Arc::clone(&self.streams), name, visible, options)
+        StreamReader::new(Arc::clone(&self.finder), name, visible, options)
     }
 
     pub(crate) fn log_reader(&self, options: ReadAllOptions) -> LogReader {
@@ -93,9 +96,7 @@ impl View {
     }
 
     pub(crate) fn event(&self, name: &str, revision: Revision, visibility: Visibility) -> Result<Option<Event>> {
-        let options = ReadOptions::new().from(revision).to(revision).visibility(visibility);
-        let Some(mut reader) = self.stream_reader(name, options)? else { return Ok(None) };
-        reader.next().transpose().map(|event| event.map(|event| event.hold()))
+        read_one(&self.finder, name, revision, self.visible(visibility))
     }
 
     /// Waits until the mark lies above `seen`, at most until `until`; where another process writes, at most for `poll`.

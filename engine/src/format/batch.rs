@@ -16,8 +16,11 @@ use crate::ids::{Position, Revision, StreamId};
 use crate::limits;
 
 mod encode;
+mod entries;
+mod usual;
 
 pub use encode::{NewEntry, put_counts, put_section};
+pub use entries::{Entries, EntriesPlace, Entry, event_check};
 
 /// Section flag: the stream begins here; its name follows.
 pub const SECTION_CREATES: u8 = 0x01;
@@ -83,29 +86,6 @@ fn skip_table_len(count: u32) -> usize {
     count.saturating_sub(1) as usize / SKIP_EVERY as usize * SKIP_LINE_BYTES
 }
 
-/// The check of an event: over its entry (without the check), type, metadata and payload.
-#[inline]
-#[must_use]
-pub fn event_check(
-    seeds: Seeds,
-    position: Position,
-    entry: &[u8],
-    type_name: &[u8],
-    metadata: &[u8],
-    payload: &[u8],
-) -> u32 {
-    // Short parts are joined first: one pass of the check costs more to begin than to continue.
-    let mut short = [0u8; 128];
-    let joined = entry.len() + type_name.len();
-    let start = seeds.short(position);
-    if joined <= short.len() && metadata.is_empty() {
-        short[..entry.len()].copy_from_slice(entry);
-        short[entry.len()..joined].copy_from_slice(type_name);
-        return short_check(start, &[&short[..joined], payload]);
-    }
-    short_check(start, &[entry, type_name, metadata, payload])
-}
-
 /// The check over the stored bytes of a coded section.
 #[must_use]
 pub fn stored_check(seeds: Seeds, first_position: Position, stored: &[u8]) -> u32 {
@@ -122,7 +102,7 @@ pub struct Sections<'a> {
     ordinal: u32,
     body_at: usize,
     /// The section that was handed out last, where its end is not known yet.
-    pending: Option<Section<'a>>,
+    pending: Option<SectionShape>,
 }
 
 /// Where a walk over sections stands.
@@ -136,7 +116,7 @@ pub struct SectionsPlace {
 }
 
 /// Where the parts of a section stand in its frame: all that a reader must keep to come back to it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SectionShape {
     /// The stream.
     pub stream: StreamId,
@@ -151,14 +131,15 @@ pub struct SectionShape {
     /// How the body is stored; `None` where it is as given.
     pub coding: Option<Coding>,
     frame_position: Position,
-    name_at: usize,
-    name_len: usize,
-    body_at: usize,
-    body_len: usize,
-    types_at: usize,
+    // Places in the plain part, and in the bodies for the body. A frame's length has 32 bits.
+    name_at: u32,
+    name_len: u32,
+    body_at: u32,
+    body_len: u32,
+    types_at: u32,
     type_count: u32,
-    skip_at: usize,
-    entries_at: usize,
+    skip_at: u32,
+    entries_at: u32,
 }
 
 /// One section of a batch.
@@ -178,52 +159,25 @@ impl std::ops::Deref for Section<'_> {
     }
 }
 
-/// What stands in the plain part for one event.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// Its place in the section.
-    pub index: u32,
-    /// Its type, as index into the section's types.
-    pub type_index: u32,
-    /// The caller's id.
-    pub id: Option<&'a [u8]>,
-    /// When it happened.
-    pub occurred_at: Option<i64>,
-    /// When it was recorded, where that is not the frame's time.
-    pub recorded_at: Option<i64>,
-    /// Tags; opaque.
-    pub tags: &'a [u8],
-    /// Keyed digests of metadata and payload.
-    pub digests: Option<&'a [u8]>,
-    /// Where its metadata begins in the raw body; the payload follows.
-    pub body_at: usize,
-    /// Length of the metadata, in bytes.
-    pub metadata_len: usize,
-    /// Length of the payload, in bytes.
-    pub payload_len: usize,
-    /// The event's check.
-    pub check: u32,
-    bytes: &'a [u8],
-}
-
 impl<'a> Sections<'a> {
     /// The sections of a batch frame.
+    #[inline(always)]
     pub fn new(frame: Frame<'a>) -> Result<Sections<'a>, Fault> {
-        if frame.header.kind != KIND_BATCH {
-            return Err(Fault::bad(format!("a frame of kind {} is no batch", frame.header.kind)));
+        if frame.kind() != KIND_BATCH {
+            return Err(no_batch(frame.kind()));
         }
         let mut wire = Wire::new(frame.plain());
         let sections = wire.var_up_to(limits::BATCH_SECTIONS_MAX as u64, "the number of sections")? as u32;
-        let items = wire.var_up_to(u64::from(frame.header.frame_len), "the number of items")? as u32;
+        let items = wire.var_up_to(frame.bytes().len() as u64, "the number of items")? as u32;
         if sections == 0 && items == 0 {
-            return Err(Fault::bad("a batch is empty"));
+            return Err(empty_batch());
         }
         Ok(Sections { frame, wire, left: sections, items, ordinal: 0, body_at: 0, pending: None })
     }
 
     /// The next section; `None` behind the last.
     #[allow(clippy::should_implement_trait)]
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self) -> Result<Option<Section<'a>>, Fault> {
         if self.left == 0 {
             return Ok(None);
@@ -234,10 +188,10 @@ impl<'a> Sections<'a> {
         self.ordinal = self
             .ordinal
             .checked_add(section.count)
-            .filter(|ordinal| *ordinal <= self.frame.header.events)
-            .ok_or_else(|| Fault::bad("the sections hold more events than the frame says"))?;
-        self.body_at += section.body_len;
-        self.pending = Some(section);
+            .filter(|ordinal| *ordinal <= self.frame.events())
+            .ok_or_else(too_many_events)?;
+        self.body_at = self.body_at.wrapping_add(section.body_len as usize);
+        self.pending = Some(section.shape);
         Ok(Some(section))
     }
 
@@ -249,9 +203,9 @@ impl<'a> Sections<'a> {
     }
 
     /// Where the walk stands, for [`resume`](Self::resume).
-    pub fn place(&mut self) -> Result<SectionsPlace, Fault> {
+    pub fn place(mut self) -> Result<SectionsPlace, Fault> {
         self.settle()?;
-        let Sections { left, items, ordinal, body_at, .. } = *self;
+        let Sections { left, items, ordinal, body_at, .. } = self;
         Ok(SectionsPlace { at: self.wire.at(), left, items, ordinal, body_at })
     }
 
@@ -267,57 +221,56 @@ impl<'a> Sections<'a> {
     pub fn items(mut self) -> Result<(Wire<'a>, u32), Fault> {
         while self.next()?.is_some() {}
         self.settle()?;
-        if self.ordinal != self.frame.header.events {
+        if self.ordinal != self.frame.events() {
             return Err(Fault::bad(format!(
                 "the frame says {} events, its sections hold {}",
-                self.frame.header.events, self.ordinal
+                self.frame.events(),
+                self.ordinal
             )));
         }
         Ok((self.wire, self.items))
     }
 
+    #[inline]
     fn settle(&mut self) -> Result<(), Fault> {
-        if let Some(section) = self.pending.take() {
-            let end = section.entries_end()?;
+        if let Some(shape) = self.pending.take() {
+            let end = shape.entries_end(self.frame.plain())?;
             self.wire = Wire::starting_at(self.frame.plain(), end);
         }
         Ok(())
     }
 
+    #[inline(always)]
     fn decode_section(&mut self) -> Result<Section<'a>, Fault> {
-        let wire = &mut self.wire;
         let frame_position = self.frame.position;
+        let (plain, bodies) = (self.frame.plain(), self.frame.bodies());
+        let frame_len = self.frame.bytes().len() as u64;
+        let wire = &mut self.wire;
         let flags = wire.u8()?;
-        let unknown = flags & SECTION_REQUIRED & !(SECTION_CREATES | SECTION_CODED);
-        if unknown != 0 {
-            return Err(Fault::Unsupported(format!("section flags {unknown:#x}")));
+        if flags & SECTION_REQUIRED & !(SECTION_CREATES | SECTION_CODED) != 0 {
+            return Err(unknown_section(flags));
         }
         let (mut name_at, mut name_len) = (0, 0);
         let (stream, first_revision, previous) = if flags & SECTION_CREATES != 0 {
-            name_len = wire.bytes()?.len();
-            name_at = wire.at() - name_len;
-            if name_len == 0 || name_len > limits::STREAM_NAME_BYTES_MAX {
-                return Err(Fault::bad(format!("a stream name of {name_len} bytes")));
+            let name = wire.bytes()?;
+            name_len = name.len() as u32;
+            name_at = wire.at() as u32 - name_len;
+            if name.is_empty() || name.len() > limits::STREAM_NAME_BYTES_MAX {
+                return Err(wrong_name(name.len()));
             }
             (StreamId(frame_position.0 + u64::from(self.ordinal)), Revision(0), None)
         } else {
             let stream = StreamId(back(frame_position.0, wire.var()?, "a stream")?);
             let first_revision = Revision(wire.var_up_to(limits::NUMBER_MAX, "a revision")?);
-            let distance = wire
-                .var()?
-                .checked_mul(8)
-                .ok_or_else(|| Fault::bad("a stream's previous place lies before the log"))?;
+            let distance = wire.var()?.checked_mul(8).ok_or_else(far_back)?;
             let previous = Position(back(frame_position.0, distance, "a stream's previous place")?);
             if previous >= frame_position || stream.0 >= frame_position.0 {
-                return Err(Fault::bad("a section continues a stream that is not before it"));
+                return Err(not_before());
             }
             (stream, first_revision, Some(previous))
         };
         let count = wire.var_up_to(limits::BATCH_EVENTS_MAX as u64, "the number of events in a section")? as u32;
-        if count == 0 {
-            return Err(Fault::bad("a section is empty"));
-        }
-        let body_len = wire.var_up_to(u64::from(self.frame.header.frame_len), "the length of a body")? as usize;
+        let body_len = wire.var_up_to(frame_len, "the length of a body")? as u32;
         let coding = match flags & SECTION_CODED {
             0 => None,
             _ => Some(Coding {
@@ -328,20 +281,21 @@ impl<'a> Sections<'a> {
             }),
         };
         let type_count = wire.var_up_to(u64::from(count), "the number of types")? as u32;
-        if type_count == 0 {
-            return Err(Fault::bad("a section has no types"));
+        if count == 0 || type_count == 0 {
+            return Err(empty_section(count));
         }
-        let types_at = wire.at();
+        let types_at = wire.at() as u32;
         for _ in 0..type_count {
             match wire.u8()? {
-                0 => return Err(Fault::bad("a type is empty")),
+                0 => return Err(empty_type()),
                 len => wire.take(usize::from(len))?,
             };
         }
-        let skip_at = wire.at();
-        wire.take(skip_table_len(count))?;
-        let bodies = self.frame.bodies();
-        if self.body_at.checked_add(body_len).is_none_or(|end| end > bodies.len()) {
+        let skip_at = wire.at() as u32;
+        if count > SKIP_EVERY {
+            wire.take(skip_table_len(count))?;
+        }
+        if self.body_at.checked_add(body_len as usize).is_none_or(|end| end > bodies.len()) {
             return Err(Fault::Short);
         }
         let shape = SectionShape {
@@ -354,15 +308,63 @@ impl<'a> Sections<'a> {
             frame_position,
             name_at,
             name_len,
-            body_at: self.body_at,
+            body_at: self.body_at as u32,
             body_len,
             types_at,
             type_count,
             skip_at,
-            entries_at: wire.at(),
+            entries_at: wire.at() as u32,
         };
-        Ok(Section { shape, plain: self.frame.plain(), bodies })
+        Ok(Section { shape, plain, bodies })
     }
+}
+
+// Faults are put into words out of the way of sections that are as they should be.
+
+#[cold]
+fn no_batch(kind: u8) -> Fault {
+    Fault::bad(format!("a frame of kind {kind} is no batch"))
+}
+
+#[cold]
+fn empty_batch() -> Fault {
+    Fault::bad("a batch is empty")
+}
+
+#[cold]
+fn too_many_events() -> Fault {
+    Fault::bad("the sections hold more events than the frame says")
+}
+
+#[cold]
+fn unknown_section(flags: u8) -> Fault {
+    let unknown = flags & SECTION_REQUIRED & !(SECTION_CREATES | SECTION_CODED);
+    Fault::Unsupported(format!("section flags {unknown:#x}"))
+}
+
+#[cold]
+fn wrong_name(len: usize) -> Fault {
+    Fault::bad(format!("a stream name of {len} bytes"))
+}
+
+#[cold]
+fn far_back() -> Fault {
+    Fault::bad("a stream's previous place lies before the log")
+}
+
+#[cold]
+fn not_before() -> Fault {
+    Fault::bad("a section continues a stream that is not before it")
+}
+
+#[cold]
+fn empty_section(count: u32) -> Fault {
+    Fault::bad(if count == 0 { "a section is empty" } else { "a section has no types" })
+}
+
+#[cold]
+fn empty_type() -> Fault {
+    Fault::bad("a type is empty")
 }
 
 impl SectionShape {
@@ -389,7 +391,13 @@ impl SectionShape {
     /// Where its stored body begins in the bodies part of the frame.
     #[must_use]
     pub fn body_offset(&self) -> usize {
-        self.body_at
+        self.body_at as usize
+    }
+
+    /// Length of its stored body, in bytes.
+    #[must_use]
+    pub fn body_len(&self) -> usize {
+        self.body_len as usize
     }
 
     /// How many types it names.
@@ -401,20 +409,86 @@ impl SectionShape {
     /// Length of the body before coding, in bytes.
     #[must_use]
     pub fn raw_len(&self) -> u64 {
-        self.coding.map_or(self.body_len as u64, |coding| coding.raw_len)
+        self.coding.map_or(u64::from(self.body_len), |coding| coding.raw_len)
+    }
+
+    /// Its body as stored, in the bodies part of its frame.
+    #[inline]
+    #[must_use]
+    pub fn stored_body<'a>(&self, bodies: &'a [u8]) -> &'a [u8] {
+        &bodies[self.body_at as usize..][..self.body_len as usize]
+    }
+
+    /// The walk over its entries that stood at `place`. `plain` is the plain part of its frame.
+    #[inline]
+    #[must_use]
+    pub fn entries_at<'a>(&self, plain: &'a [u8], place: EntriesPlace) -> Entries<'a> {
+        Entries {
+            count: self.count,
+            type_count: self.type_count,
+            wire: Wire::starting_at(plain, place.at as usize),
+            index: place.index,
+            body_at: place.body_at as usize,
+        }
+    }
+
+    /// Walks its entries from the one at `index`, which must be one of the section. `plain` is the plain part of its
+    /// frame.
+    #[inline]
+    pub fn entries_from<'a>(&self, plain: &'a [u8], index: u32) -> Result<Entries<'a>, Fault> {
+        debug_assert!(index <= self.count);
+        let mut entries = self.entries_at(plain, EntriesPlace { at: self.entries_at, index: 0, body_at: 0 });
+        let lines = index.min(self.count - 1) / SKIP_EVERY;
+        if lines > 0 {
+            let line_at = self.skip_at as usize + (lines as usize - 1) * SKIP_LINE_BYTES;
+            let mut line = Wire::starting_at(plain, line_at);
+            let entry_at = line.u32()? as usize;
+            entries.body_at = line.u32()? as usize;
+            entries.wire = Wire::starting_at(plain, (self.entries_at as usize).saturating_add(entry_at));
+            entries.index = lines * SKIP_EVERY;
+        }
+        while entries.index < index && entries.next()?.is_some() {}
+        Ok(entries)
+    }
+
+    /// The type with this index. `plain` is the plain part of its frame.
+    #[inline]
+    pub fn type_name<'a>(&self, plain: &'a [u8], index: u32) -> Result<&'a [u8], Fault> {
+        if index >= self.type_count {
+            return Err(self.wrong_type(index));
+        }
+        let mut wire = Wire::starting_at(plain, self.types_at as usize);
+        for _ in 0..index {
+            let len = wire.u8()?;
+            wire.take(usize::from(len))?;
+        }
+        let len = wire.u8()?;
+        wire.take(usize::from(len))
+    }
+
+    #[cold]
+    fn wrong_type(&self, index: u32) -> Fault {
+        Fault::bad(format!("type {index} of {}", self.type_count))
+    }
+
+    fn entries_end(&self, plain: &[u8]) -> Result<usize, Fault> {
+        let mut entries = self.entries_from(plain, self.count - 1)?;
+        entries.next()?;
+        Ok(entries.wire.at())
     }
 }
 
 impl<'a> Section<'a> {
-    /// The section of this shape in `frame`, in which it was found before.
-    #[inline]
+    /// The section of a frame that holds nothing else, where it is a usual one; `None` says nothing.
+    #[inline(always)]
     #[must_use]
-    pub fn again(shape: SectionShape, frame: &Frame<'a>) -> Section<'a> {
-        debug_assert_eq!(shape.frame_position, frame.position);
-        Section { shape, plain: frame.plain(), bodies: frame.bodies() }
+    pub fn only(frame: &Frame<'a>) -> Option<Section<'a>> {
+        let shape = usual::only_section(frame)?;
+        Some(Section { shape, plain: frame.plain(), bodies: frame.bodies() })
     }
 
     /// Where its parts stand.
+    #[inline]
     #[must_use]
     pub fn shape(&self) -> SectionShape {
         self.shape
@@ -425,7 +499,10 @@ impl<'a> Section<'a> {
     pub fn origin(&self) -> Origin<'a> {
         match self.previous {
             Some(previous) => Origin::Continues { stream: self.stream, first_revision: self.first_revision, previous },
-            None => Origin::Creates { name: &self.plain[self.name_at..self.name_at + self.name_len] },
+            None => {
+                let at = self.name_at as usize;
+                Origin::Creates { name: &self.plain[at..at + self.name_len as usize] }
+            }
         }
     }
 
@@ -433,7 +510,14 @@ impl<'a> Section<'a> {
     #[inline]
     #[must_use]
     pub fn stored_body(&self) -> &'a [u8] {
-        &self.bodies[self.body_at..self.body_at + self.body_len]
+        self.shape.stored_body(self.bodies)
+    }
+
+    /// The place before its first entry.
+    #[inline]
+    #[must_use]
+    pub fn first_entry(&self) -> EntriesPlace {
+        EntriesPlace { at: self.entries_at, index: 0, body_at: 0 }
     }
 
     /// The body before coding: borrowed where it is stored as given, else decoded after its stored bytes were checked.
@@ -456,177 +540,13 @@ impl<'a> Section<'a> {
     /// Walks the entries from the one at `index`, which must be one of the section.
     #[inline]
     pub fn entries_from(&self, index: u32) -> Result<Entries<'a>, Fault> {
-        debug_assert!(index <= self.count);
-        let start = EntriesPlace { at: self.entries_at, index: 0, body_at: 0 };
-        let mut entries = Entries::resume(self, start);
-        let lines = index.min(self.count - 1) / SKIP_EVERY;
-        if lines > 0 {
-            let mut line = Wire::starting_at(self.plain, self.skip_at + (lines as usize - 1) * SKIP_LINE_BYTES);
-            let entry_at = line.u32()? as usize;
-            entries.body_at = line.u32()? as usize;
-            entries.wire = Wire::starting_at(self.plain, self.entries_at.saturating_add(entry_at));
-            entries.index = lines * SKIP_EVERY;
-        }
-        while entries.index < index && entries.next()?.is_some() {}
-        Ok(entries)
+        self.shape.entries_from(self.plain, index)
     }
 
     /// The type with this index.
     #[inline]
     pub fn type_name(&self, index: u32) -> Result<&'a [u8], Fault> {
-        if index >= self.type_count {
-            return Err(Fault::bad(format!("type {index} of {}", self.type_count)));
-        }
-        let mut wire = Wire::starting_at(self.plain, self.types_at);
-        for _ in 0..index {
-            let len = wire.u8()?;
-            wire.take(usize::from(len))?;
-        }
-        let len = wire.u8()?;
-        wire.take(usize::from(len))
-    }
-
-    fn entries_end(&self) -> Result<usize, Fault> {
-        let mut entries = self.entries_from(self.count - 1)?;
-        entries.next()?;
-        Ok(entries.wire.at())
-    }
-}
-
-/// Where a walk over entries stands.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EntriesPlace {
-    at: usize,
-    /// The entry that comes next.
-    pub index: u32,
-    body_at: usize,
-}
-
-impl EntriesPlace {
-    /// Behind all entries of a section of `count`, wherever they end.
-    #[must_use]
-    pub fn behind(count: u32) -> EntriesPlace {
-        EntriesPlace { at: 0, index: count, body_at: 0 }
-    }
-
-    /// The place in the plain part.
-    #[must_use]
-    pub fn at(&self) -> usize {
-        self.at
-    }
-}
-
-/// A walk over the entries of a section. Small, since readers take it up again for every event.
-#[derive(Clone, Debug)]
-pub struct Entries<'a> {
-    plain: &'a [u8],
-    count: u32,
-    type_count: u32,
-    wire: Wire<'a>,
-    index: u32,
-    body_at: usize,
-}
-
-impl<'a> Entries<'a> {
-    /// The next entry; `None` behind the last.
-    #[allow(clippy::should_implement_trait)]
-    #[inline]
-    pub fn next(&mut self) -> Result<Option<Entry<'a>>, Fault> {
-        if self.index == self.count {
-            return Ok(None);
-        }
-        let wire = &mut self.wire;
-        let start = wire.at();
-        let flags = wire.u8()?;
-        let type_index = wire.var_up_to(u64::from(self.type_count) - 1, "the type of an event")? as u32;
-        let mut entry = Entry {
-            index: self.index,
-            type_index,
-            id: None,
-            occurred_at: None,
-            recorded_at: None,
-            tags: &[],
-            digests: None,
-            body_at: self.body_at,
-            metadata_len: 0,
-            payload_len: 0,
-            check: 0,
-            bytes: &[],
-        };
-        if flags & ENTRY_REQUIRED != 0 {
-            if flags & ENTRY_ID != 0 {
-                let len = wire.u8()?;
-                entry.id = Some(wire.take(usize::from(len))?);
-            }
-            if flags & ENTRY_OCCURRED != 0 {
-                entry.occurred_at = Some(wire.i64()?);
-            }
-            if flags & ENTRY_RECORDED != 0 {
-                entry.recorded_at = Some(wire.i64()?);
-            }
-            if flags & ENTRY_TAGS != 0 {
-                entry.tags = wire.bytes()?;
-            }
-            if flags & ENTRY_DIGESTS != 0 {
-                entry.digests = Some(wire.take(ENTRY_DIGEST_BYTES)?);
-            }
-        }
-        entry.metadata_len = wire.var_up_to(limits::METADATA_BYTES_MAX as u64, "the length of metadata")? as usize;
-        entry.payload_len = wire.var_up_to(limits::BATCH_BYTES_MAX as u64, "the length of a payload")? as usize;
-        let end = wire.at();
-        entry.bytes = &self.plain[start..end];
-        entry.check = wire.u32()?;
-        self.body_at = self.body_at.saturating_add(entry.metadata_len + entry.payload_len);
-        self.index += 1;
-        Ok(Some(entry))
-    }
-
-    /// Where the walk stands in the plain part.
-    #[must_use]
-    pub fn at(&self) -> usize {
-        self.wire.at()
-    }
-
-    /// Where the walk stands, for [`resume`](Self::resume).
-    #[inline]
-    #[must_use]
-    pub fn place(&self) -> EntriesPlace {
-        EntriesPlace { at: self.wire.at(), index: self.index, body_at: self.body_at }
-    }
-
-    /// The walk over `section` that stood at `place`.
-    #[inline]
-    #[must_use]
-    pub fn resume(section: &Section<'a>, place: EntriesPlace) -> Entries<'a> {
-        Entries {
-            plain: section.plain,
-            count: section.count,
-            type_count: section.type_count,
-            wire: Wire::starting_at(section.plain, place.at),
-            index: place.index,
-            body_at: place.body_at,
-        }
-    }
-}
-
-impl<'a> Entry<'a> {
-    /// Metadata and payload in the section's raw body, after their check held.
-    #[inline]
-    pub fn body<'b>(
-        &self,
-        section: &Section<'_>,
-        seeds: Seeds,
-        raw_body: &'b [u8],
-    ) -> Result<(&'b [u8], &'b [u8]), Fault> {
-        let metadata_end = self.body_at.saturating_add(self.metadata_len);
-        let metadata = raw_body.get(self.body_at..metadata_end).ok_or(Fault::Short)?;
-        let payload = raw_body.get(metadata_end..metadata_end.saturating_add(self.payload_len)).ok_or(Fault::Short)?;
-        let type_name = section.type_name(self.type_index)?;
-        let actual = event_check(seeds, section.position(self.index), self.bytes, type_name, metadata, payload);
-        if actual != self.check {
-            return Err(Fault::bad(format!("the event's check is {:08x}, the bytes give {actual:08x}", self.check)));
-        }
-        Ok((metadata, payload))
+        self.shape.type_name(self.plain, index)
     }
 }
 
@@ -637,7 +557,7 @@ pub fn check_structure(frame: &Frame<'_>) -> Result<(), Fault> {
     let mut sections = Sections::new(*frame)?;
     let mut stored = 0;
     while let Some(section) = sections.next()? {
-        stored += section.body_len;
+        stored += section.body_len();
         let mut entries = section.entries_from(0)?;
         while let Some(entry) = entries.next()? {
             if entry.index.is_multiple_of(SKIP_EVERY) && entry.index > 0 {
@@ -790,7 +710,7 @@ mod tests {
         // The checks are made right again after each change, as an attacker would.
         let good = sample(18);
         let plain_len = Frame::decode(&good, seeds(), PLACE).expect("decodes").plain().len();
-        let header = Frame::decode(&good, seeds(), PLACE).expect("decodes").header;
+        let header = Frame::decode(&good, seeds(), PLACE).expect("decodes").header();
         for at in 0..plain_len {
             for value in [0x00, 0x01, 0x7F, 0x80, 0xFF] {
                 let mut bytes = good.clone();

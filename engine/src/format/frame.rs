@@ -5,7 +5,6 @@
 //! of it is known to be as written.
 
 use super::Fault;
-use super::wire::Wire;
 use crate::checksum::{Seeds, long_check, long_check_of_parts, short_check};
 use crate::ids::{BatchId, Position};
 use crate::limits::FRAME_BYTES_MAX;
@@ -62,14 +61,46 @@ pub struct FrameHeader {
     pub frame_check: u64,
 }
 
-/// A frame whose header check holds.
-#[derive(Clone, Copy, Debug)]
+/// Where a proven frame lies: all that must be kept to come back to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FramePlace {
+    /// Where it begins.
+    pub position: Position,
+    /// Its length, in bytes.
+    pub frame_len: u32,
+    plain_len: u32,
+}
+
+impl FramePlace {
+    /// Where the next frame begins.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> Position {
+        Position(self.position.0 + u64::from(self.frame_len))
+    }
+}
+
+/// Four bytes of a header; `at` is a constant wherever this is called.
+#[inline(always)]
+fn u32_at(head: &[u8; FRAME_HEADER_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes(*head[at..].first_chunk().expect("it lies in the header"))
+}
+
+/// Eight bytes of a header.
+#[inline(always)]
+fn u64_at(head: &[u8; FRAME_HEADER_BYTES], at: usize) -> u64 {
+    u64::from_le_bytes(*head[at..].first_chunk().expect("it lies in the header"))
+}
+
+/// A frame whose header check holds. Its fields are read where they stand, when they are asked for.
+#[derive(Clone, Copy)]
 pub struct Frame<'a> {
     /// Where it begins.
     pub position: Position,
-    /// Its header.
-    pub header: FrameHeader,
+    head: &'a [u8; FRAME_HEADER_BYTES],
     bytes: &'a [u8],
+    /// Kept as it was when the check held: what is derived from it stays inside of `bytes` whatever becomes of the file.
+    plain_len: u32,
 }
 
 impl<'a> Frame<'a> {
@@ -77,129 +108,276 @@ impl<'a> Frame<'a> {
     ///
     /// [`Fault::Absent`] where the first [`FRAME_HEADER_BYTES`] are zero; [`Fault::Short`] where the frame would be longer
     /// than `bytes`; [`Fault::Bad`] where anything contradicts itself.
-    #[inline]
+    #[inline(always)]
     pub fn decode(bytes: &'a [u8], seeds: Seeds, position: Position) -> Result<Frame<'a>, Fault> {
-        let head = bytes.get(..FRAME_HEADER_BYTES).ok_or(Fault::Short)?;
-        let mut wire = Wire::new(head);
-        let header_check = wire.u32()?;
-        let kind = wire.u8()?;
-        let flags = wire.u8()?;
-        let takeover = wire.u16()?;
-        let frame_len = wire.u32()?;
-        let plain_len = wire.u32()?;
-        if kind == 0 || kind == 0xFF {
-            return Err(match head.iter().all(|byte| *byte == 0) {
-                true => Fault::Absent,
-                false => Fault::bad("no frame begins here"),
-            });
+        let head = bytes.first_chunk().ok_or(Fault::Short)?;
+        let frame = Frame { position, head, bytes, plain_len: u32_at(head, 12) };
+        let (len, content) = (frame.frame_len() as usize, FRAME_HEADER_BYTES + frame.plain_len as usize);
+        let kind = frame.kind();
+        let is_sound = kind != 0
+            && kind != 0xFF
+            && len.is_multiple_of(FRAME_ALIGNMENT as usize)
+            && len as u64 <= FRAME_BYTES_MAX
+            && content <= len;
+        if !is_sound {
+            return Err(frame.what_is_unsound());
         }
-        let content = FRAME_HEADER_BYTES as u64 + u64::from(plain_len);
-        let len = u64::from(frame_len);
-        if len % FRAME_ALIGNMENT != 0 || len > FRAME_BYTES_MAX || content > len {
-            return Err(Fault::bad(format!("a frame of {frame_len} bytes with a plain part of {plain_len} cannot be")));
-        }
-        if len > bytes.len() as u64 {
+        if len > bytes.len() {
             return Err(Fault::Short);
         }
-        let actual = short_check(seeds.short(position), &[&bytes[4..content as usize]]);
-        if actual != header_check {
-            return Err(Fault::bad(format!("the header check is {header_check:08x}, the bytes give {actual:08x}")));
+        let bytes = &bytes[..len];
+        let actual = short_check(seeds.short(position), &[&bytes[4..content]]);
+        if actual != frame.header_check() {
+            return Err(frame.wrong_check(actual));
         }
-        let witness_back = wire.u32()?;
-        let witness = match witness_back {
-            WITNESS_UNKNOWN => None,
-            back => Some(Position(
-                position
-                    .0
-                    .checked_sub(u64::from(back) * FRAME_ALIGNMENT)
-                    .ok_or_else(|| Fault::bad("the witness lies before the log"))?,
-            )),
-        };
-        let events = wire.u32()?;
-        let header = FrameHeader {
-            kind,
-            flags,
-            takeover,
-            frame_len,
-            plain_len,
-            witness,
-            events,
-            previous_check: wire.u64()?,
-            first_number: wire.u64()?,
-            recorded_at: wire.i64()?,
-            batch: BatchId(wire.array()?),
-            frame_check: wire.u64()?,
-        };
-        if u64::from(events) > len || (kind != KIND_BATCH && kind < KIND_IGNORABLE && events != 0) {
-            return Err(Fault::bad(format!(
-                "a frame of kind {kind} and {frame_len} bytes cannot hold {events} events"
-            )));
+        let witness_back = frame.witness_back();
+        if witness_back != WITNESS_UNKNOWN && u64::from(witness_back) * FRAME_ALIGNMENT > position.0 {
+            return Err(Fault::bad("the witness lies before the log"));
         }
-        Ok(Frame { position, header, bytes: &bytes[..frame_len as usize] })
+        let events = frame.events();
+        if events as usize > len || (events != 0 && kind != KIND_BATCH && kind < KIND_IGNORABLE) {
+            return Err(frame.too_many_events());
+        }
+        Ok(Frame { bytes, ..frame })
     }
 
-    /// The frame that decoded to `header` at `position` before, from the same bytes.
-    ///
-    /// # Panics
-    /// Where `bytes` are shorter than the header says.
+    /// Where it lies, for [`again`](Self::again).
     #[inline]
     #[must_use]
-    pub fn again(position: Position, header: FrameHeader, bytes: &'a [u8]) -> Frame<'a> {
-        Frame { position, header, bytes: &bytes[..header.frame_len as usize] }
+    pub fn place(&self) -> FramePlace {
+        FramePlace { position: self.position, frame_len: self.bytes.len() as u32, plain_len: self.plain_len }
+    }
+
+    /// The frame that was at `place`, from the same bytes.
+    ///
+    /// # Panics
+    /// Where `bytes` are shorter than the frame was.
+    #[inline]
+    #[must_use]
+    pub fn again(place: FramePlace, bytes: &'a [u8]) -> Frame<'a> {
+        let FramePlace { position, frame_len, plain_len } = place;
+        let bytes = &bytes[..frame_len as usize];
+        let head = bytes.first_chunk().expect("a frame is longer than its header");
+        Frame { position, head, bytes, plain_len }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn what_is_unsound(&self) -> Fault {
+        match self.kind() {
+            0 | 0xFF if self.head.iter().all(|byte| *byte == 0) => Fault::Absent,
+            0 | 0xFF => Fault::bad("no frame begins here"),
+            _ => Fault::bad(format!(
+                "a frame of {} bytes with a plain part of {} cannot be",
+                self.frame_len(),
+                self.plain_len()
+            )),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wrong_check(&self, actual: u32) -> Fault {
+        Fault::bad(format!("the header check is {:08x}, the bytes give {actual:08x}", self.header_check()))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn too_many_events(&self) -> Fault {
+        Fault::bad(format!(
+            "a frame of kind {} and {} bytes cannot hold {} events",
+            self.kind(),
+            self.frame_len(),
+            self.events()
+        ))
+    }
+
+    #[inline]
+    fn header_check(&self) -> u32 {
+        u32_at(self.head, 0)
+    }
+
+    /// What the frame holds.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        self.head[4]
+    }
+
+    /// Flags.
+    #[inline]
+    #[must_use]
+    pub fn flags(&self) -> u8 {
+        self.head[5]
+    }
+
+    /// Second half of the writer's epoch.
+    #[inline]
+    #[must_use]
+    pub fn takeover(&self) -> u16 {
+        u16::from_le_bytes([self.head[6], self.head[7]])
+    }
+
+    /// Length of the frame with its padding, in bytes.
+    #[inline]
+    #[must_use]
+    pub fn frame_len(&self) -> u32 {
+        u32_at(self.head, 8)
+    }
+
+    /// Length of the plain part, in bytes.
+    #[inline]
+    #[must_use]
+    pub fn plain_len(&self) -> u32 {
+        self.plain_len
+    }
+
+    #[inline]
+    fn witness_back(&self) -> u32 {
+        u32_at(self.head, 16)
+    }
+
+    /// Up to where the log was known durable when the frame was written.
+    #[inline]
+    #[must_use]
+    pub fn witness(&self) -> Option<Position> {
+        match self.witness_back() {
+            WITNESS_UNKNOWN => None,
+            back => Some(Position(self.position.0.saturating_sub(u64::from(back) * FRAME_ALIGNMENT))),
+        }
+    }
+
+    /// How many events it holds.
+    #[inline]
+    #[must_use]
+    pub fn events(&self) -> u32 {
+        u32_at(self.head, 20)
+    }
+
+    /// The stored check of the frame before.
+    #[inline]
+    #[must_use]
+    pub fn previous_check(&self) -> u64 {
+        u64_at(self.head, 24)
+    }
+
+    /// How many events are in the log before it.
+    #[inline]
+    #[must_use]
+    pub fn first_number(&self) -> u64 {
+        u64_at(self.head, 32)
+    }
+
+    /// When it was written, in nanoseconds since 1970 UTC.
+    #[inline]
+    #[must_use]
+    pub fn recorded_at(&self) -> i64 {
+        u64_at(self.head, 40).cast_signed()
+    }
+
+    /// The batch.
+    #[inline]
+    #[must_use]
+    pub fn batch(&self) -> BatchId {
+        BatchId(*self.head[48..].first_chunk().expect("it lies in the header"))
+    }
+
+    /// The check over the whole frame, as stored.
+    #[inline]
+    #[must_use]
+    pub fn frame_check(&self) -> u64 {
+        u64_at(self.head, 64)
+    }
+
+    /// All fields of its header.
+    #[must_use]
+    pub fn header(&self) -> FrameHeader {
+        FrameHeader {
+            kind: self.kind(),
+            flags: self.flags(),
+            takeover: self.takeover(),
+            frame_len: self.frame_len(),
+            plain_len: self.plain_len(),
+            witness: self.witness(),
+            events: self.events(),
+            previous_check: self.previous_check(),
+            first_number: self.first_number(),
+            recorded_at: self.recorded_at(),
+            batch: self.batch(),
+            frame_check: self.frame_check(),
+        }
     }
 
     /// Checks every byte of the frame, padding included.
     pub fn prove(&self, seeds: Seeds) -> Result<(), Fault> {
         let actual = frame_check(self.bytes, seeds, self.position);
-        if actual != self.header.frame_check {
-            let stored = self.header.frame_check;
+        let stored = self.frame_check();
+        if actual != stored {
             return Err(Fault::bad(format!("the frame check is {stored:016x}, the bytes give {actual:016x}")));
         }
         Ok(())
     }
 
     /// Whether this version may use what the frame holds. `Ok(false)`: it may be skipped.
+    #[inline]
     pub fn is_known(&self) -> Result<bool, Fault> {
-        let FrameHeader { kind, flags, .. } = self.header;
-        if flags & FLAGS_REQUIRED != 0 {
-            return Err(Fault::Unsupported(format!(
-                "flags {:#x} of the frame at {}",
-                flags & FLAGS_REQUIRED,
-                self.position
-            )));
+        if self.flags() & FLAGS_REQUIRED != 0 {
+            return Err(self.unknown_flags());
         }
-        match kind {
+        match self.kind() {
             KIND_OPEN | KIND_BATCH | KIND_SEAL | KIND_INDEX_BLOCK => Ok(true),
             KIND_IGNORABLE.. => Ok(false),
-            _ => Err(Fault::Unsupported(format!("kind {kind} of the frame at {}", self.position))),
+            _ => Err(self.unknown_kind()),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unknown_flags(&self) -> Fault {
+        Fault::Unsupported(format!("flags {:#x} of the frame at {}", self.flags() & FLAGS_REQUIRED, self.position))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unknown_kind(&self) -> Fault {
+        Fault::Unsupported(format!("kind {} of the frame at {}", self.kind(), self.position))
     }
 
     /// Where the next frame begins.
     #[inline]
     #[must_use]
     pub fn end(&self) -> Position {
-        Position(self.position.0 + u64::from(self.header.frame_len))
+        Position(self.position.0 + self.bytes.len() as u64)
     }
 
     /// The plain part.
     #[inline]
     #[must_use]
     pub fn plain(&self) -> &'a [u8] {
-        &self.bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + self.header.plain_len as usize]
+        &self.bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + self.plain_len as usize]
     }
 
     /// The bodies with the padding behind them.
     #[inline]
     #[must_use]
     pub fn bodies(&self) -> &'a [u8] {
-        &self.bytes[FRAME_HEADER_BYTES + self.header.plain_len as usize..]
+        &self.bytes[FRAME_HEADER_BYTES + self.plain_len as usize..]
     }
 
     /// All bytes of the frame.
+    #[inline]
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+}
+
+impl std::fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frame")
+            .field("position", &self.position)
+            .field("header", &self.header())
+            .finish_non_exhaustive()
     }
 }
 
@@ -297,11 +475,11 @@ mod tests {
         decoded.prove(seeds).expect("proves");
         assert_eq!((decoded.plain(), &decoded.bodies()[..6]), (&b"plain part"[..], &b"bodies"[..]));
         assert_eq!(
-            decoded.header,
+            decoded.header(),
             FrameHeader {
                 frame_len: bytes.len() as u32,
                 plain_len: 10,
-                frame_check: decoded.header.frame_check,
+                frame_check: decoded.frame_check(),
                 ..header()
             }
         );
@@ -337,9 +515,9 @@ mod tests {
         let place = Position(1 << 40);
         let mut out = vec![0; 80];
         finish(&mut out, 0, &FrameHeader { witness: Some(Position(8192)), ..header() }, seeds, place);
-        assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").header.witness, None);
+        assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").witness(), None);
         finish(&mut out, 0, &FrameHeader { witness: Some(place), ..header() }, seeds, place);
-        assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").header.witness, Some(place));
+        assert_eq!(Frame::decode(&out, seeds, place).expect("decodes").witness(), Some(place));
     }
 
     #[test]

@@ -244,8 +244,8 @@ pub struct IndexedFrame {
 impl<'a> IndexBlock<'a> {
     /// What the frame says. Allocates one entry a listed stream, of which each takes two bytes at least.
     pub fn decode(frame: &Frame<'a>) -> Result<IndexBlock<'a>, Fault> {
-        if frame.header.kind != KIND_INDEX_BLOCK {
-            return Err(Fault::bad(format!("a frame of kind {} is no index block", frame.header.kind)));
+        if frame.kind() != KIND_INDEX_BLOCK {
+            return Err(Fault::bad(format!("a frame of kind {} is no index block", frame.kind())));
         }
         let position = frame.position;
         let mut wire = Wire::new(frame.plain());

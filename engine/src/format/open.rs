@@ -179,7 +179,7 @@ impl HeadBlock {
         let seeds = Seeds::new(header.salt);
         let frame = Frame::decode(&block[SEGMENT_HEADER_BYTES..], seeds, open_position(&header))?;
         frame.prove(seeds)?;
-        let FrameHeader { kind, frame_len, takeover, .. } = frame.header;
+        let FrameHeader { kind, frame_len, takeover, .. } = frame.header();
         if kind != KIND_OPEN || frame_len as usize != OPEN_FRAME_BYTES || takeover != 0 {
             return Err(Fault::bad(format!(
                 "a frame of kind {kind} and {frame_len} bytes stands in place of the open frame"
@@ -187,7 +187,7 @@ impl HeadBlock {
         }
         frame.is_known()?;
         let open = decode_plain(&frame, &header)?;
-        Ok(HeadBlock { header, open, open_check: frame.header.frame_check })
+        Ok(HeadBlock { header, open, open_check: frame.frame_check() })
     }
 }
 
@@ -247,10 +247,10 @@ fn decode_plain(frame: &Frame<'_>, header: &SegmentHeader) -> Result<OpenFrame, 
         last_seal,
         reason,
         max_recorded_at,
-        previous_check: frame.header.previous_check,
-        first_number: frame.header.first_number,
-        witness: frame.header.witness,
-        recorded_at: frame.header.recorded_at,
+        previous_check: frame.previous_check(),
+        first_number: frame.first_number(),
+        witness: frame.witness(),
+        recorded_at: frame.recorded_at(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The seal frame: the hash of a finished segment, chained to the seal before.
 
 use super::Fault;
-use super::frame::{self, Frame, FrameHeader, KIND_SEAL};
+use super::frame::{self, Frame, KIND_SEAL};
 use super::wire::Wire;
 use crate::ids::{Position, SegmentOrdinal};
 
@@ -51,7 +51,7 @@ impl Seal {
 
     /// What the frame says.
     pub fn decode(frame: &Frame<'_>) -> Result<Seal, Fault> {
-        let FrameHeader { kind, .. } = frame.header;
+        let kind = frame.kind();
         if kind != KIND_SEAL {
             return Err(Fault::bad(format!("a frame of kind {kind} is no seal")));
         }
@@ -74,6 +74,7 @@ impl Seal {
 mod tests {
     use super::*;
     use crate::checksum::Seeds;
+    use crate::format::frame::FrameHeader;
     use crate::ids::{BatchId, Salt};
 
     #[test]

@@ -89,66 +89,83 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Reads from the start of a byte string towards its end; every method fails with [`Fault::Short`] where it ends early.
 #[derive(Clone, Debug)]
 pub struct Wire<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    /// What is left: taking shortens it, so that each byte costs one look at the length.
+    rest: &'a [u8],
+    len: usize,
 }
 
-/// Kept out of the way of numbers that are as they should be.
+// Kept out of the way of numbers that are as they should be.
+
 #[cold]
+#[inline(never)]
 fn above(value: u64, max: u64, what: &str) -> Fault {
     Fault::bad(format!("{what} is {value}, above {max}"))
 }
 
+#[cold]
+#[inline(never)]
+fn too_large() -> Fault {
+    Fault::bad("a number is larger than 64 bits")
+}
+
 impl<'a> Wire<'a> {
     /// A reader at the start of `bytes`.
+    #[inline]
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Wire<'a> {
-        Wire { bytes, at: 0 }
+        Wire { rest: bytes, len: bytes.len() }
     }
 
     /// A reader at byte `at` of `bytes`.
-    #[must_use]
     #[inline]
+    #[must_use]
     pub fn starting_at(bytes: &'a [u8], at: usize) -> Wire<'a> {
-        Wire { bytes, at: at.min(bytes.len()) }
+        Wire { rest: bytes.get(at..).unwrap_or_default(), len: bytes.len() }
     }
 
     /// How many bytes were read.
     #[inline]
     #[must_use]
     pub fn at(&self) -> usize {
-        self.at
+        self.len.wrapping_sub(self.rest.len())
+    }
+
+    /// The bytes that are left.
+    #[inline]
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// How many bytes are left.
+    #[inline]
     #[must_use]
     pub fn left(&self) -> usize {
-        self.bytes.len() - self.at
+        self.rest.len()
     }
 
     /// The next `len` bytes.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
-        let end = self.at.checked_add(len).ok_or(Fault::Short)?;
-        let taken = self.bytes.get(self.at..end).ok_or(Fault::Short)?;
-        self.at = end;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Fault::Short)?;
+        self.rest = rest;
         Ok(taken)
     }
 
     /// The next `N` bytes.
-    #[inline]
+    #[inline(always)]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
+        let (array, rest) = self.rest.split_first_chunk().ok_or(Fault::Short)?;
+        self.rest = rest;
+        Ok(*array)
     }
 
     /// One byte.
-    #[inline]
+    #[inline(always)]
     pub fn u8(&mut self) -> Result<u8, Fault> {
-        let byte = *self.bytes.get(self.at).ok_or(Fault::Short)?;
-        self.at += 1;
-        Ok(byte)
+        let (byte, rest) = self.rest.split_first().ok_or(Fault::Short)?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
     /// Two bytes, little-endian.
@@ -157,13 +174,13 @@ impl<'a> Wire<'a> {
     }
 
     /// Four bytes, little-endian.
-    #[inline]
+    #[inline(always)]
     pub fn u32(&mut self) -> Result<u32, Fault> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
     /// Eight bytes, little-endian.
-    #[inline]
+    #[inline(always)]
     pub fn u64(&mut self) -> Result<u64, Fault> {
         Ok(u64::from_le_bytes(self.array()?))
     }
@@ -175,36 +192,48 @@ impl<'a> Wire<'a> {
     }
 
     /// A LEB128 number in its shortest form; any other form is bad.
-    #[inline]
+    #[inline(always)]
     pub fn var(&mut self) -> Result<u64, Fault> {
-        let first = self.u8()?;
-        if first < 0x80 {
-            return Ok(u64::from(first));
+        // Most numbers take up to three bytes.
+        match *self.rest {
+            [first, ref rest @ ..] if first < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(first))
+            }
+            [first, second @ 1..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(first & 0x7F) | u64::from(second) << 7)
+            }
+            [first, second @ 0x80..=0xFF, third @ 1..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(first & 0x7F) | u64::from(second & 0x7F) << 7 | u64::from(third) << 14)
+            }
+            _ => self.long_var(),
         }
-        let mut value = u64::from(first & 0x7F);
-        let mut shift = 7;
+    }
+
+    #[inline(never)]
+    fn long_var(&mut self) -> Result<u64, Fault> {
+        let (mut value, mut shift) = (0, 0);
         loop {
             let byte = self.u8()?;
             let bits = u64::from(byte & 0x7F);
-            if shift == 63 && bits > 1 {
-                return Err(Fault::bad("a number is larger than 64 bits"));
+            if shift > 63 || shift == 63 && bits > 1 {
+                return Err(too_large());
             }
             value |= bits << shift;
             if byte < 0x80 {
-                if byte == 0 {
+                if byte == 0 && shift > 0 {
                     return Err(Fault::bad("a number is not in its shortest form"));
                 }
                 return Ok(value);
             }
             shift += 7;
-            if shift > 63 {
-                return Err(Fault::bad("a number is larger than 64 bits"));
-            }
         }
     }
 
     /// A `var` that must not be above `max`.
-    #[inline]
+    #[inline(always)]
     pub fn var_up_to(&mut self, max: u64, what: &str) -> Result<u64, Fault> {
         match self.var()? {
             value if value <= max => Ok(value),
@@ -242,7 +271,12 @@ pub fn text<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Fault> {
 
 /// `place − back`, where a distance backwards must not lead before the start.
 pub fn back(place: u64, distance: u64, what: &str) -> Result<u64, Fault> {
-    place.checked_sub(distance).ok_or_else(|| Fault::bad(format!("{what} leads before the start of the log")))
+    place.checked_sub(distance).ok_or_else(|| before_start(what))
+}
+
+#[cold]
+fn before_start(what: &str) -> Fault {
+    Fault::bad(format!("{what} leads before the start of the log"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Finding the frames that hold a stretch of a stream.
 //!
-//! From a remembered place behind the wanted revision the sections lead back, one link each, to the one that holds it. A
-//! damaged frame breaks the links; then the log between two remembered places is walked instead, which is slower and
-//! finds the same.
+//! From a remembered place behind the wanted revision the sections lead back, one link each, to the one that holds it;
+//! [`Finder`] keeps what such walks found for the next reader. A damaged frame breaks the links; then the log between two
+//! remembered places is walked instead, which is slower and finds the same.
 
 use std::sync::Arc;
 
@@ -11,9 +11,11 @@ use crate::format::Fault;
 use crate::format::batch::{Section, Sections};
 use crate::format::frame::{Frame, KIND_BATCH};
 use crate::ids::{Position, Revision, StreamId};
-use crate::index::streams::Stream;
+use crate::index::known_places::{self, KnownPlaces};
+use crate::index::streams::{Stream, StreamTable, Stretch};
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
+use crate::sync::RwLock;
 use crate::{Error, Result};
 
 /// A stop on the way through a stream.
@@ -22,13 +24,102 @@ pub(crate) enum Place {
     /// A frame that holds a section of the stream.
     Frame(Position),
     /// Bytes that may have held one.
-    Lost(Damage),
+    Lost(Box<Damage>),
+}
+
+/// Finds frames, and remembers what it found.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    pub(crate) set: Arc<SegmentSet>,
+    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    known: KnownPlaces,
+}
+
+impl Finder {
+    /// A finder that knows no place yet.
+    pub(crate) fn new(set: Arc<SegmentSet>, streams: Arc<RwLock<StreamTable>>) -> Finder {
+        Finder { set, streams, known: KnownPlaces::default() }
+    }
+
+    /// The stretch of the stream at `slot` of the table that holds `revision`.
+    #[inline]
+    pub(crate) fn stretch(&self, slot: u32, revision: Revision) -> Stretch {
+        self.streams.read().by_slot(slot).stretch(revision)
+    }
+
+    /// Looks at the sections of a stretch, all of them; `None` where damage breaks the links to them.
+    #[inline]
+    pub(crate) fn look<T>(
+        &self,
+        stretch: &Stretch,
+        look: impl FnOnce(&known_places::Sections) -> T,
+    ) -> Result<Option<T>> {
+        let key = (stretch.stream, stretch.number);
+        let mut look = Some(look);
+        let done = self
+            .known
+            .look(key, |known| (known.upto() >= stretch.upto()).then(|| look.take().expect("one look only")(known)));
+        if let Some(Some(done)) = done {
+            return Ok(Some(done));
+        }
+        let look = look.expect("nothing was whole");
+        let Some(found) = self.walk(stretch)? else { return Ok(None) };
+        let sections = known_places::Sections::new(&found, stretch.upto());
+        let done = look(&sections);
+        self.known.keep(key, sections);
+        Ok(Some(done))
+    }
+
+    /// Forgets what is known of a stretch: a frame of it could not be proven.
+    pub(crate) fn forget(&self, stretch: &Stretch) {
+        self.known.forget((stretch.stream, stretch.number));
+    }
+
+    /// First revisions and frames of the sections of a stretch, in order.
+    #[cold]
+    fn walk(&self, stretch: &Stretch) -> Result<Option<Vec<(Revision, Position)>>> {
+        let Some((first, first_place)) = stretch.start else { return Ok(None) };
+        let mut found = self.known.look((stretch.stream, stretch.number), |known| known.iter().collect::<Vec<_>>());
+        let known_to = found.as_ref().and_then(|found| found.last()).map_or(first_place, |(_, place)| *place);
+        let from = stretch.upto();
+        let mut newer = Vec::new();
+        let ended = walk_links(&self.set, stretch.stream, from, |revision, frame| {
+            // The frame behind the stretch belongs to the next one.
+            if frame != from || stretch.next.is_none() {
+                newer.push((revision, frame));
+            }
+            frame <= known_to || revision <= first
+        })?;
+        let is_joined = ended && newer.last().is_some_and(|(_, frame)| *frame == known_to);
+        if !is_joined {
+            return Ok(None);
+        }
+        if found.is_some() {
+            newer.pop();
+        }
+        newer.reverse();
+        let all = found.get_or_insert_default();
+        all.append(&mut newer);
+        Ok((all[0] == (first, first_place)).then(|| std::mem::take(all)))
+    }
+
+    /// The places of the stream from the one that holds `revision` on, up to a remembered one, found by walking the log
+    /// around damage.
+    #[cold]
+    pub(crate) fn around_damage(&self, slot: u32, revision: Revision) -> Result<Vec<Place>> {
+        let stream = self.streams.read().by_slot(slot).clone();
+        walk_log(&self.set, &stream, stream.place_behind(revision), revision)
+    }
 }
 
 /// The section of a stream in a frame.
+#[inline]
 pub(crate) fn section_of<'a>(frame: Frame<'a>, stream: StreamId) -> Result<Option<Section<'a>>, Fault> {
-    if frame.header.kind != KIND_BATCH {
+    if frame.kind() != KIND_BATCH {
         return Ok(None);
+    }
+    if let Some(only) = Section::only(&frame) {
+        return Ok((only.stream == stream).then_some(only));
     }
     let mut sections = Sections::new(frame)?;
     while let Some(section) = sections.next()? {
@@ -39,62 +130,35 @@ pub(crate) fn section_of<'a>(frame: Frame<'a>, stream: StreamId) -> Result<Optio
     Ok(None)
 }
 
-/// The frames that hold the stream from `revision` on, up to a remembered place: the *last comes first*, so that they can
-/// be popped in order. Never empty where the stream holds the revision.
-pub(crate) fn places_from(set: &Arc<SegmentSet>, stream: &Stream, revision: Revision) -> Result<Vec<Place>> {
-    let start = stream.place_behind(revision);
-    match walk_links(set, stream.id, start, revision)? {
-        Some(places) => Ok(places),
-        None => walk_log(set, stream, start, revision),
-    }
-}
-
-/// Back along the links; `None` where they are broken.
+/// Back along the links from the section in the frame at `start`, until `visit` (first revision, frame) says that it is
+/// enough. `false` where the links are broken before.
 fn walk_links(
     set: &Arc<SegmentSet>,
     stream: StreamId,
     start: Position,
-    revision: Revision,
-) -> Result<Option<Vec<Place>>> {
-    let mut places = Vec::new();
+    mut visit: impl FnMut(Revision, Position) -> bool,
+) -> Result<bool> {
     let mut at = start;
-    let mut segment = match set.holding(at) {
-        Ok(segment) => segment,
-        Err(error) if error.damage().is_some() => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let mut segment = None;
     loop {
-        if at < segment.base {
-            segment = match set.holding(at) {
-                Ok(segment) => segment,
-                Err(error) if error.damage().is_some() => return Ok(None),
+        let here = match segment.take() {
+            Some(here) => here,
+            None => match set.holding(at) {
+                Ok(here) => here,
+                Err(error) if error.damage().is_some() => return Ok(false),
                 Err(error) => return Err(error),
-            };
-        }
-        let Ok(frame) = segment.frame(at, segment.file_end()) else { return Ok(None) };
-        let Ok(Some(section)) = section_of(frame, stream) else { return Ok(None) };
-        places.push(Place::Frame(at));
-        if section.first_revision <= revision {
-            return Ok(Some(places));
+            },
+        };
+        let Ok(frame) = here.frame(at, here.file_end()) else { return Ok(false) };
+        let Ok(Some(section)) = section_of(frame, stream) else { return Ok(false) };
+        if visit(section.first_revision, at) {
+            return Ok(true);
         }
         match section.previous {
             Some(previous) if previous < at => at = previous,
-            _ => return Ok(None),
+            _ => return Ok(false),
         }
-    }
-}
-
-/// The last revision below `revision` that a section holds, as far as links lead to it from behind: what lies between is
-/// lost. `None` where they do not.
-pub(crate) fn last_before(set: &Arc<SegmentSet>, stream: &Stream, revision: Revision) -> Option<Revision> {
-    let mut at = stream.place_behind(revision);
-    loop {
-        let segment = set.holding(at).ok()?;
-        let section = section_of(segment.frame(at, segment.file_end()).ok()?, stream.id).ok()??;
-        if section.last_revision() < revision {
-            return Some(section.last_revision());
-        }
-        at = section.previous.filter(|previous| *previous < at)?;
+        segment = Some(here).filter(|here| here.base <= at);
     }
 }
 
@@ -112,36 +176,45 @@ fn walk_log(set: &Arc<SegmentSet>, stream: &Stream, last: Position, revision: Re
         }
         match walk.next(Position::MAX)? {
             Walked::End => break,
-            Walked::Damage(damage) => places.push(Place::Lost(damage)),
-            Walked::Frame(position, header) if header.kind == KIND_BATCH && position <= last => {
-                let frame = walk.frame(position, header).expect("it was just met");
+            Walked::Damage(damage) => places.push(Place::Lost(Box::new(damage))),
+            Walked::Frame(place) if place.position <= last => {
+                let frame = walk.frame(place);
                 match section_of(frame, stream.id) {
-                    Ok(Some(section)) if section.last_revision() >= revision => places.push(Place::Frame(position)),
+                    Ok(Some(section)) if section.last_revision() >= revision => {
+                        places.push(Place::Frame(place.position));
+                    }
                     Ok(_) => {}
                     Err(fault) => {
                         let segment = walk.segment().expect("the walk stands in a segment");
-                        places.push(Place::Lost(segment.damage(
-                            position,
-                            frame.end(),
+                        places.push(Place::Lost(Box::new(segment.damage(
+                            place.position,
+                            place.end(),
                             crate::DamageClass::Damage,
                             fault.to_string(),
-                        )));
+                        ))));
                     }
                 }
             }
-            Walked::Frame(..) => {}
+            Walked::Frame(_) => {}
         }
     }
-    places.reverse();
     Ok(places)
 }
 
 /// The frame that holds a revision of the stream, or the damage in its place.
 pub(crate) fn frame_holding(set: &Arc<SegmentSet>, stream: &Stream, revision: Revision) -> Result<Position> {
-    let places = places_from(set, stream, revision)?;
-    match places.last() {
-        Some(Place::Frame(position)) => Ok(*position),
-        Some(Place::Lost(damage)) => Err(Error::from_damage(damage.clone())),
+    let mut found = None;
+    let start = stream.place_behind(revision);
+    let ended = walk_links(set, stream.id, start, |first, frame| {
+        found = Some(frame);
+        first <= revision
+    })?;
+    if let Some(frame) = found.filter(|_| ended) {
+        return Ok(frame);
+    }
+    match walk_log(set, stream, start, revision)?.into_iter().next() {
+        Some(Place::Frame(position)) => Ok(position),
+        Some(Place::Lost(damage)) => Err(Error::from_damage(*damage)),
         None => Err(Error::new(
             crate::ErrorKind::NotFound,
             format!("revision {revision} of {:?} lies in no frame that is whole", stream.name),

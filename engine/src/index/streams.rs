@@ -44,10 +44,45 @@ impl Stream {
         self.places.get(index).map_or(self.last_place, |(_, place)| *place)
     }
 
+    /// The stretch of its sections that holds `revision`.
+    #[inline]
+    pub(crate) fn stretch(&self, revision: Revision) -> Stretch {
+        let index = self.places.partition_point(|(first, _)| *first <= revision);
+        Stretch {
+            stream: self.id,
+            number: index as u32,
+            start: index.checked_sub(1).map(|index| self.places[index]),
+            next: self.places.get(index).copied(),
+            last_place: self.last_place,
+        }
+    }
+
     /// The last remembered frame whose section does not begin behind `revision`.
     pub(crate) fn place_before(&self, revision: Revision) -> Option<(Revision, Position)> {
         let index = self.places.partition_point(|(first, _)| *first <= revision);
         index.checked_sub(1).map(|index| self.places[index])
+    }
+}
+
+/// The sections of a stream from one remembered place to the next, or to the stream's last section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) stream: StreamId,
+    /// Its number in the stream; with the stream it names the stretch for good.
+    pub(crate) number: u32,
+    /// Its first section; `None` where that is not known.
+    pub(crate) start: Option<(Revision, Position)>,
+    /// The first section behind it; `None` where it is the stream's last stretch, which may grow.
+    pub(crate) next: Option<(Revision, Position)>,
+    /// The stream's last section.
+    pub(crate) last_place: Position,
+}
+
+impl Stretch {
+    /// The section from which the links lead back through the stretch.
+    #[inline]
+    pub(crate) fn upto(&self) -> Position {
+        self.next.map_or(self.last_place, |(_, place)| place)
     }
 }
 
@@ -96,6 +131,11 @@ impl StreamTable {
     /// Gives the streams that damage is said to hold their names.
     pub(crate) fn name_in(&self, damage: &mut Damage) {
         damage.name_streams(|stream| self.by_id(stream).map(|known| known.name.to_string()));
+    }
+
+    /// The stream at this place of the table.
+    pub(crate) fn by_slot(&self, slot: u32) -> &Stream {
+        &self.streams[slot as usize]
     }
 
     /// All streams, in order of their making.

@@ -11,98 +11,98 @@ use crate::read::held::Held;
 #[derive(Clone, Copy)]
 pub struct EventRef<'a> {
     pub(crate) held: &'a Held,
-    pub(crate) metadata: &'a [u8],
-    pub(crate) payload: &'a [u8],
 }
 
 impl<'a> EventRef<'a> {
     /// The name of its stream.
     #[must_use]
     pub fn stream(&self) -> &'a str {
-        &self.held.stream_name
+        self.held.stream_name()
     }
 
     /// Its stream.
     #[must_use]
     pub fn stream_id(&self) -> StreamId {
-        self.held.event.stream
+        self.held.section().stream
     }
 
     /// Its place in its stream.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.held.event.revision
+        self.held.revision()
     }
 
     /// Its place in the log.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.held.event.position
+        self.held.position()
     }
 
     /// How many events are in the log before it.
     #[must_use]
     pub fn global_number(&self) -> u64 {
-        self.held.event.global_number
+        self.held.global_number()
     }
 
     /// The caller's id.
     #[must_use]
     pub fn id(&self) -> Option<&'a str> {
-        self.held.event.has_id.then_some(self.held.id.as_str())
+        self.held.id()
     }
 
     /// Its type.
     #[must_use]
     pub fn event_type(&self) -> &'a str {
-        &self.held.event_type
+        self.held.event_type()
     }
 
     /// When it was recorded, in nanoseconds since 1970 UTC.
     #[must_use]
     pub fn recorded_at(&self) -> i64 {
-        self.held.event.recorded_at
+        self.held.recorded_at()
     }
 
     /// When it happened, in nanoseconds since 1970 UTC, where that was said.
     #[must_use]
     pub fn occurred_at(&self) -> Option<i64> {
-        self.held.event.occurred_at
+        self.held.occurred_at()
     }
 
     /// Its metadata.
+    #[inline]
     #[must_use]
     pub fn metadata(&self) -> &'a [u8] {
-        self.metadata
+        self.held.metadata()
     }
 
     /// Its payload.
+    #[inline]
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        self.payload
+        self.held.payload()
     }
 
     /// The batch that it was appended with.
     #[must_use]
     pub fn batch(&self) -> BatchId {
-        self.held.event.batch
+        self.held.batch()
     }
 
     /// The event as a value of its own. Its bytes are not copied: they keep the mapping alive, even of a removed file.
     #[must_use]
     pub fn hold(&self) -> Event {
         Event {
-            stream: Arc::clone(&self.held.stream_name),
+            stream: Arc::clone(self.held.stream_name()),
             stream_id: self.stream_id(),
             revision: self.revision(),
             position: self.position(),
             global_number: self.global_number(),
             id: self.id().map(Into::into),
-            event_type: Arc::clone(&self.held.event_type),
+            event_type: self.held.shared_type(),
             recorded_at: self.recorded_at(),
             occurred_at: self.occurred_at(),
-            metadata: self.held.keep(self.metadata),
-            payload: self.held.keep(self.payload),
+            metadata: self.held.keep(self.metadata()),
+            payload: self.held.keep(self.payload()),
             batch: self.batch(),
         }
     }
@@ -115,7 +115,7 @@ impl std::fmt::Debug for EventRef<'_> {
             .field("revision", &self.revision())
             .field("position", &self.position())
             .field("event_type", &self.event_type())
-            .field("payload_len", &self.payload.len())
+            .field("payload_len", &self.payload().len())
             .finish_non_exhaustive()
     }
 }

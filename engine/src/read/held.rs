@@ -1,20 +1,24 @@
-//! The frame in which a reader stands, and the step from one of its events to the next.
+//! The section in which a reader stands, and the step from one of its events to the next.
 //!
-//! What is kept are places, not borrows: the frame's header (whose check held when the frame was entered), the section's
-//! shape, the place among its entries. A step borrows them from the mapping again, which below the end of the log never
-//! changes.
+//! What is kept are places, not borrows and not copies: where the frame lies (whose header check held when the frame was
+//! entered), the section's shape, the place among its entries. A step borrows them from the mapping again, which below
+//! the end of the log never changes. What few callers ask for (names, types, times) is read where it stands when it is
+//! asked for, so that a step costs little more than the event's check.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
-use crate::format::batch::{Entries, EntriesPlace, Section, SectionShape};
-use crate::format::frame::{Frame, FrameHeader};
-use crate::ids::{BatchId, Position, Revision, StreamId};
+use crate::format::batch::{EntriesPlace, Entry, Section, SectionShape};
+use crate::format::frame::{Frame, FramePlace};
+use crate::ids::{Position, Revision, StreamId};
+use crate::index::streams::StreamTable;
 use crate::segment::one::Segment;
+use crate::sync::{Mutex, RwLock};
 use crate::{Error, ErrorKind, Result};
 
 /// How many types a reader remembers as text.
@@ -24,98 +28,110 @@ const TYPES_KEPT: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Held {
     segment: Arc<Segment>,
-    position: Position,
-    header: FrameHeader,
+    streams: Arc<RwLock<StreamTable>>,
+    frame: FramePlace,
     section: SectionShape,
-    place: EntriesPlace,
+    /// Where in the file the frame's plain part and the section's stored body lie.
+    plain: Range<usize>,
+    body: Range<usize>,
+    /// The entry that was handed out last.
+    at: EntriesPlace,
+    /// The entry that comes next.
+    next: EntriesPlace,
+    /// Where the event's parts lie in the section's body.
+    metadata_at: usize,
+    payload_at: usize,
+    payload_end: usize,
     /// The decoded body of a coded section.
     raw_body: Option<Bytes>,
-    pub(crate) stream_name: Arc<str>,
-    pub(crate) event: EventFacts,
-    pub(crate) id: String,
-    pub(crate) event_type: Arc<str>,
-    types: Vec<Arc<str>>,
-}
-
-/// The numbers of an event.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct EventFacts {
-    pub(crate) stream: StreamId,
-    pub(crate) revision: Revision,
-    pub(crate) position: Position,
-    pub(crate) global_number: u64,
-    pub(crate) recorded_at: i64,
-    pub(crate) occurred_at: Option<i64>,
-    pub(crate) batch: BatchId,
-    pub(crate) has_id: bool,
-}
-
-/// An event's place in the frame's bytes, after its check held.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bodies {
-    start: usize,
-    metadata_len: usize,
-    payload_len: usize,
+    stream_name: OnceLock<Arc<str>>,
+    /// Type and id, where they are no text and must be made one.
+    mended_type: OnceLock<Box<str>>,
+    mended_id: OnceLock<Box<str>>,
+    types: Mutex<Vec<Arc<str>>>,
 }
 
 impl Held {
-    /// Stands in a section of a frame, before the event at `index`.
-    pub(crate) fn enter(
-        segment: &Arc<Segment>,
-        frame: &Frame<'_>,
-        section: &Section<'_>,
-        index: u32,
-        stream_name: Arc<str>,
-    ) -> Result<Held> {
-        let mut held = Held {
+    /// Stands nowhere yet.
+    pub(crate) fn new(segment: &Arc<Segment>, streams: &Arc<RwLock<StreamTable>>) -> Held {
+        Held {
             segment: Arc::clone(segment),
-            position: frame.position,
-            header: frame.header,
-            section: section.shape(),
-            place: EntriesPlace::default(),
+            streams: Arc::clone(streams),
+            frame: FramePlace::default(),
+            section: SectionShape::default(),
+            plain: 0..0,
+            body: 0..0,
+            at: EntriesPlace::default(),
+            next: EntriesPlace::default(),
+            metadata_at: 0,
+            payload_at: 0,
+            payload_end: 0,
             raw_body: None,
-            stream_name,
-            event: EventFacts::default(),
-            id: String::new(),
-            event_type: Arc::clone(empty_name()),
-            types: Vec::new(),
-        };
-        held.settle(frame, section, index)?;
-        Ok(held)
+            stream_name: OnceLock::new(),
+            mended_type: OnceLock::new(),
+            mended_id: OnceLock::new(),
+            types: Mutex::new(Vec::new()),
+        }
     }
 
-    /// Moves to a section of another frame, or of the same. Without a name the stream is the same as before.
-    pub(crate) fn move_to(
+    /// As [`new`](Self::new), for a reader of one stream.
+    pub(crate) fn of_stream(
+        segment: &Arc<Segment>,
+        streams: &Arc<RwLock<StreamTable>>,
+        stream: StreamId,
+        name: Arc<str>,
+    ) -> Held {
+        let mut held = Held::new(segment, streams);
+        held.section.stream = stream;
+        held.stream_name = OnceLock::from(name);
+        held
+    }
+
+    /// Stands in a section of a frame, before the event at `index`. After an error it stands nowhere.
+    #[inline(always)]
+    pub(crate) fn enter(
         &mut self,
         segment: &Arc<Segment>,
         frame: &Frame<'_>,
         section: &Section<'_>,
         index: u32,
-        stream_name: Option<Arc<str>>,
     ) -> Result<()> {
         if !Arc::ptr_eq(&self.segment, segment) {
             self.segment = Arc::clone(segment);
         }
-        debug_assert!(stream_name.is_some() || self.section.stream == section.stream);
-        if let Some(stream_name) = stream_name {
-            self.stream_name = stream_name;
+        if self.section.stream != section.stream {
+            forget(&mut self.stream_name);
         }
-        self.position = frame.position;
-        self.header = frame.header;
+        self.frame = frame.place();
         self.section = section.shape();
-        self.raw_body = None;
-        self.settle(frame, section, index)
+        let (plain, body) = (frame.plain(), section.stored_body());
+        let (plain_at, body_at) = (segment.offset_of(plain), segment.offset_of(body));
+        self.plain = plain_at..plain_at.wrapping_add(plain.len());
+        self.body = body_at..body_at.wrapping_add(body.len());
+        if self.raw_body.is_some() {
+            self.raw_body = None;
+        }
+        if section.coding.is_some() || index > 0 {
+            return self.settle(frame, section, index);
+        }
+        self.next = section.first_entry();
+        Ok(())
     }
 
+    #[inline(never)]
     fn settle(&mut self, frame: &Frame<'_>, section: &Section<'_>, index: u32) -> Result<()> {
+        self.leave();
         let whole = |fault: Fault| damage_error(&self.segment, frame.position, frame.end(), &fault);
-        if section.coding.is_some()
-            && let Cow::Owned(raw) = section.raw_body(self.segment.seeds).map_err(whole)?
-        {
+        if let Cow::Owned(raw) = section.raw_body(self.segment.seeds).map_err(whole)? {
             self.raw_body = Some(Bytes::from(raw));
         }
-        self.place = section.entries_from(index).map_err(whole)?.place();
+        self.next = section.entries_from(index).map_err(whole)?.place();
         Ok(())
+    }
+
+    /// Has no further event.
+    fn leave(&mut self) {
+        self.next = EntriesPlace::behind(self.section.count);
     }
 
     /// The section it stands in.
@@ -123,114 +139,190 @@ impl Held {
         &self.section
     }
 
-    /// Which event of the section comes next.
-    pub(crate) fn next_index(&self) -> u32 {
-        self.place.index
-    }
-
-    /// Moves to another event of the same section.
-    pub(crate) fn seek(&mut self, index: u32) -> Result<()> {
-        let segment = Arc::clone(&self.segment);
-        let frame = self.frame(&segment);
-        let section = Section::again(self.section, &frame);
-        self.place = section
-            .entries_from(index)
-            .map_err(|fault| damage_error(&segment, frame.position, frame.end(), &fault))?
-            .place();
-        Ok(())
-    }
-
-    /// Steps to the next event of the section; `None` behind its last. After an error that is damage the step after it
-    /// goes on with the event behind the damaged one.
+    /// Moves before the event with this revision. `false` where the section does not hold it.
     #[inline]
-    pub(crate) fn step(&mut self) -> Result<Option<Bodies>> {
-        if self.place.index == self.section.count {
-            return Ok(None);
+    pub(crate) fn seek(&mut self, revision: Revision) -> Result<bool> {
+        let index = revision.0.wrapping_sub(self.section.first_revision.0);
+        if index >= u64::from(self.section.count) {
+            return Ok(false);
         }
-        let bytes = self.segment.bytes(self.position, Position(self.position.0 + u64::from(self.header.frame_len)));
-        let frame = Frame::again(self.position, self.header, bytes);
-        let section = Section::again(self.section, &frame);
-        let mut entries = Entries::resume(&section, self.place);
-        let index = self.place.index;
+        if u64::from(self.next.index) != index {
+            let entries = self.section.entries_from(self.plain(), index as u32);
+            let lost = |fault| damage_error(&self.segment, self.frame.position, self.frame.end(), &fault);
+            self.next = entries.map_err(lost)?.place();
+        }
+        Ok(true)
+    }
+
+    /// Steps to the next event of the section, after its check held; `false` behind its last. After an error that is
+    /// damage the step after it goes on with the event behind the damaged one.
+    #[inline(always)]
+    pub(crate) fn step(&mut self) -> Result<bool> {
+        if self.next.index == self.section.count {
+            return Ok(false);
+        }
+        let file = self.segment.file();
+        let body = match &self.raw_body {
+            Some(raw) => &raw[..],
+            None => &file[self.body.clone()],
+        };
+        let (from_plain, plain_len) = (&file[self.plain.start..], self.plain.len());
+        let usual = self.section.usual_entry(self.segment.seeds, self.next, from_plain, plain_len, body);
+        let Some(entry) = usual else { return self.step_of_any() };
+        self.at = self.next;
+        self.next = entry.next;
+        (self.metadata_at, self.payload_at, self.payload_end) =
+            (entry.metadata_at, entry.payload_at, entry.payload_end);
+        forget(&mut self.mended_type);
+        forget(&mut self.mended_id);
+        Ok(true)
+    }
+
+    /// As [`step`](Self::step), whatever stands there.
+    #[inline(never)]
+    fn step_of_any(&mut self) -> Result<bool> {
+        let file = self.segment.file();
+        let plain = &file[self.plain.clone()];
+        let mut entries = self.section.entries_at(plain, self.next);
         let entry = match entries.next() {
             Ok(Some(entry)) => entry,
-            Ok(None) => return Ok(None),
-            Err(fault) => {
-                let error = damage_error(&self.segment, frame.position, frame.end(), &fault);
-                self.place = EntriesPlace::behind(self.section.count);
-                return Err(error);
-            }
+            Ok(None) => return Ok(false),
+            Err(fault) => return Err(self.lost_rest(&fault)),
         };
-        self.place = entries.place();
+        self.at = self.next;
+        self.next = entries.place();
         let raw_body = match &self.raw_body {
             Some(raw) => &raw[..],
-            None => section.stored_body(),
+            None => &file[self.body.clone()],
         };
-        if let Err(fault) = entry.body(&section, self.segment.seeds, raw_body) {
-            let at = section.position(index);
-            let damage = event_damage(
-                &self.segment,
-                &frame,
-                &section,
-                &self.stream_name,
-                at,
-                entry.body_at..entry.body_at + entry.metadata_len + entry.payload_len,
-                &fault,
-            );
-            return Err(match fault {
-                Fault::Unsupported(what) => Error::new(ErrorKind::Unsupported, what),
-                _ => Error::from_damage(damage),
-            });
-        }
-        let type_name = section.type_name(entry.type_index).expect("the event's check covers its type");
-        if self.event_type.as_bytes() != type_name {
-            let known = self.types.iter().find(|known| known.as_bytes() == type_name);
-            self.event_type = match known {
-                Some(known) => Arc::clone(known),
-                None => {
-                    let name: Arc<str> = String::from_utf8_lossy(type_name).into();
-                    if self.types.len() == TYPES_KEPT {
-                        self.types.remove(0);
-                    }
-                    self.types.push(Arc::clone(&name));
-                    name
-                }
-            };
-        }
-        if let Some(id) = entry.id {
-            self.id.clear();
-            self.id.push_str(&String::from_utf8_lossy(id));
-        }
-        let ordinal = u64::from(section.first_ordinal) + u64::from(index);
-        self.event = EventFacts {
-            stream: section.stream,
-            revision: section.revision(index),
-            position: section.position(index),
-            global_number: self.header.first_number + ordinal,
-            recorded_at: entry.recorded_at.unwrap_or(self.header.recorded_at),
-            occurred_at: entry.occurred_at,
-            batch: self.header.batch,
-            has_id: entry.id.is_some(),
+        let proven = match self.section.type_name(plain, entry.type_index) {
+            Ok(name) => entry.prove(self.segment.seeds, self.section.position(entry.index), name, raw_body),
+            Err(fault) => Err(fault),
         };
-        Ok(Some(Bodies { start: entry.body_at, metadata_len: entry.metadata_len, payload_len: entry.payload_len }))
+        if let Err(fault) = proven {
+            return Err(self.lost(&entry, &fault));
+        }
+        self.metadata_at = entry.body_at;
+        self.payload_at = entry.body_at + entry.metadata_len;
+        self.payload_end = self.payload_at + entry.payload_len;
+        forget(&mut self.mended_type);
+        forget(&mut self.mended_id);
+        Ok(true)
     }
 
-    /// Metadata and payload of the event that was handed out last.
-    #[inline]
-    pub(crate) fn bodies(&self, bodies: Bodies) -> (&[u8], &[u8]) {
-        let raw = match &self.raw_body {
-            Some(raw) => &raw[..],
-            None => {
-                let bytes =
-                    self.segment.bytes(self.position, Position(self.position.0 + u64::from(self.header.frame_len)));
-                Section::again(self.section, &Frame::again(self.position, self.header, bytes)).stored_body()
+    /// The event whose check does not hold.
+    #[cold]
+    #[inline(never)]
+    fn lost(&self, entry: &Entry<'_>, fault: &Fault) -> Error {
+        match fault {
+            Fault::Unsupported(what) => Error::new(ErrorKind::Unsupported, what),
+            fault => {
+                let (segment, section) = (&self.segment, &self.section);
+                Error::from_damage(event_damage(segment, &self.body, section, self.stream_name(), entry, fault))
             }
-        };
-        let middle = bodies.start + bodies.metadata_len;
-        (&raw[bodies.start..middle], &raw[middle..middle + bodies.payload_len])
+        }
     }
 
-    /// A slice that [`bodies`](Self::bodies) lent, kept alive.
+    /// An entry that cannot be decoded hides those behind it.
+    #[cold]
+    #[inline(never)]
+    fn lost_rest(&mut self, fault: &Fault) -> Error {
+        self.leave();
+        damage_error(&self.segment, self.frame.position, self.frame.end(), fault)
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        self.segment.again(self.frame)
+    }
+
+    fn plain(&self) -> &[u8] {
+        &self.segment.file()[self.plain.clone()]
+    }
+
+    /// What the plain part says of the event.
+    fn entry(&self) -> Option<Entry<'_>> {
+        // It was decoded before: only a file that was cut meanwhile lets it fail.
+        self.section.entries_at(self.plain(), self.at).next().ok().flatten()
+    }
+
+    #[inline]
+    fn raw(&self) -> &[u8] {
+        match &self.raw_body {
+            Some(raw) => &raw[..],
+            None => &self.segment.file()[self.body.clone()],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn metadata(&self) -> &[u8] {
+        &self.raw()[self.metadata_at..self.payload_at]
+    }
+
+    #[inline]
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.raw()[self.payload_at..self.payload_end]
+    }
+
+    #[inline]
+    pub(crate) fn revision(&self) -> Revision {
+        self.section.revision(self.at.index)
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> Position {
+        self.section.position(self.at.index)
+    }
+
+    pub(crate) fn global_number(&self) -> u64 {
+        let ordinal = u64::from(self.section.first_ordinal) + u64::from(self.at.index);
+        self.frame().first_number().saturating_add(ordinal)
+    }
+
+    pub(crate) fn recorded_at(&self) -> i64 {
+        self.entry().and_then(|entry| entry.recorded_at).unwrap_or_else(|| self.frame().recorded_at())
+    }
+
+    pub(crate) fn occurred_at(&self) -> Option<i64> {
+        self.entry().and_then(|entry| entry.occurred_at)
+    }
+
+    pub(crate) fn batch(&self) -> crate::ids::BatchId {
+        self.frame().batch()
+    }
+
+    pub(crate) fn stream_name(&self) -> &Arc<str> {
+        self.stream_name.get_or_init(|| match self.streams.read().by_id(self.section.stream) {
+            Some(stream) => Arc::clone(&stream.name),
+            // Only damage hides the name of a stream: its identity serves.
+            None => format!("${}", self.section.stream).into(),
+        })
+    }
+
+    pub(crate) fn event_type(&self) -> &str {
+        let name = self.entry().and_then(|entry| self.section.type_name(self.plain(), entry.type_index).ok());
+        text(name.unwrap_or_default(), &self.mended_type)
+    }
+
+    /// The type as a value that many events share.
+    pub(crate) fn shared_type(&self) -> Arc<str> {
+        let name = self.event_type();
+        let mut types = self.types.lock();
+        if let Some(known) = types.iter().find(|known| ***known == *name) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = name.into();
+        if types.len() == TYPES_KEPT {
+            types.remove(0);
+        }
+        types.push(Arc::clone(&shared));
+        shared
+    }
+
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.entry().and_then(|entry| entry.id).map(|id| text(id, &self.mended_id))
+    }
+
+    /// A slice of [`metadata`](Self::metadata) or [`payload`](Self::payload), kept alive.
     pub(crate) fn keep(&self, slice: &[u8]) -> Bytes {
         if slice.is_empty() {
             return Bytes::new();
@@ -238,20 +330,32 @@ impl Held {
         match &self.raw_body {
             Some(raw) => raw.slice_ref(slice),
             None => {
-                let mapping = self.segment.mapping();
-                let start = slice.as_ptr() as usize - mapping.as_slice().as_ptr() as usize;
-                mapping.bytes(start..start + slice.len())
+                let start = self.segment.offset_of(slice);
+                self.segment.mapping().bytes(start..start + slice.len())
             }
         }
     }
+}
 
-    fn frame<'s>(&self, segment: &'s Segment) -> Frame<'s> {
-        let end = Position(self.position.0 + u64::from(self.header.frame_len));
-        Frame::again(self.position, self.header, segment.bytes(self.position, end))
+/// Empties the cell; costs a look where it is empty.
+#[inline]
+fn forget<T>(cell: &mut OnceLock<T>) {
+    if cell.get().is_some() {
+        cell.take();
+    }
+}
+
+/// `bytes` as text; what is none is mended once, into `mended`.
+fn text<'a>(bytes: &'a [u8], mended: &'a OnceLock<Box<str>>) -> &'a str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => mended.get_or_init(|| String::from_utf8_lossy(bytes).into()),
     }
 }
 
 /// Damage between two positions of a segment, as an error.
+#[cold]
+#[inline(never)]
 pub(crate) fn damage_error(segment: &Segment, from: Position, to: Position, fault: &Fault) -> Error {
     match fault {
         Fault::Unsupported(what) => Error::new(ErrorKind::Unsupported, format!("{}: {what}", segment.name)),
@@ -262,27 +366,23 @@ pub(crate) fn damage_error(segment: &Segment, from: Position, to: Position, faul
 /// Damage of one event: its own bytes in the file, where they are stored as given; else those of the whole section.
 fn event_damage(
     segment: &Segment,
-    frame: &Frame<'_>,
-    section: &Section<'_>,
+    body: &Range<usize>,
+    section: &SectionShape,
     stream_name: &str,
-    at: Position,
-    body: std::ops::Range<usize>,
+    entry: &Entry<'_>,
     fault: &Fault,
 ) -> Damage {
-    let bodies_start = frame.end().0 - frame.bodies().len() as u64 - segment.base.0;
-    let stored = bodies_start + section.body_offset() as u64;
+    let body = body.start as u64..body.end as u64;
     let bytes = match section.coding {
-        None => stored + body.start as u64..stored + body.end as u64,
-        Some(_) => stored..stored + section.stored_body().len() as u64,
+        None => {
+            let start = body.start + entry.body_at as u64;
+            start..start + (entry.metadata_len + entry.payload_len) as u64
+        }
+        Some(_) => body,
     };
-    let revision = section.revision((at.0 - section.position(0).0) as u32);
+    let (at, revision) = (section.position(entry.index), section.revision(entry.index));
     let mut damage =
         Damage::new(DamageClass::Damage, &segment.name, bytes, at..Position(at.0 + 1), format!("an event: {fault}"));
     damage.note_stream(section.stream, Some(stream_name), revision, revision);
     damage
-}
-
-fn empty_name() -> &'static Arc<str> {
-    static EMPTY: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
-    EMPTY.get_or_init(|| "".into())
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::format::batch::{Sections, SectionsPlace};
-use crate::format::frame::{FrameHeader, KIND_BATCH};
+use crate::format::batch::{Section, Sections, SectionsPlace};
+use crate::format::frame::{FramePlace, KIND_BATCH};
 use crate::ids::Position;
 use crate::index::streams::StreamTable;
 use crate::read::event::EventRef;
@@ -58,7 +58,7 @@ pub struct LogReader {
     limit: Position,
     held: Option<Held>,
     /// The frame that is being read: its sections behind the one held.
-    sections_left: Option<(Position, FrameHeader, Option<SectionsPlace>)>,
+    sections_left: Option<(FramePlace, SectionsPlace)>,
 }
 
 impl LogReader {
@@ -86,21 +86,21 @@ impl LogReader {
     /// [`Damage`](crate::ErrorKind::Damage) for a stretch that is lost: asked again, the reader goes on behind it. Any
     /// other error ends the reading.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
-        let bodies = loop {
+        loop {
             match self.advance() {
-                Ok(Some(bodies)) => {
-                    if self.held.as_ref().is_some_and(|held| held.event.position >= self.from) {
-                        break bodies;
+                Ok(true) => {
+                    if self.held.as_ref().is_some_and(|held| held.position() >= self.from) {
+                        break;
                     }
                 }
-                Ok(None) => return None,
+                Ok(false) => return None,
                 Err(error) => return Some(Err(self.told(error))),
             }
-        };
+        }
         let held = self.held.as_ref().expect("an event was just stepped to");
-        let (metadata, payload) = held.bodies(bodies);
-        Some(Ok(EventRef { held, metadata, payload }))
+        Some(Ok(EventRef { held }))
     }
 
     /// Gives damage the names of streams, and says where its loss was accepted.
@@ -112,15 +112,16 @@ impl LogReader {
         })
     }
 
-    #[inline]
-    fn advance(&mut self) -> Result<Option<crate::read::held::Bodies>> {
+    /// Stands at the next event; `false` where there is none.
+    fn advance(&mut self) -> Result<bool> {
         loop {
             if let Some(held) = &mut self.held
-                && let Some(bodies) = held.step()?
+                && held.step()?
             {
-                return Ok(Some(bodies));
+                return Ok(true);
             }
-            if self.next_section()? {
+            if self.sections_left.is_some() {
+                self.enter_next_section()?;
                 continue;
             }
             if self.walk.at() >= self.limit {
@@ -132,61 +133,43 @@ impl LogReader {
                 Walked::End => {
                     let visible = self.marks.visible(self.visibility);
                     if visible <= self.limit {
-                        return Ok(None);
+                        return Ok(false);
                     }
                     self.limit = visible;
                 }
                 Walked::Damage(damage) => return Err(Error::from_damage(damage)),
-                Walked::Frame(position, header) if header.kind == KIND_BATCH => {
-                    self.sections_left = Some((position, header, None));
+                Walked::Frame(place) => {
+                    let frame = self.walk.frame(place);
+                    if frame.kind() != KIND_BATCH {
+                        continue;
+                    }
+                    let segment = self.walk.segment().expect("the frame lies in a segment");
+                    let Some(section) = Section::only(&frame) else {
+                        let sections = Sections::new(frame).and_then(Sections::place);
+                        let lost = |fault| damage_error(segment, frame.position, frame.end(), &fault);
+                        self.sections_left = Some((place, sections.map_err(lost)?));
+                        continue;
+                    };
+                    let held = self.held.get_or_insert_with(|| Held::new(segment, &self.streams));
+                    held.enter(segment, &frame, &section, 0)?;
                 }
-                Walked::Frame(..) => {}
             }
         }
     }
 
-    /// Enters the next section of the frame. `false` behind the last.
-    fn next_section(&mut self) -> Result<bool> {
-        let Some((position, header, place)) = self.sections_left else { return Ok(false) };
+    /// Enters the next section of the frame that is being read; does nothing behind its last.
+    #[inline(never)]
+    fn enter_next_section(&mut self) -> Result<()> {
+        let Some((place, sections)) = self.sections_left.take() else { return Ok(()) };
+        let frame = self.walk.frame(place);
         let segment = self.walk.segment().expect("the frame lies in a segment");
-        let frame = self.walk.frame(position, header).expect("it was just met");
-        let whole = |fault| damage_error(segment, frame.position, frame.end(), &fault);
-        let sections = match place {
-            Some(place) => Ok(Sections::resume(frame, place)),
-            None => Sections::new(frame),
-        };
-        let found = sections.and_then(|mut sections| {
-            let Some(section) = sections.next()? else { return Ok(None) };
-            let is_last = header.events <= section.first_ordinal + section.count;
-            Ok(Some((section, if is_last { None } else { Some(sections.place()?) })))
-        });
-        let (section, rest) = match found {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                self.sections_left = None;
-                return Ok(false);
-            }
-            Err(fault) => {
-                self.sections_left = None;
-                return Err(whole(fault));
-            }
-        };
-        self.sections_left = rest.map(|rest| (position, header, Some(rest)));
-        let name = |streams: &RwLock<StreamTable>| match streams.read().by_id(section.stream) {
-            Some(stream) => Arc::clone(&stream.name),
-            // Only damage hides the name of a stream: its identity serves.
-            None => format!("${}", section.stream).into(),
-        };
-        let entered = match &mut self.held {
-            Some(held) => {
-                let is_other = held.section().stream != section.stream;
-                held.move_to(segment, &frame, &section, 0, is_other.then(|| name(&self.streams)))
-            }
-            None => Held::enter(segment, &frame, &section, 0, name(&self.streams)).map(|held| self.held = Some(held)),
-        };
-        if entered.is_err() {
-            self.held = None;
+        let lost = |fault| damage_error(segment, frame.position, frame.end(), &fault);
+        let mut sections = Sections::resume(frame, sections);
+        let Some(section) = sections.next().map_err(lost)? else { return Ok(()) };
+        if section.first_ordinal + section.count < frame.events() {
+            self.sections_left = Some((place, sections.place().map_err(lost)?));
         }
-        entered.map(|()| true)
+        let held = self.held.get_or_insert_with(|| Held::new(segment, &self.streams));
+        held.enter(segment, &frame, &section, 0)
     }
 }

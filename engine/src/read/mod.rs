@@ -10,4 +10,5 @@ mod stream_reader;
 
 pub use event::{Event, EventRef};
 pub use log_reader::{LogReader, ReadAllOptions};
+pub(crate) use stream_reader::read_one;
 pub use stream_reader::{ReadOptions, StreamReader};

@@ -1,20 +1,24 @@
 //! Reading one stream, forwards or backwards, from any revision.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Damage;
-use crate::format::batch::Section;
-use crate::format::file_name;
+use crate::format::{Fault, file_name};
 use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
-use crate::index::find::{self, Place};
-use crate::index::streams::StreamTable;
-use crate::read::event::EventRef;
-use crate::read::held::{Bodies, Held, damage_error};
+use crate::index::find::{self, Finder, Place};
+use crate::index::streams::{Stream, Stretch};
+use crate::read::event::{Event, EventRef};
+use crate::read::held::{Held, damage_error};
 use crate::segment::one::Segment;
-use crate::segment::set::SegmentSet;
-use crate::sync::RwLock;
 use crate::watermark::Visibility;
 use crate::{DamageClass, Error, Result};
+
+/// So many frames ahead of the one that is read, the next ones are fetched.
+const AHEAD: usize = 8;
+/// So many bytes of each: a header, a section and an event of usual size. What is longer is fetched as it is read.
+const TOUCHED_BYTES: usize = 448;
 
 /// What of a stream is to be read, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,15 +76,19 @@ impl ReadOptions {
 /// Reads the events of one stream: those that were visible when it was made.
 #[derive(Debug)]
 pub struct StreamReader {
-    set: Arc<SegmentSet>,
-    streams: Arc<RwLock<StreamTable>>,
+    finder: Arc<Finder>,
     stream: StreamId,
+    slot: u32,
     name: Arc<str>,
     backwards: bool,
     /// The revision that comes next, and the last one, both included; `None`: nothing is left.
     range: Option<(Revision, Revision)>,
-    /// Frames to be read, the next one last.
-    places: Vec<Place>,
+    /// Frames to be read, in the order of reading.
+    places: VecDeque<Place>,
+    /// The first revision to look up once few places are left; `None` where they reach as far as is known.
+    beyond: Option<Revision>,
+    /// The damage that was reported last.
+    told: Option<Range<Position>>,
     segment: Option<Arc<Segment>>,
     held: Option<Held>,
     gaps: Gaps,
@@ -95,39 +103,43 @@ struct Gaps {
     lost_up_to: Revision,
     /// Damage was handed out since the last event.
     is_told: bool,
-    /// An event that waits until the gap before it was told.
-    waiting: Option<Bodies>,
+    /// An event waits until the gap before it was told.
+    is_waiting: bool,
 }
 
 impl StreamReader {
     /// A reader of the stream, whose name is in the table, over what lies below `visible`.
     pub(crate) fn new(
-        set: Arc<SegmentSet>,
-        streams: Arc<RwLock<StreamTable>>,
+        finder: Arc<Finder>,
         name: &str,
         visible: Position,
         options: ReadOptions,
     ) -> Result<Option<StreamReader>> {
-        let Some(stream) = streams.read().by_name(name).cloned() else { return Ok(None) };
-        let first = stream.first;
+        let table = finder.streams.read();
+        let Some(stream) = table.by_name(name) else { return Ok(None) };
+        let Stream { id, slot, first, head: lost_up_to, last_event, head_position, .. } = *stream;
+        let name = Arc::clone(&stream.name);
+        drop(table);
         let mut reader = StreamReader {
-            set,
-            streams,
-            stream: stream.id,
-            name: stream.name,
+            finder,
+            stream: id,
+            slot,
+            name,
             backwards: options.backwards,
             range: None,
-            places: Vec::new(),
+            places: VecDeque::new(),
+            beyond: None,
+            told: None,
             segment: None,
             held: None,
-            gaps: Gaps { due: None, lost_up_to: stream.head, is_told: false, waiting: None },
+            gaps: Gaps { due: None, lost_up_to, is_told: false, is_waiting: false },
         };
-        let head = match stream.head_position < visible {
-            true => Some(stream.last_event),
-            false => reader.head_below(visible, stream.last_event)?,
+        let head = match head_position < visible {
+            true => Some(last_event),
+            false => head_below(&reader.finder, slot, visible, first, last_event)?,
         };
         let Some(head) = head else { return Ok(Some(reader)) };
-        if stream.head_position >= visible {
+        if head_position >= visible {
             reader.gaps.lost_up_to = head;
         }
         let (low, high) = if options.backwards { (options.to, options.from) } else { (options.from, options.to) };
@@ -155,10 +167,15 @@ impl StreamReader {
     /// [`Damage`](crate::ErrorKind::Damage) for events that are lost: asked again, the reader goes on behind them. Any
     /// other error ends the reading.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
-        let bodies = match self.gaps.waiting.take().map_or_else(|| self.advance(), |bodies| Ok(Some(bodies))) {
-            Ok(Some(bodies)) => bodies,
-            Ok(None) => return self.lost_end().map(Err),
+        let stands = match std::mem::take(&mut self.gaps.is_waiting) {
+            true => Ok(true),
+            false => self.advance(),
+        };
+        match stands {
+            Ok(true) => {}
+            Ok(false) => return self.lost_end().map(Err),
             Err(error) => {
                 if error.damage().is_none() {
                     self.range = None;
@@ -166,27 +183,25 @@ impl StreamReader {
                 self.gaps.is_told = true;
                 return Some(Err(self.told(error)));
             }
-        };
+        }
         let held = self.held.as_ref().expect("an event was just stepped to");
-        let revision = held.event.revision;
+        let revision = held.revision();
         if self.gaps.due != Some(revision) && !self.gaps.is_told {
             self.gaps.is_told = true;
-            self.gaps.waiting = Some(bodies);
-            let gap = self.gap_before(revision);
-            return Some(Err(Error::from_damage(gap)));
+            self.gaps.is_waiting = true;
+            return Some(Err(Error::from_damage(self.gap_before(revision))));
         }
         self.gaps.is_told = false;
         self.gaps.due = if self.backwards { revision.0.checked_sub(1).map(Revision) } else { revision.next() };
-        let (metadata, payload) = held.bodies(bodies);
-        Some(Ok(EventRef { held, metadata, payload }))
+        Some(Ok(EventRef { held }))
     }
 
     /// Gives damage the names of streams, and says where its loss was accepted.
     #[cold]
     fn told(&self, error: Error) -> Error {
         error.map_damage(|damage| {
-            self.streams.read().name_in(damage);
-            self.set.mark_accepted(damage);
+            self.finder.streams.read().name_in(damage);
+            self.finder.set.mark_accepted(damage);
         })
     }
 
@@ -210,13 +225,14 @@ impl StreamReader {
 
     /// Revisions that are not there, with the place where they were lost, as the accept says it.
     fn gap(&self, first: Revision, last: Revision) -> Damage {
-        let stream = self.streams.read().by_id(self.stream).cloned().expect("streams are never forgotten");
-        let before = stream.place_before(first).map_or(Position(stream.id.0), |(_, place)| place);
-        let accepted = self.set.accepted();
+        let set = &self.finder.set;
+        let stretch = self.finder.stretch(self.slot, first);
+        let before = stretch.start.map_or(Position(self.stream.0), |(_, place)| place);
+        let accepted = set.accepted();
         let range = accepted.iter().find(|range| range.start >= before);
         let place = range.map_or(before, |range| range.start);
-        let ordinal = SegmentOrdinal(place.0 / self.set.store.segment_bytes);
-        let base = ordinal.0 * self.set.store.segment_bytes;
+        let ordinal = SegmentOrdinal(place.0 / set.store.segment_bytes);
+        let base = ordinal.0 * set.store.segment_bytes;
         let len = range.map_or(0, |range| range.len);
         let mut damage = Damage::new(
             DamageClass::Damage,
@@ -230,75 +246,146 @@ impl StreamReader {
         damage
     }
 
-    fn advance(&mut self) -> Result<Option<Bodies>> {
+    fn advance(&mut self) -> Result<bool> {
         loop {
-            let Some((from, to)) = self.range else { return Ok(None) };
+            let Some((from, to)) = self.range else { return Ok(false) };
             let wanted = if self.backwards { to } else { from };
-            if let Some(held) = &mut self.held {
-                let section = held.section();
-                if section.first_revision <= wanted && wanted <= section.last_revision() {
-                    let index = (wanted.0 - section.first_revision.0) as u32;
-                    if held.next_index() != index {
-                        held.seek(index)?;
-                    }
-                    self.pass(wanted, wanted);
-                    // An error is this event's: the next call goes on behind it.
-                    return held_step(&mut self.held);
-                }
+            if let Some(held) = &mut self.held
+                && held.seek(wanted)?
+            {
+                // An error is this event's: the next call goes on behind it.
+                let stepped = held.step();
+                self.pass(wanted, wanted);
+                return stepped;
             }
             self.enter_frame_of(wanted)?;
         }
     }
 
     /// Takes revisions out of the range: they were handed out, or are lost.
+    #[inline]
     fn pass(&mut self, first: Revision, last: Revision) {
-        self.range = self.range.and_then(|(from, to)| {
-            let (from, to) = match self.backwards {
-                true => (from, Revision(first.0.checked_sub(1)?)),
-                false => (Revision(last.0 + 1), to),
-            };
-            (from <= to).then_some((from, to))
-        });
+        self.range = self.without(first, last);
+    }
+
+    /// The range without revisions at its beginning.
+    #[inline]
+    fn without(&self, first: Revision, last: Revision) -> Option<(Revision, Revision)> {
+        let (from, to) = self.range?;
+        let (from, to) = match self.backwards {
+            true => (from, Revision(first.0.checked_sub(1)?)),
+            false => (Revision(last.0 + 1), to),
+        };
+        (from <= to).then_some((from, to))
     }
 
     /// Stands in the section that holds `wanted`. Where it is lost, the range moves past it and the damage is the error.
     fn enter_frame_of(&mut self, wanted: Revision) -> Result<()> {
-        if self.backwards {
-            return self.enter_previous(wanted);
-        }
         if self.places.is_empty() {
-            let stream = self.streams.read().by_id(self.stream).cloned().expect("streams are never forgotten");
-            self.places = find::places_from(&self.set, &stream, wanted)?;
+            self.beyond = None;
+            self.look_up(wanted)?;
+        } else if self.places.len() < AHEAD
+            && let Some(beyond) = self.beyond.take()
+        {
+            self.look_up(beyond)?;
         }
-        match self.places.pop() {
+        match self.places.pop_front() {
             None => {
                 self.range = None;
                 Ok(())
             }
             Some(Place::Lost(damage)) => {
                 self.skip_to_next_place(wanted)?;
-                Err(Error::from_damage(damage))
+                // Stretches meet at a frame: what is lost there is met from both sides.
+                let is_told = self.told.as_ref() == Some(&damage.positions);
+                self.told = Some(damage.positions.clone());
+                if is_told { Ok(()) } else { Err(Error::from_damage(*damage)) }
             }
-            Some(Place::Frame(position)) => self.enter(position, wanted),
+            Some(Place::Frame(position)) => {
+                if let Some(Place::Frame(ahead)) = self.places.get(AHEAD - 1) {
+                    self.touch(*ahead);
+                }
+                self.enter(position, wanted)
+            }
         }
     }
 
-    /// Behind damage, the next revision is the first of the next frame that is whole.
-    fn skip_to_next_place(&mut self, wanted: Revision) -> Result<()> {
-        let Some(Place::Frame(position)) = self.places.last().cloned() else {
-            if self.places.is_empty() {
-                self.range = None;
+    /// Queues the frames of the stretch that holds `wanted`, as far as the range goes.
+    fn look_up(&mut self, wanted: Revision) -> Result<()> {
+        let Some((from, to)) = self.range else { return Ok(()) };
+        let stretch = self.finder.stretch(self.slot, wanted);
+        let (backwards, queued) = (self.backwards, self.places.len());
+        let places = &mut self.places;
+        let found = self.finder.look(&stretch, |sections| {
+            let at = sections.index_of(wanted);
+            if backwards {
+                let lowest = if from <= sections.get(0).0 { 0 } else { sections.index_of(from) };
+                places.extend((lowest..=at).rev().map(|index| Place::Frame(sections.get(index).1)));
+                sections.get(0).0.0.checked_sub(1).map(Revision).filter(|before| *before >= from)
+            } else {
+                let highest = sections.index_of(to.max(wanted));
+                places.extend((at..=highest).map(|index| Place::Frame(sections.get(index).1)));
+                stretch.next.map(|(next, _)| next).filter(|next| *next <= to)
             }
-            return Ok(());
+        })?;
+        match found {
+            Some(beyond) => {
+                self.beyond = beyond;
+                if let (None, Some(Place::Frame(next))) = (&self.segment, self.places.front()) {
+                    self.segment = Some(self.finder.set.holding(*next)?);
+                }
+                for index in queued..self.places.len().min(AHEAD) {
+                    if let Place::Frame(ahead) = self.places[index] {
+                        self.touch(ahead);
+                    }
+                }
+            }
+            // What is queued comes first; the damage is met again behind it.
+            None if queued > 0 => {}
+            None if backwards => {
+                let lowest = stretch.start.map_or(from, |(start, _)| start.max(from));
+                let around = self.finder.around_damage(self.slot, lowest)?;
+                self.places.extend(around.into_iter().rev());
+            }
+            None => self.places.extend(self.finder.around_damage(self.slot, wanted)?),
+        }
+        Ok(())
+    }
+
+    /// Has the bytes fetched where a frame will soon be read.
+    #[inline]
+    fn touch(&self, position: Position) {
+        if let Some(segment) = &self.segment {
+            segment.prefetch(position, TOUCHED_BYTES);
+        }
+    }
+
+    /// Behind damage the next revision is the first, backwards the last, of the next frame that is whole.
+    fn skip_to_next_place(&mut self, wanted: Revision) -> Result<()> {
+        let position = match self.places.front() {
+            Some(Place::Frame(position)) => *position,
+            Some(Place::Lost(_)) => return Ok(()),
+            None => {
+                // Backwards, the frame in which the stretch begins would be among the places, were it whole; forwards nothing
+                // of the stream lies behind.
+                match self.finder.stretch(self.slot, wanted).start.filter(|_| self.backwards) {
+                    Some((start, _)) => self.pass(start.min(wanted), wanted),
+                    None => self.range = None,
+                }
+                return Ok(());
+            }
         };
-        let segment = self.set.holding(position)?;
+        let segment = self.finder.set.holding(position)?;
         let frame = segment
             .frame(position, segment.file_end())
             .map_err(|fault| damage_error(&segment, position, position, &fault))?;
-        if let Ok(Some(section)) = find::section_of(frame, self.stream)
-            && section.first_revision > wanted
-        {
-            self.pass(wanted, Revision(section.first_revision.0 - 1));
+        if let Ok(Some(section)) = find::section_of(frame, self.stream) {
+            let (first, last) = (section.first_revision, section.last_revision());
+            match self.backwards {
+                true if last < wanted => self.pass(Revision(last.0 + 1), wanted),
+                false if first > wanted => self.pass(wanted, Revision(first.0 - 1)),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -307,108 +394,148 @@ impl StreamReader {
         let inside =
             self.segment.as_ref().is_some_and(|segment| segment.base <= position && position < segment.file_end());
         if !inside {
-            self.segment = Some(self.set.holding(position)?);
+            self.segment = Some(self.finder.set.holding(position)?);
         }
         let segment = self.segment.as_ref().expect("it was just opened");
-        let lost = |fault| damage_error(segment, position, position, &fault);
-        let frame = segment.frame(position, segment.file_end()).map_err(lost)?;
-        let section: Section<'_> = find::section_of(frame, self.stream).map_err(lost)?.ok_or_else(|| {
-            Error::from_damage(segment.damage(
-                position,
-                frame.end(),
-                DamageClass::Damage,
-                "the frame does not hold the stream".into(),
-            ))
-        })?;
-        if wanted < section.first_revision || wanted > section.last_revision() {
-            if wanted < section.first_revision && !self.backwards {
-                // Reported as damage before: what lies between is lost.
-                let last = Revision(section.first_revision.0 - 1);
-                self.pass(wanted, last);
+        let finder = &self.finder;
+        let lost = |fault: &Fault| {
+            // It may have been whole when its place was remembered: the next look walks around it.
+            finder.forget(&finder.stretch(self.slot, wanted));
+            damage_error(segment, position, position, fault)
+        };
+        let frame = segment.frame(position, segment.file_end()).map_err(|fault| lost(&fault))?;
+        let section = find::section_of(frame, self.stream).map_err(|fault| lost(&fault))?;
+        let section = section.ok_or_else(|| lost(&Fault::bad("the frame does not hold the stream")))?;
+        let (first, last) = (section.first_revision, section.last_revision());
+        // Between sections revisions are lost. What was not told as damage is told as a gap, with the next event.
+        let begins = if self.backwards { wanted.min(last) } else { wanted.max(first) };
+        if begins < first || begins > last {
+            let next = finder.stretch(self.slot, wanted).next.filter(|(next, _)| !self.backwards && *next > wanted);
+            if self.places.is_empty() {
+                self.range = next.and_then(|(next, _)| self.without(wanted, Revision(next.0 - 1)));
             }
             return Ok(());
         }
-        let index = (wanted.0 - section.first_revision.0) as u32;
-        match &mut self.held {
-            Some(held) => held.move_to(segment, &frame, &section, index, None),
-            None => {
-                Held::enter(segment, &frame, &section, index, Arc::clone(&self.name)).map(|held| self.held = Some(held))
-            }
-        }
-        .inspect_err(|_| {
-            let (first, last) = (wanted, section.last_revision());
-            let (first, last) = if self.backwards { (section.first_revision, wanted) } else { (first, last) };
-            self.held = None;
-            let range = self.range.take();
-            self.range = range.and_then(|(from, to)| match self.backwards {
-                true => first.0.checked_sub(1).map(|to| (from, Revision(to))).filter(|(from, to)| from <= to),
-                false => Some((Revision(last.0 + 1), to)).filter(|(from, to)| from <= to),
-            });
-        })
-    }
-
-    /// Backwards: the section that the one held leads back to, else one that is looked up.
-    fn enter_previous(&mut self, wanted: Revision) -> Result<()> {
-        let linked = self.held.as_ref().map(Held::section).filter(|section| section.first_revision.0 == wanted.0 + 1);
-        if let Some(previous) = linked.and_then(|section| section.previous)
-            && self.enter(previous, wanted).is_ok()
-            && self.held.as_ref().is_some_and(|held| held.section().last_revision() == wanted)
-        {
-            return Ok(());
-        }
-        let stream = self.streams.read().by_id(self.stream).cloned().expect("streams are never forgotten");
-        let places = find::places_from(&self.set, &stream, wanted)?;
-        match places.last() {
-            Some(Place::Frame(position)) => {
-                let position = *position;
-                let before = self.range;
-                self.enter(position, wanted)?;
-                let stands = self.held.as_ref().is_some_and(|held| {
-                    held.section().first_revision <= wanted && wanted <= held.section().last_revision()
-                });
-                if !stands && self.range == before {
-                    self.pass(wanted, wanted);
-                }
-                Ok(())
-            }
-            Some(Place::Lost(damage)) => {
-                let damage = damage.clone();
-                let before =
-                    find::last_before(&self.set, &stream, wanted).map_or(wanted, |before| Revision(before.0 + 1));
-                self.pass(before.min(wanted), wanted);
-                Err(Error::from_damage(damage))
-            }
-            None => {
-                self.range = None;
-                Ok(())
-            }
-        }
-    }
-
-    /// The last revision below a position.
-    fn head_below(&self, visible: Position, head: Revision) -> Result<Option<Revision>> {
-        let Some(stream) = self.streams.read().by_id(self.stream).cloned() else { return Ok(None) };
-        // The section that holds a revision begins at a position that rises with the revision.
-        let (mut low, mut high) = (0, head.0 + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let frame = match find::frame_holding(&self.set, &stream, Revision(middle)) {
-                Ok(frame) => frame,
-                Err(error) if error.damage().is_some() => {
-                    error.damage().map_or(Position::ZERO, |damage| damage.positions.start)
-                }
-                Err(error) => return Err(error),
+        if begins != wanted {
+            self.range = match self.backwards {
+                true => self.without(Revision(begins.0 + 1), wanted),
+                false => self.without(wanted, Revision(begins.0 - 1)),
             };
-            if frame < visible {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
         }
-        Ok(low.checked_sub(1).map(Revision))
+        if self.range.is_none() {
+            return Ok(());
+        }
+        let index = (begins.0 - first.0) as u32;
+        let held = self
+            .held
+            .get_or_insert_with(|| Held::of_stream(segment, &self.finder.streams, self.stream, Arc::clone(&self.name)));
+        let entered = held.enter(segment, &frame, &section, index);
+        if entered.is_err() {
+            self.pass(first, last);
+        }
+        entered
     }
 }
 
-fn held_step(held: &mut Option<Held>) -> Result<Option<Bodies>> {
-    held.as_mut().expect("it was just looked at").step()
+/// The event with this revision, where it lies below `visible`.
+pub(crate) fn read_one(
+    finder: &Arc<Finder>,
+    name: &str,
+    revision: Revision,
+    visible: Position,
+) -> Result<Option<Event>> {
+    let table = finder.streams.read();
+    let Some(stream) = table.by_name(name) else { return Ok(None) };
+    if (stream.first..=stream.last_event).contains(&revision) && stream.head_position < visible {
+        let (id, stretch, name) = (stream.id, stream.stretch(revision), Arc::clone(&stream.name));
+        drop(table);
+        if let Some(event) = read_one_known(finder, id, &stretch, name, revision)? {
+            return Ok(Some(event));
+        }
+    } else {
+        drop(table);
+    }
+    let options = ReadOptions::new().from(revision).to(revision);
+    let Some(mut reader) = StreamReader::new(Arc::clone(finder), name, visible, options)? else { return Ok(None) };
+    reader.next().transpose().map(|event| event.map(|event| event.hold()))
+}
+
+/// The event, where all is as it should be; `None` says nothing.
+fn read_one_known(
+    finder: &Finder,
+    stream: StreamId,
+    stretch: &Stretch,
+    name: Arc<str>,
+    revision: Revision,
+) -> Result<Option<Event>> {
+    let found = finder.look(stretch, |sections| sections.get(sections.index_of(revision)).1)?;
+    let Some(position) = found else { return Ok(None) };
+    let segment = finder.set.holding(position)?;
+    let Ok(frame) = segment.frame(position, segment.file_end()) else { return Ok(None) };
+    let Ok(Some(section)) = find::section_of(frame, stream) else { return Ok(None) };
+    let index = revision.0.wrapping_sub(section.first_revision.0);
+    if index >= u64::from(section.count) {
+        return Ok(None);
+    }
+    let mut held = Held::of_stream(&segment, &finder.streams, stream, name);
+    let stands = held.enter(&segment, &frame, &section, index as u32).is_ok() && held.step().unwrap_or(false);
+    Ok(stands.then(|| EventRef { held: &held }.hold()))
+}
+
+/// The last revision whose section lies below `visible`; `None` where there is none. `head` lies above it.
+fn head_below(
+    finder: &Finder,
+    slot: u32,
+    visible: Position,
+    first: Revision,
+    head: Revision,
+) -> Result<Option<Revision>> {
+    let mut wanted = head;
+    // Mostly few sections lie above it: from the newest stretch back.
+    loop {
+        let stretch = finder.stretch(slot, wanted);
+        let looked = finder.look(&stretch, |sections| {
+            let below = (0..sections.len()).rev().find(|index| sections.get(*index).1 < visible);
+            match below {
+                Some(index) if index + 1 < sections.len() => Ok(sections.get(index + 1).0.0 - 1),
+                Some(_) => Ok(wanted.0),
+                None => Err(sections.get(0).0),
+            }
+        })?;
+        match looked {
+            Some(Ok(revision)) => return Ok(Some(Revision(revision))),
+            Some(Err(lowest)) if lowest <= first => return Ok(None),
+            Some(Err(lowest)) => wanted = Revision(lowest.0 - 1),
+            None => return head_below_damage(finder, slot, visible, first, wanted),
+        }
+    }
+}
+
+/// As [`head_below`], where damage breaks the links: a section's position rises with its revisions.
+#[cold]
+fn head_below_damage(
+    finder: &Finder,
+    slot: u32,
+    visible: Position,
+    first: Revision,
+    head: Revision,
+) -> Result<Option<Revision>> {
+    let stream = finder.streams.read().by_slot(slot).clone();
+    let (mut low, mut high) = (first.0, head.0 + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let frame = match find::frame_holding(&finder.set, &stream, Revision(middle)) {
+            Ok(frame) => frame,
+            Err(error) => match error.damage() {
+                Some(damage) => damage.positions.start,
+                None => return Err(error),
+            },
+        };
+        if frame < visible {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok((low > first.0).then(|| Revision(low - 1)))
 }

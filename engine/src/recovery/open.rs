@@ -233,7 +233,7 @@ fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
         false => segment.frame(watermark.last_frame, segment.file_end()).ok(),
     };
     let (end, check) = match frame {
-        Some(frame) => (frame.end(), frame.header.frame_check),
+        Some(frame) => (frame.end(), frame.frame_check()),
         None if watermark.last_frame == open_position(&segment.head.header) => {
             (segment.first_frame(), segment.head.open_check)
         }

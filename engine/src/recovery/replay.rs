@@ -280,7 +280,7 @@ impl Replay {
                         known.end.is_none()
                             && segment.frame(boundary, limit).is_ok_and(|frame| {
                                 prove_whole(&frame, &segment).is_ok()
-                                    && frame.header.witness.is_some_and(|witness| witness > at)
+                                    && frame.witness().is_some_and(|witness| witness > at)
                             })
                     };
                     if boundary <= at || boundary >= proven_end && !is_log_behind() {
@@ -342,7 +342,7 @@ impl Replay {
     /// Takes in a frame of the log.
     fn take(&mut self, frame: &Frame<'_>, segment: &Segment, is_behind_damage: bool) -> Result<(), Fault> {
         frame.is_known()?;
-        let header = &frame.header;
+        let header = &frame.header();
         match header.kind {
             KIND_BATCH => self.take_batch(frame, is_behind_damage)?,
             KIND_INDEX_BLOCK => self.index.note_block(frame.position, frame.end()),
@@ -395,7 +395,7 @@ impl Replay {
             };
             let mut entries = section.entries_from(0)?;
             while let Some(entry) = entries.next()? {
-                let recorded_at = entry.recorded_at.unwrap_or(frame.header.recorded_at);
+                let recorded_at = entry.recorded_at.unwrap_or(frame.recorded_at());
                 self.max_recorded_at = self.max_recorded_at.max(recorded_at);
             }
             sections.walked_to(entries.at());
@@ -414,7 +414,7 @@ impl Replay {
         }
         let (mut items, count) = sections.items()?;
         for number in 0..u64::from(count) {
-            let position = Position(frame.position.0 + u64::from(frame.header.events) + number);
+            let position = Position(frame.position.0 + u64::from(frame.events()) + number);
             match Item::decode(&mut items, frame.position, position)? {
                 Item::Fork { name, revision, .. } => {
                     let is_placed = streams.place_fork(name, crate::StreamId(position.0), revision, frame.position);
@@ -442,7 +442,7 @@ impl Replay {
             first_revision: *first_revision,
             count: *count,
         });
-        self.index.note_batch(frame.header.frame_len, noted);
+        self.index.note_batch(frame.frame_len(), noted);
         Ok(())
     }
 
@@ -558,7 +558,7 @@ impl Replay {
             if is_end_stated && frame.end() > limit {
                 return Stop::Crossing;
             }
-            if frame.header.previous_check == self.previous_check
+            if frame.previous_check() == self.previous_check
                 && frame.end() <= limit
                 && frame.prove(segment.seeds).is_err()
             {
@@ -614,7 +614,7 @@ impl Replay {
 
 fn prove_whole(frame: &Frame<'_>, segment: &Segment) -> Result<(), Fault> {
     frame.prove(segment.seeds)?;
-    if frame.header.kind == KIND_BATCH { crate::format::batch::check_structure(frame) } else { Ok(()) }
+    if frame.kind() == KIND_BATCH { crate::format::batch::check_structure(frame) } else { Ok(()) }
 }
 
 fn unsupported(segment: &Segment, what: &str) -> Error {
@@ -629,7 +629,7 @@ fn witness_in(segment: &Segment, block_hint: Position) -> Position {
     loop {
         let mut scan = Scan::resume(segment, at, previous_check, segment.file_end(), Proof::Header);
         while let Step::Frame(frame) = scan.next() {
-            highest = highest.max(frame.header.witness.unwrap_or(Position::ZERO));
+            highest = highest.max(frame.witness().unwrap_or(Position::ZERO));
             at = frame.end();
         }
         let end = last_set_byte(segment, at, segment.file_end());

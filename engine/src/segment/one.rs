@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::checksum::Seeds;
 use crate::error::{Damage, DamageClass};
-use crate::format::frame::{Frame, KIND_OPEN};
+use crate::format::frame::{Frame, FramePlace, KIND_OPEN};
 use crate::format::open::HeadBlock;
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::StoreBlock;
@@ -164,22 +164,51 @@ impl Segment {
         Position(self.base.0 + self.head.header.file_bytes())
     }
 
+    /// All bytes of the file.
+    #[inline(always)]
+    pub(crate) fn file(&self) -> &[u8] {
+        self.mapping.as_slice()
+    }
+
     /// The bytes between two positions; cut where the file ends.
     #[inline]
     pub(crate) fn bytes(&self, from: Position, to: Position) -> &[u8] {
-        let bytes = self.mapping.as_slice();
+        let bytes = self.file();
         let offset = |position: Position| (position.0.saturating_sub(self.base.0) as usize).min(bytes.len());
         &bytes[offset(from)..offset(to).max(offset(from))]
     }
 
     /// The frame at a position, which must end at `limit` or before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn frame(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
-        let frame = Frame::decode(self.bytes(position, limit), self.seeds, position)?;
-        if frame.header.kind == KIND_OPEN {
-            return Err(Fault::bad("an open frame stands behind the head block"));
+        let start = position.0.wrapping_sub(self.base.0) as usize;
+        let room = limit.0.saturating_sub(position.0) as usize;
+        let bytes = self.file().get(start..).unwrap_or_default();
+        let frame = Frame::decode(&bytes[..room.min(bytes.len())], self.seeds, position)?;
+        if frame.kind() == KIND_OPEN {
+            return Err(second_open_frame());
         }
         Ok(frame)
+    }
+
+    /// A frame of it that was proven before.
+    #[inline(always)]
+    pub(crate) fn again(&self, place: FramePlace) -> Frame<'_> {
+        Frame::again(place, &self.file()[place.position.0.wrapping_sub(self.base.0) as usize..])
+    }
+
+    /// The place of a slice of the file in it.
+    #[inline]
+    pub(crate) fn offset_of(&self, part: &[u8]) -> usize {
+        (part.as_ptr() as usize).wrapping_sub(self.file().as_ptr() as usize)
+    }
+
+    /// Has `len` bytes from a position on fetched into the processor's cache, as far as they lie in the file.
+    #[inline]
+    pub(crate) fn prefetch(&self, position: Position, len: usize) {
+        if let Some(at) = position.0.checked_sub(self.base.0) {
+            self.mapping.prefetch(at as usize, len);
+        }
     }
 
     /// Keeps the mapping alive with a slice of it.
@@ -191,6 +220,11 @@ impl Segment {
     pub(crate) fn damage(&self, from: Position, to: Position, class: DamageClass, detail: String) -> Damage {
         Damage::new(class, &self.name, from.0 - self.base.0..to.0 - self.base.0, from..to, detail)
     }
+}
+
+#[cold]
+fn second_open_frame() -> Fault {
+    Fault::bad("an open frame stands behind the head block")
 }
 
 fn whole_file(

@@ -59,11 +59,11 @@ fn search(segment: &Segment, bad: Position, end: Position) -> Position {
     while at < end && budget > 0 {
         let mut scan = Scan::resume(segment, at, None, end, Proof::Whole);
         while let Step::Frame(frame) = scan.next() {
-            budget = budget.saturating_sub(u64::from(frame.header.frame_len));
-            let check = frame.header.frame_check;
+            budget = budget.saturating_sub(u64::from(frame.frame_len()));
+            let check = frame.frame_check();
             let is_last = frame.end() == end
-                && segment.frame(end, segment.file_end()).map_or(true, |next| next.header.previous_check == check);
-            if is_last || frame.header.witness.is_some_and(|witness| witness > bad) {
+                && segment.frame(end, segment.file_end()).map_or(true, |next| next.previous_check() == check);
+            if is_last || frame.witness().is_some_and(|witness| witness > bad) {
                 return at;
             }
         }

@@ -60,7 +60,7 @@ impl<'s> Scan<'s> {
         match self.decode() {
             Ok(frame) => {
                 self.at = frame.end();
-                self.previous_check = Some(frame.header.frame_check);
+                self.previous_check = Some(frame.frame_check());
                 Step::Frame(frame)
             }
             Err(fault) => Step::Bad(fault),
@@ -70,15 +70,15 @@ impl<'s> Scan<'s> {
     #[inline]
     fn decode(&self) -> Result<Frame<'s>, Fault> {
         let frame = self.segment.frame(self.at, self.limit)?;
-        if let Some(expected) = self.previous_check.filter(|expected| *expected != frame.header.previous_check) {
-            let found = frame.header.previous_check;
+        if let Some(expected) = self.previous_check.filter(|expected| *expected != frame.previous_check()) {
+            let found = frame.previous_check();
             return Err(Fault::bad(format!(
                 "the frame follows one whose check is {found:016x}, here {expected:016x} stands before it"
             )));
         }
         if self.proof == Proof::Whole {
             frame.prove(self.segment.seeds)?;
-            if frame.header.kind == KIND_BATCH {
+            if frame.kind() == KIND_BATCH {
                 batch::check_structure(&frame)?;
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::Damage;
 use crate::error::DamageClass;
 use crate::format::Fault;
-use crate::format::frame::{Frame, FrameHeader};
+use crate::format::frame::{Frame, FramePlace};
 use crate::ids::Position;
 use crate::segment::one::{Segment, Unusable};
 use crate::segment::resync;
@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(crate) enum Walked {
     /// A frame: see [`LogWalk::frame`].
-    Frame(Position, FrameHeader),
+    Frame(FramePlace),
     /// Bytes of the log that are lost.
     Damage(Damage),
     /// The limit was reached.
@@ -58,16 +58,36 @@ impl LogWalk {
         self.at
     }
 
-    /// The frame that was handed out last, again.
-    pub(crate) fn frame(&self, position: Position, header: FrameHeader) -> Option<Frame<'_>> {
-        let (_, segment) = self.standing.as_ref()?;
-        let end = Position(position.0 + u64::from(header.frame_len));
-        Some(Frame::again(position, header, segment.bytes(position, end)))
+    /// The frame that was handed out last.
+    #[inline]
+    pub(crate) fn frame(&self, place: FramePlace) -> Frame<'_> {
+        self.standing.as_ref().expect("the walk stands in the frame's segment").1.again(place)
     }
 
     /// The next frame that ends at `limit` or before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self, limit: Position) -> Result<Walked> {
+        // The ordinary case: a known kind of frame in the segment that the walk stands in, which continues the chain.
+        if let Some((known, segment)) = &self.standing
+            && let Some(expected) = self.previous_check
+            && self.at < limit
+        {
+            let end = known.end.unwrap_or(known.file_end).min(limit);
+            if let Ok(frame) = segment.frame(self.at, end)
+                && frame.previous_check() == expected
+                && let Ok(_) = frame.is_known()
+            {
+                self.at = frame.end();
+                self.previous_check = Some(frame.frame_check());
+                return Ok(Walked::Frame(frame.place()));
+            }
+        }
+        self.next_of_any(limit)
+    }
+
+    /// As [`next`](Self::next), whatever stands there.
+    #[inline(never)]
+    fn next_of_any(&mut self, limit: Position) -> Result<Walked> {
         loop {
             if self.at >= limit {
                 if !self.has_told_unsupported {
@@ -98,17 +118,13 @@ impl LogWalk {
             }
             let decoded = segment.frame(self.at, end);
             let fault = match decoded {
-                Ok(frame) if self.previous_check.is_none_or(|expected| expected == frame.header.previous_check) => {
-                    let (position, header) = (frame.position, frame.header);
+                Ok(frame) if self.previous_check.is_none_or(|expected| expected == frame.previous_check()) => {
                     if let Err(Fault::Unsupported(what)) = frame.is_known() {
-                        return Err(Error::new(
-                            ErrorKind::Unsupported,
-                            format!("{what} is of a newer version of treering"),
-                        ));
+                        return Err(newer(&what));
                     }
                     self.at = frame.end();
-                    self.previous_check = Some(header.frame_check);
-                    return Ok(Walked::Frame(position, header));
+                    self.previous_check = Some(frame.frame_check());
+                    return Ok(Walked::Frame(frame.place()));
                 }
                 Ok(_) => Fault::bad("the frame does not follow the one before it"),
                 Err(fault) => fault,
@@ -182,4 +198,9 @@ impl LogWalk {
         self.standing = Some((known, segment));
         Ok(None)
     }
+}
+
+#[cold]
+fn newer(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{what} is of a newer version of treering"))
 }

@@ -36,7 +36,7 @@ pub(super) fn dump(
             return Ok(false);
         }
     };
-    let FrameHeader { kind, frame_len, events, previous_check: stored, .. } = frame.header;
+    let FrameHeader { kind, frame_len, events, previous_check: stored, .. } = frame.header();
     let state = match frame.prove(seeds) {
         Ok(()) => "ok".into(),
         Err(fault) => format!("BAD: {fault}"),
@@ -213,7 +213,7 @@ fn batch(fields: &mut Fields<'_, '_>, frame: &Frame<'_>, seeds: Seeds) -> Result
         fields.indent(-1);
     }
     for index in 0..items {
-        let position = (frame.position.0 + u64::from(frame.header.events)).saturating_add(index);
+        let position = (frame.position.0 + u64::from(frame.events())).saturating_add(index);
         fields.line(&format!("item {index} at position {position}"))?;
         fields.indent(1);
         item(fields, frame, position)?;

@@ -99,8 +99,8 @@ fn frames(log: &Log<'_>, open_check: Option<u64>, out: &mut dyn Write) -> io::Re
             Ok(decoded) => {
                 let position = Position(log.base + at);
                 frame::dump(log.from(at), at, position, log.seeds, previous_check, out)?;
-                previous_check = Some(decoded.header.frame_check);
-                at += u64::from(decoded.header.frame_len);
+                previous_check = Some(decoded.frame_check());
+                at += u64::from(decoded.frame_len());
                 continue;
             }
             Err(fault) => fault,

@@ -55,7 +55,7 @@ pub(super) fn check(frame: &Frame<'_>, segment: &Segment, problems: &mut Vec<Str
         }
         let mut entries = section.entries_from(0)?;
         while let Some(entry) = entries.next()? {
-            max_recorded_at = max_recorded_at.max(entry.recorded_at.unwrap_or(frame.header.recorded_at));
+            max_recorded_at = max_recorded_at.max(entry.recorded_at.unwrap_or(frame.recorded_at()));
             if let Some(id) = entry.id
                 && (id.is_empty() || text(id, "an id").is_err())
             {

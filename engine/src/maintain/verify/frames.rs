@@ -133,7 +133,7 @@ impl<'v> Walk<'v> {
                         populated = self.populate(&segment, at, frame.end())?;
                     }
                     self.frame(&frame, &segment, previous_check, work)?;
-                    previous_check = Some(frame.header.frame_check);
+                    previous_check = Some(frame.frame_check());
                     frame.end()
                 }
             };
@@ -283,7 +283,7 @@ impl<'v> Walk<'v> {
         let mut bodies = Vec::new();
         let proof = frame.prove(segment.seeds);
         self.check_header(frame, previous_check, &mut problems);
-        let checked = match frame.header.kind {
+        let checked = match frame.kind() {
             KIND_BATCH => self.batch(frame, segment, &mut problems, &mut bodies),
             KIND_INDEX_BLOCK => {
                 let max = (!self.streams.has_losses()).then_some(self.max_recorded_at);
@@ -328,15 +328,15 @@ impl<'v> Walk<'v> {
             self.streams.name_in(&mut damage);
             self.ledger.add(damage);
         }
-        self.last = Some((frame.position, frame.header.frame_check));
+        self.last = Some((frame.position, frame.frame_check()));
         self.report.frames += 1;
-        self.report.events += u64::from(frame.header.events);
+        self.report.events += u64::from(frame.events());
         Ok(())
     }
 
     /// The fields of a header against the log before it.
     fn check_header(&mut self, frame: &Frame<'_>, previous_check: Option<u64>, problems: &mut Vec<String>) {
-        let header = &frame.header;
+        let header = &frame.header();
         if previous_check.is_some_and(|expected| expected != header.previous_check) {
             problems.push("it does not carry the check of the frame before it".into());
         }
@@ -406,7 +406,7 @@ impl<'v> Walk<'v> {
 /// Notes the streams of a frame whose header proves itself, as far as its table can be read.
 fn note_sections(damage: &mut Damage, frame: &Frame<'_>) {
     damage.streams = Some(Vec::new());
-    if frame.header.kind != KIND_BATCH {
+    if frame.kind() != KIND_BATCH {
         return;
     }
     let Ok(mut sections) = Sections::new(*frame) else { return };

@@ -59,7 +59,7 @@ impl IndexBlocks {
 
     /// A frame that is no index block.
     pub(super) fn note(&mut self, frame: &Frame<'_>, sections: Vec<(StreamId, Revision, u32)>, forked: Vec<StreamId>) {
-        let (position, len, kind) = (frame.position, u64::from(frame.header.frame_len), frame.header.kind);
+        let (position, len, kind) = (frame.position, u64::from(frame.frame_len()), frame.kind());
         self.met.push(Met { position, len, kind, sections });
         self.forked.extend(forked);
     }

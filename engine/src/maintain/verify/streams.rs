@@ -137,7 +137,7 @@ impl Streams {
     ) -> Result<Vec<StreamId>, Fault> {
         let mut forked = Vec::new();
         for index in 0..count {
-            let events = u64::from(frame.header.events);
+            let events = u64::from(frame.events());
             let position = Position(frame.position.0 + events + u64::from(index));
             if position >= frame.end() {
                 return Err(Fault::bad("a frame has more items than bytes"));
