@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use treering::storage::conformance;
+use treering_tests::sim::enumerate::Width;
 use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
+use treering_tests::sim::random::walk;
+use treering_tests::sim::rot::{Copied, Rotten, copy, flip};
 use treering_tests::sim::sweep::{sweep, sweep_opening};
 use treering_tests::sim::workloads::{self, Workload};
 use treering_tests::sim::{SimStorage, image};
@@ -151,4 +154,54 @@ fn p08_every_call_of_opening_that_fails_in_every_way_leaves_all_that_was_there()
         println!("{:>34} {swept:?}", workload.name);
         assert!(swept.unopened > 20 && swept.states > 20, "{swept:?}");
     }
+}
+
+#[test]
+fn p01_walks_that_a_seed_draws_survive_every_crash() {
+    let width = Width { exhaustive: 5, pairs: 10, random: 8, moments_one_in: 9 };
+    let is_large = std::env::var_os("TREERING_CRASH_BUDGET").is_some();
+    let mut total = Count::default();
+    for seed in 0..if is_large { 1000 } else { 6 } {
+        let machine = SimStorage::new(seed);
+        let run = walk(&machine, seed, 25).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        let record = Record::of_run(&machine, run.finish());
+        for profile in [Profile::Killed, Profile::Power, Profile::Hostile] {
+            let budget = Budget { width, ..Budget::of_environment(40) };
+            total += explore(&record, profile, budget, "a walk")
+                .unwrap_or_else(|broken| panic!("seed {seed}: {}\n{}", broken.what, broken.replay));
+        }
+    }
+    println!("{total:?}");
+    assert!(total.opened > 300, "{total:?}");
+}
+
+#[test]
+fn p05_a_flipped_byte_is_told_of_and_no_revision_behind_it_is_given_twice() {
+    let stride = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { 1 } else { 97 };
+    let mut total = Rotten::default();
+    for workload in workloads::ALL {
+        let rotten =
+            flip(&Record::of_closed(workload), stride).unwrap_or_else(|what| panic!("{}: {what}", workload.name));
+        total.states += rotten.states;
+        total.losing += rotten.losing;
+        total.refused += rotten.refused;
+        total.appended += rotten.appended;
+    }
+    println!("{total:?}");
+    assert!(total.losing > 300 && total.refused > 10 && total.appended > 300, "{total:?}");
+}
+
+#[test]
+fn p17_a_copy_of_files_of_different_moments_is_a_prefix_and_no_damage() {
+    let copies = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { 20_000 } else { 80 };
+    let mut total = Copied::default();
+    for workload in workloads::ALL {
+        let record = Record::of_closed(workload);
+        let copied = copy(&record, copies).unwrap_or_else(|what| panic!("{}: {what}", workload.name));
+        total.copies += copied.copies;
+        total.incomplete += copied.incomplete;
+        total.written += copied.written;
+    }
+    println!("{total:?}");
+    assert!(total.incomplete > 2 && total.written > 300, "{total:?}");
 }

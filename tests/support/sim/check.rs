@@ -111,6 +111,10 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         return Err(format!("P5: a crash is reported as damage: {:?}, {losses} losses", report.damage));
     }
     let found = oracle.hold(&events, is_damage_reported)?;
+    let seen_epoch = oracle.account.seen_at(oracle.last).1;
+    if oracle.demand != Demand::Nothing && !report.is_new && Some(report.epoch) <= seen_epoch {
+        return Err(format!("P4: the epoch {} after {seen_epoch:?}", report.epoch));
+    }
     check_order(&store, &events, is_damage_reported)?;
     if let Some(seen) = seen_by_reader
         && seen != events
@@ -131,6 +135,9 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
             first.kill();
             drop(store);
             let again = open(&storage)?;
+            if again.open_report().epoch <= report.epoch {
+                return Err(format!("P4: the epoch {} twice", report.epoch));
+            }
             same(&again, &events, "recovered twice")?;
             again
         }

@@ -34,6 +34,7 @@ impl SimFile {
             Met::Nothing => is_late.then_some(Failure::Late),
         };
         if let Some(how) = failure {
+            state.note_failed(Operation::Sync, inode);
             if how != Failure::Late {
                 let reverts = how == Failure::SyncReverts;
                 self.storage.record(&mut state, Call::SyncFailed { inode, begun, reverts });
@@ -58,12 +59,11 @@ impl SimFile {
     }
 
     fn write(&self, state: &mut State, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let before = self.file.len()?;
         let written = self.file.write_at(bytes, offset);
         let done = match &written {
             Ok(()) => bytes.len(),
             // What fitted is in the file: found by looking, since the storage does not say.
-            Err(_) => self.prefix_there(bytes, offset, before)?,
+            Err(_) => self.prefix_there(bytes, offset)?,
         };
         if done > 0 {
             let bytes = Arc::from(&bytes[..done]);
@@ -72,7 +72,7 @@ impl SimFile {
         written
     }
 
-    fn prefix_there(&self, bytes: &[u8], offset: u64, _before: u64) -> io::Result<usize> {
+    fn prefix_there(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut there = vec![0; bytes.len()];
         let read = self.file.read_at(&mut there, offset)?;
         Ok(there[..read].iter().zip(bytes).take_while(|(there, written)| there == written).count())
@@ -109,6 +109,7 @@ impl StorageFile for SimFile {
         let mut state = self.storage.state();
         let met = self.storage.enter(&mut state, Operation::Write)?;
         if let Met::Failure(how) = met {
+            state.note_failed(Operation::Write, self.inode);
             if how == Failure::Short {
                 self.write(&mut state, &bytes[..bytes.len() / 2], offset)?;
             }

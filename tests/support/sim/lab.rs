@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use treering::BootId;
 
 use super::account::{Account, Demand, Oracle};
+pub use super::budget::{Budget, Count};
 use super::check::{Look, account_of, check};
 use super::disk::{Call, Disk};
 use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Width, hostile, image, power};
@@ -30,66 +31,6 @@ pub enum Profile {
     Hostile,
     /// As `Power`, after one of the syncs did nothing and said it had. Given is which.
     Lying,
-}
-
-/// How much is looked at.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// So many states of a workload are opened.
-    pub states: usize,
-    /// So many states of the second life are opened, for each that is chosen for it.
-    pub deep_states: usize,
-    /// One state in so many is chosen for a crash in its second life.
-    pub deep_one_in: usize,
-    /// How many are made at each moment.
-    pub width: Width,
-}
-
-impl Budget {
-    /// What an ordinary run of the tests can afford, times `TREERING_CRASH_BUDGET`.
-    #[must_use]
-    pub fn of_environment(states: usize) -> Budget {
-        let factor = std::env::var("TREERING_CRASH_BUDGET").ok().and_then(|text| text.parse::<usize>().ok());
-        match factor {
-            None | Some(0 | 1) => Budget {
-                states,
-                deep_states: 6,
-                deep_one_in: 20,
-                width: Width { exhaustive: 7, pairs: 40, random: 24, moments_one_in: 1 },
-            },
-            Some(factor) => Budget {
-                states: states.saturating_mul(factor),
-                deep_states: 40,
-                deep_one_in: 20,
-                width: Width { exhaustive: 12, pairs: 2000, random: 256, moments_one_in: 1 },
-            },
-        }
-    }
-}
-
-/// What was looked at.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Count {
-    /// Calls of the trace.
-    pub calls: usize,
-    /// States that were made.
-    pub made: usize,
-    /// Those that look different.
-    pub distinct: usize,
-    /// Those that were opened.
-    pub opened: usize,
-    /// States of second lives that were opened.
-    pub deep: usize,
-}
-
-impl std::ops::AddAssign for Count {
-    fn add_assign(&mut self, other: Count) {
-        self.calls += other.calls;
-        self.made += other.made;
-        self.distinct += other.distinct;
-        self.opened += other.opened;
-        self.deep += other.deep;
-    }
 }
 
 /// A state that breaks a promise.
@@ -120,6 +61,29 @@ impl Record {
         (workload.run)(&mut run);
         let account = run.finish();
         Record::of_run(&storage, account)
+    }
+
+    /// As [`of_workload`](Self::of_workload), with the store closed at the end.
+    #[must_use]
+    pub fn of_closed(workload: &Workload) -> Record {
+        let storage = SimStorage::new(11);
+        let mut run = Run::new(&storage);
+        (workload.run)(&mut run);
+        run.end_clean();
+        let account = run.finish();
+        Record::of_run(&storage, account)
+    }
+
+    /// The calls.
+    #[must_use]
+    pub fn trace(&self) -> &[Call] {
+        &self.trace
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// What was done on an empty directory, and the account of it.

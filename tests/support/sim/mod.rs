@@ -17,6 +17,7 @@ use treering::storage::mem::{MemStorage, Operation};
 use treering::storage::{Access, DirectoryEntry, FileSystem, Storage, StorageFile};
 
 pub mod account;
+pub mod budget;
 pub mod check;
 pub mod disk;
 pub mod enumerate;
@@ -24,6 +25,8 @@ mod file;
 pub mod image;
 pub mod lab;
 pub mod plant;
+pub mod random;
+pub mod rot;
 pub mod sweep;
 pub mod workloads;
 
@@ -89,6 +92,8 @@ struct State {
     fault: Option<Fault>,
     calls: u64,
     failed: u64,
+    /// The write or sync that failed last, and of which file.
+    met: Option<(Operation, String)>,
     plant: Option<Plant>,
     planted: u64,
 }
@@ -190,6 +195,12 @@ impl SimStorage {
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.state().failed
+    }
+
+    /// The write or sync that failed last, and the file, by its name then.
+    #[must_use]
+    pub fn last_failed(&self) -> Option<(Operation, String)> {
+        self.state().met.clone()
     }
 
     /// Makes calls fail; `None` lets all succeed again. Late errors that were not told stay.
@@ -385,6 +396,11 @@ impl State {
         let is_planted = self.plant.is_some_and(is_it);
         self.planted += u64::from(is_planted);
         is_planted
+    }
+
+    /// Keeps in mind which write or sync failed.
+    fn note_failed(&mut self, operation: Operation, inode: Inode) {
+        self.met = Some((operation, self.name_of(inode).unwrap_or_default().to_owned()));
     }
 
     /// The name of a file, as readers see it.

@@ -174,7 +174,7 @@ fn work(run: &mut Run, swept: &mut Swept) -> Result<(), String> {
 }
 
 /// Appends; where that fails, in an allowed way, until it succeeds.
-fn append(run: &mut Run, plan: Plan, swept: &mut Swept) -> Result<(), String> {
+pub(super) fn append(run: &mut Run, plan: Plan, swept: &mut Swept) -> Result<(), String> {
     let before = log_of(run)?;
     let Err(error) = run.try_append(plan.clone()) else { return Ok(()) };
     match error.kind() {
@@ -182,6 +182,12 @@ fn append(run: &mut Run, plan: Plan, swept: &mut Swept) -> Result<(), String> {
         ErrorKind::NoSpace | ErrorKind::Io => {
             swept.refused += 1;
             run.heal();
+            let failed = run.machine().last_failed().filter(|(_, name)| name.ends_with(".segment"));
+            if let (ErrorKind::Io, Some(failed)) = (error.kind(), failed) {
+                return Err(format!(
+                    "P6: {failed:?} failed, its effect unknown, and the store is not poisoned: {error:?}"
+                ));
+            }
             let after = log_of(run)?;
             if after != before {
                 return Err(format!("P9: {error:?}, and the log went from {} to {}", before.len(), after.len()));
@@ -203,7 +209,8 @@ fn append(run: &mut Run, plan: Plan, swept: &mut Swept) -> Result<(), String> {
     run.try_append(plan).map_err(|again| format!("P6: after {error:?}, opened again: {again:?}"))
 }
 
-fn open(run: &mut Run, swept: &mut Swept) -> Result<(), String> {
+/// Opens; where that fails, in an allowed way, once more.
+pub(super) fn open(run: &mut Run, swept: &mut Swept) -> Result<(), String> {
     let Err(error) = run.try_open() else { return Ok(()) };
     swept.unopened += 1;
     let allowed = [ErrorKind::Io, ErrorKind::NoSpace, ErrorKind::Poisoned];

@@ -106,6 +106,9 @@ impl Run {
         self.process = self.machine.process();
         let store = Store::open_on(std::sync::Arc::new(self.process.clone()), small())?;
         self.forgive(&store);
+        let epoch = store.open_report().epoch;
+        assert!(self.account.seen_at(usize::MAX).1 < Some(epoch), "P4: the epoch {epoch} was seen before");
+        self.account.seen.push((self.machine.trace_len(), 0, epoch));
         self.account.note(&store, self.machine.trace_len());
         self.store = Some(store);
         Ok(())
@@ -166,6 +169,14 @@ impl Run {
     /// Where the sync fails.
     pub fn sync(&mut self) {
         let _ = self.store().sync().expect("the sync succeeds");
+        self.note();
+    }
+
+    /// Writes down how far the store says that it is durable.
+    ///
+    /// # Panics
+    /// Where no store is open.
+    pub fn note(&mut self) {
         let now = self.machine.trace_len();
         self.account.note(self.store.as_ref().expect("the store is open"), now);
     }
@@ -190,6 +201,14 @@ impl Run {
             self.account.durable.push((self.machine.trace_len(), end));
         }
         is_closed
+    }
+
+    /// Closes the store, which is opened before where it is not open.
+    pub fn end_clean(&mut self) {
+        if self.store.is_none() {
+            self.open();
+        }
+        self.close();
     }
 
     /// Kills the process that has the store open.
