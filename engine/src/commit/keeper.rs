@@ -17,7 +17,7 @@ use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
 use crate::storage::{Access, Storage, StorageFile, WritableMapping};
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
-use crate::{Error, Result};
+use crate::{Error, Position, Result};
 
 /// The watermark file is written once the log was quiet for so long.
 const QUIET: Duration = Duration::from_millis(10);
@@ -192,13 +192,13 @@ pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>)
 fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
     let signals = &writer.signals;
     let mut sync_at: Option<Instant> = None;
-    let mut quiet_at: Option<Instant> = None;
+    let mut quiet = Quiet::Told;
     loop {
         let is_asked = {
             let mut asked = signals.asked.lock();
             while !(asked.sync || asked.look || signals.is_stopping()) {
                 // A poisoned store has nothing left to be done but to be closed.
-                match [sync_at, quiet_at].into_iter().flatten().min().filter(|_| !writer.poison.is_set()) {
+                match [sync_at, quiet.look_at()].into_iter().flatten().min().filter(|_| !writer.poison.is_set()) {
                     Some(until) => {
                         if signals.wake_syncer.wait_until(&mut asked, until).timed_out() {
                             break;
@@ -231,11 +231,42 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
                 signals.note_unsynced();
             }
         }
-        if signals.durable_moved.swap(false, Ordering::SeqCst) {
-            quiet_at = Some(Instant::now() + QUIET);
-        } else if quiet_at.is_some_and(|at| at <= Instant::now()) {
-            quiet_at = None;
-            let _ = watermark.lock().write(writer, false); // derived: without it recovery reads a little more
+        quiet = quiet.look(writer, watermark);
+    }
+}
+
+/// Whether the log is quiet: then the watermark file is written.
+#[derive(Clone, Copy, Debug)]
+enum Quiet {
+    /// The file says what there is to say.
+    Told,
+    /// The durable mark stood there when it was last looked at, and is looked at again then.
+    Since(Position, Instant),
+}
+
+impl Quiet {
+    fn look_at(self) -> Option<Instant> {
+        match self {
+            Quiet::Told => None,
+            Quiet::Since(_, at) => Some(at),
+        }
+    }
+
+    /// The flag stays set while the mark rises: so a stream of syncs wakes this thread every [`QUIET`], not once a sync.
+    fn look(self, writer: &Writer, watermark: &Mutex<WatermarkFile>) -> Quiet {
+        let moved = &writer.signals.durable_moved;
+        let now = Instant::now();
+        let durable = writer.marks.get().durable;
+        match self {
+            Quiet::Told if moved.load(Ordering::SeqCst) => Quiet::Since(durable, now + QUIET),
+            Quiet::Since(_, at) if at > now => self,
+            Quiet::Since(seen, _) if seen != durable => Quiet::Since(durable, now + QUIET),
+            Quiet::Since(..) => {
+                moved.store(false, Ordering::SeqCst); // before the mark is read again: who raises it later asks again
+                let _ = watermark.lock().write(writer, false); // derived: without it recovery reads a little more
+                Quiet::Told
+            }
+            Quiet::Told => Quiet::Told,
         }
     }
 }
