@@ -6,8 +6,6 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
-use smallvec::SmallVec;
-
 use crate::ids::{BatchId, Revision};
 use crate::options::Durability;
 use crate::{Error, ErrorKind, Result, limits};
@@ -81,14 +79,43 @@ pub(crate) struct BatchSection<'a> {
     pub(crate) events: &'a [NewEvent<'a>],
 }
 
+/// The sections of a batch: mostly one, which then needs no memory of its own. (A `SmallVec` would tie the batch to exactly
+/// the lifetime of what it borrows.)
+#[derive(Clone, Debug)]
+pub(crate) enum BatchSections<'a> {
+    One([BatchSection<'a>; 1]),
+    Many(Vec<BatchSection<'a>>),
+}
+
+impl<'a> BatchSections<'a> {
+    fn push(&mut self, section: BatchSection<'a>) {
+        match self {
+            BatchSections::Many(sections) if sections.is_empty() => *self = BatchSections::One([section]),
+            BatchSections::Many(sections) => sections.push(section),
+            BatchSections::One([first]) => *self = BatchSections::Many(vec![*first, section]),
+        }
+    }
+}
+
+impl<'a> std::ops::Deref for BatchSections<'a> {
+    type Target = [BatchSection<'a>];
+
+    #[inline]
+    fn deref(&self) -> &[BatchSection<'a>] {
+        match self {
+            BatchSections::One(one) => one,
+            BatchSections::Many(many) => many,
+        }
+    }
+}
+
 /// Events to be appended together, to one stream or several.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
     pub(crate) id: BatchId,
     pub(crate) is_id_given: bool,
     pub(crate) durability: Option<Durability>,
-    /// Mostly one, which then needs no memory of its own.
-    pub(crate) sections: SmallVec<[BatchSection<'a>; 1]>,
+    pub(crate) sections: BatchSections<'a>,
 }
 
 impl Default for Batch<'_> {
@@ -101,20 +128,20 @@ impl<'a> Batch<'a> {
     /// An empty batch with a random id.
     #[must_use]
     pub fn new() -> Batch<'a> {
-        Batch { id: random_id(), is_id_given: false, durability: None, sections: SmallVec::new() }
+        Batch { id: random_id(), is_id_given: false, durability: None, sections: BatchSections::Many(Vec::new()) }
     }
 
     /// An empty batch with an id given by the caller: appending it again, also in another process, returns the first
     /// receipt, as long as the batch is among the newest 65,536 with an id given, or expects an exact revision.
     #[must_use]
     pub fn with_id(id: BatchId) -> Batch<'a> {
-        Batch { id, is_id_given: true, durability: None, sections: SmallVec::new() }
+        Batch { id, is_id_given: true, durability: None, sections: BatchSections::Many(Vec::new()) }
     }
 
     /// A batch of events to one stream.
     #[must_use]
     pub fn to(stream: &'a str, expected: Expected, events: &'a [NewEvent<'a>]) -> Batch<'a> {
-        let sections = SmallVec::from_buf([BatchSection { stream, expected, events }]);
+        let sections = BatchSections::One([BatchSection { stream, expected, events }]);
         Batch { id: random_id(), is_id_given: false, durability: None, sections }
     }
 
@@ -159,7 +186,7 @@ impl<'a> Batch<'a> {
             ));
         }
         let (mut events, mut bytes) = (0usize, 0usize);
-        for section in &self.sections {
+        for section in self.sections.iter() {
             check_stream_name(section.stream)?;
             if section.events.is_empty() {
                 return invalid(format!("a batch needs one event at least for the stream {:?}", section.stream));

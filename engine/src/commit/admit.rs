@@ -29,7 +29,7 @@ impl Writer {
         {
             return self.repeated(&streams, batch, frame, &batch.sections[0], receipts).map(Some);
         }
-        for section in &batch.sections {
+        for section in batch.sections.iter() {
             let stream = streams.by_name(section.stream);
             if stream.map_or(Position::ZERO, |stream| stream.head_position) < self.doubts.unknown_until {
                 return Err(head_unknown(section.stream));
@@ -113,7 +113,7 @@ impl Writer {
         let seeds = self.set.holding(frame.position).map_err(|error| Fault::bad(error.to_string()))?.seeds;
         let mut receipts = SectionReceipts::default();
         let mut sections = Sections::new(*frame)?;
-        for given in &batch.sections {
+        for given in batch.sections.iter() {
             let Some(section) = sections.next()? else { return Ok(None) };
             let Some(stream) = streams.by_id(section.stream) else { return Ok(None) };
             if *stream.name != *given.stream || section.count as usize != given.events.len() {
