@@ -165,7 +165,7 @@ fn check_damaged(storage: &MemStorage, original: &[Event], when: &str) {
     assert!(after.starts_with(&read), "{when}");
 }
 
-/// [BAT-17] [REC-6]
+/// [BAT-17] [REC-6] [REC-7] [REC-8] [REC-9]
 #[test]
 fn p05_one_flipped_byte_anywhere_never_stops_appending_for_good_and_nothing_is_given_twice() {
     let (storage, events) = filled();
@@ -248,7 +248,7 @@ fn p17_a_copy_that_ends_early_is_written_after_an_accept_only() {
     assert_eq!(everything(&open(&storage)).len(), read.len() + heads.len());
 }
 
-/// Whatever call of it is the last one, the loss is accepted as a whole or not at all, and it can be done again.
+/// [REC-10] Whatever call of it is the last one, the loss is accepted as a whole or not at all, and it can be done again.
 #[test]
 fn p08_an_accept_that_is_cut_off_at_any_call_is_whole_or_not_there() {
     let (flipped, events) = filled();

@@ -138,6 +138,26 @@ impl DamageClass {
 }
 
 impl Damage {
+    /// What it means, and for whom, in a sentence.
+    #[must_use]
+    pub fn meaning(&self) -> &'static str {
+        match (self.class, self.streams.as_deref()) {
+            _ if self.is_accepted => "That was accepted as lost; it stands in nobody's way.",
+            (DamageClass::TornTail, _) => "Nobody was promised these bytes; nothing is lost.",
+            (DamageClass::CopyIncomplete, _) => {
+                "The log of this copy ends there; what comes before is whole, what comes behind it does not have."
+            }
+            (_, Some([])) => "No event lies there; nothing is lost to readers.",
+            (_, Some(_)) => {
+                "Readers of these streams miss the revisions named; every other event is readable, and appending goes on."
+            }
+            (_, None) => {
+                "Nothing that is left says whose events lay there: a stream that was not written again behind it is \
+                 readable, but not appended to before an accept. Every other event is readable."
+            }
+        }
+    }
+
     /// Damage of which nothing says yet what it held.
     pub(crate) fn new(
         class: DamageClass,

@@ -528,6 +528,7 @@ def accept(ranges, heads):
         body.append(("stream_count", var(len(heads))))
         for stream, head in heads:
             body += [("stream", var(store.streams[stream]["id"])), ("head", var(head))]
+            store.streams[stream]["next"] = head + 1
         return 6, body, None
     return build
 

@@ -114,9 +114,15 @@ class Reader:
                 yield from self._frame(frame, batch)
             if not frame.whole and frame.header.kind != BATCH:
                 self.damage(frame, FRAME_HEADER + frame.header.plain, frame.header.length, "the frame check is wrong")
+
+    def mark_accepted(self):
+        """Marks the findings that an accept names (BAT-17)."""
         for finding in self.log.findings:
             where = finding.positions
-            if where and finding.kind != "note":
+            if not where and finding.file.endswith(".segment"):
+                base = self.log.files.base(int(finding.file[:16], 16))
+                where = base + finding.start, base + finding.end
+            if where and finding.kind not in ("note", "torn_tail"):
                 finding.accepted = any(a <= where[0] and where[1] <= a + n for item in self.accepts for a, n, _ in item.ranges)
 
     def _frame(self, frame, batch):

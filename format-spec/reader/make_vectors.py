@@ -21,7 +21,7 @@ import vectors_whole
 
 HERE = pathlib.Path(__file__).resolve().parent
 VECTORS, PAGES = HERE.parent / "vectors", HERE.parent
-EXIT_CODES = {"clean": 0, "damage": 4, "copy_incomplete": 5, "unsupported": 1, "not_a_store": 1}
+EXIT_CODES = {"clean": 0, "accepted": 0, "damage": 4, "copy_incomplete": 5, "unsupported": 1, "not_a_store": 1}
 
 
 def text_or_base64(out, key, data):

@@ -61,6 +61,7 @@ class Result:
         self.events = list(reader.events())
         if verify:
             Verifier(reader).run(self.events, seals)
+        reader.mark_accepted()
         self.findings, self.rows, self.void, self.end, self.error = log.findings, log.rows, log.void, log.end, None
         for i, (segment, ordinal, stated, _, _) in enumerate(log.walks):
             following = next((w[0] for w in log.walks[i + 1:] if w[0]), None)
@@ -70,7 +71,7 @@ class Result:
                 if stop > start:
                     self.void.append((segment.name, start, stop))
         self.void.sort()
-        kinds = {f.kind for f in self.findings}
+        kinds = {f.kind for f in self.findings if not f.accepted}
         if "unsupported" in kinds:
             self.exit, self.exit_code = "unsupported", 1
         elif kinds & set(DAMAGE):
@@ -78,7 +79,7 @@ class Result:
         elif "copy_incomplete" in kinds:
             self.exit, self.exit_code = "copy_incomplete", 5
         else:
-            self.exit, self.exit_code = "clean", 0
+            self.exit, self.exit_code = "accepted" if any(f.accepted for f in self.findings) else "clean", 0
         self.opening = self._opening(log, kinds)
 
     def _opening(self, log, kinds):

@@ -212,8 +212,8 @@ def roll_over_at(s, first, at):
 
 # --- damage
 
-def damaged(describe, s, findings, *, lost=(), decisions=(), opening="roll_guarded", **options):
-    return Vector(describe, s, exit="damage", opening=opening, lost=lost, findings=findings, decisions=list(decisions), **options)
+def damaged(describe, s, findings, *, lost=(), decisions=(), opening="roll_guarded", exit="damage", **options):
+    return Vector(describe, s, exit=exit, opening=opening, lost=lost, findings=findings, decisions=list(decisions), **options)
 
 
 def one_segment(seed):
@@ -501,7 +501,25 @@ def accepted():
     more(s, 5)
     flip(segment, at + 9, 1)
     return damaged("damage that an accept names: still reported, marked as accepted", s,
-                   [dict(finding("damage", FIRST, at, at + length), accepted=True)], lost=lost, decisions=["C10", "C4"])
+                   [dict(finding("damage", FIRST, at, at + length), accepted=True)], lost=lost, decisions=["C10", "C4"],
+                   opening="roll", exit="accepted")
+
+
+@vector("damaged")
+def accepted_heads():
+    s = filled("damaged accepted heads", 4)
+    segment = s.segments[0]
+    at, length = frame(segment, 2)
+    upto = sum(frame(segment, 3)) - at
+    lost = lost_in(s, segment, 2) | lost_in(s, segment, 3)
+    s.batch(items=[b.accept([(segment.base + at, upto, 1)], [("a", 5), ("b", 5)])])
+    for i in range(4, 8):
+        more(s, i)
+    flip(segment, at + 9, 1)
+    flip(segment, at + length + 9, 1)
+    return damaged("two frames that nobody lists: the accept says where both streams go on, behind all that may have been", s,
+                   [dict(finding("damage", FIRST, at, at + upto), accepted=True)], lost=lost, decisions=["C10", "C4"],
+                   opening="roll", exit="accepted")
 
 
 # --- copies

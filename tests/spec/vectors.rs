@@ -223,6 +223,7 @@ pub(crate) fn findings(expected: &Value, damage: &[Damage], torn: Option<&Damage
         let (holds, within) = (range("bytes"), range("within"));
         let is_it = |damage: &Damage| {
             damage.class == class
+                && damage.is_accepted == (wanted["accepted"] == true)
                 && damage.file == wanted["file"].as_str().unwrap()
                 && damage.bytes.start <= holds.start
                 && holds.end <= damage.bytes.end

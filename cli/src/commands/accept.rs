@@ -10,7 +10,6 @@ use serde::Serialize;
 use treering::DamageClass;
 use treering::maintain::{AcceptPlan, AcceptedStream, accept, accept_plan};
 
-use crate::commands::show::meaning;
 use crate::commands::verify::{Bar, DamageLine};
 use crate::exit::{Failure, Outcome};
 use crate::output::{Out, bytes_bar, count, counted, note, printable};
@@ -137,7 +136,7 @@ fn tell(plan: &AcceptPlan, out: &mut Out) -> Outcome {
     }
     for damage in &plan.damage {
         out.line(printable(&damage.to_string()))?;
-        out.line(format_args!("  {}", meaning(damage)))?;
+        out.line(format_args!("  {}", damage.meaning()))?;
     }
     let is_copy = plan.damage.iter().any(|damage| damage.class == DamageClass::CopyIncomplete);
     out.line("")?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use treering::maintain::{MissingRange, MovedRange, SalvageReport, salvage};
 
-use crate::commands::show::{meaning, outcome_of};
+use crate::commands::show::outcome_of;
 use crate::commands::verify::{Bar, DamageLine};
 use crate::exit::Outcome;
 use crate::output::{Out, bytes_bar, counted, printable};
@@ -126,7 +126,7 @@ fn list_as_json(report: &SalvageReport, out: &mut Out) -> Outcome {
 fn tell(report: &SalvageReport, args: &Args, out: &mut Out) -> Outcome {
     for damage in &report.damage {
         out.line(printable(&damage.to_string()))?;
-        out.line(format_args!("  {}", meaning(damage)))?;
+        out.line(format_args!("  {}", damage.meaning()))?;
     }
     for range in &report.missing {
         let (first, last) = range.revisions;

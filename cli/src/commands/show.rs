@@ -126,7 +126,7 @@ impl DamageMet {
                 true => output::note_json(&DamageLine::from(damage)),
                 false => {
                     output::note(format_args!("treering: {}", printable(&damage.to_string())));
-                    output::note(format_args!("treering:   {}", meaning(damage)));
+                    output::note(format_args!("treering:   {}", damage.meaning()));
                 }
             }
             self.met.push(damage.clone());
@@ -137,31 +137,6 @@ impl DamageMet {
     pub(crate) fn outcome(&self) -> Outcome {
         outcome_of(&self.met)
     }
-}
-
-/// What damage means, for whom, in a sentence.
-pub(crate) fn meaning(damage: &Damage) -> String {
-    if damage.is_accepted {
-        return "That was accepted as lost; it stands in nobody's way.".to_owned();
-    }
-    let streams = damage.streams.as_deref();
-    let whose = match (damage.class, streams) {
-        (DamageClass::TornTail, _) => return "Nobody was promised these bytes; nothing is lost.".to_owned(),
-        (DamageClass::CopyIncomplete, _) => {
-            return "The log of this copy ends there; what comes before is whole, what comes behind it does not have."
-                .to_owned();
-        }
-        (_, Some([])) => return "No event lies there; nothing is lost to readers.".to_owned(),
-        (_, Some(_)) => {
-            "Readers of these streams miss the revisions named; every other event is readable, and \
-                         appending goes on."
-        }
-        (_, None) => {
-            "Nothing that is left says whose events lay there: a stream that was not written again behind it is \
-                      readable, but not appended to before an accept. Every other event is readable."
-        }
-    };
-    whose.to_owned()
 }
 
 /// How a command ends that met these: a torn tail is no damage, what was accepted as lost is no news, and a copy that ends

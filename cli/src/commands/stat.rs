@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use treering::{Options, Store};
 
-use crate::commands::show::{meaning, outcome_of};
+use crate::commands::show::outcome_of;
 use crate::commands::verify::DamageLine;
 use crate::exit::Outcome;
 use crate::output::{Out, bytes, count, printable};
@@ -93,7 +93,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         }
         for damage in &stat.damage {
             out.line(format_args!("damage      {}", printable(&damage.to_string())))?;
-            out.line(format_args!("            {}", meaning(damage)))?;
+            out.line(format_args!("            {}", damage.meaning()))?;
         }
         if stat.damage.is_empty() {
             out.line("damage      none known")?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use treering::maintain::{Progress, verify};
 use treering::{Damage, DamagedStream};
 
-use crate::commands::show::{meaning, outcome_of};
+use crate::commands::show::outcome_of;
 use crate::exit::Outcome;
 use crate::output::{Out, bytes, bytes_bar, counted, printable};
 
@@ -132,7 +132,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             out.json(&DamageLine::from(damage))?;
         } else {
             out.line(printable(&damage.to_string()))?;
-            out.line(format_args!("  {}", meaning(damage)))?;
+            out.line(format_args!("  {}", damage.meaning()))?;
         }
     }
     for note in &report.notes {

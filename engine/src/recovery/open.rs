@@ -187,6 +187,15 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
 
 /// Reads everything there is to know. Writes nothing.
 pub(crate) fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
+    find_telling(storage, identity, &mut |_, _| ())
+}
+
+/// As [`find`]; `tell` hears how many bytes of how many are looked at, segment by segment.
+pub(crate) fn find_telling(
+    storage: Arc<dyn Storage>,
+    identity: &Identity,
+    tell: &mut dyn FnMut(u64, u64),
+) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
     let slots = read_watermarks(&*set.storage, identity);
     let line = line::find(&set, slots.first())?;
@@ -205,7 +214,7 @@ pub(crate) fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Fou
         witness,
         watermark.map_or(Position::ZERO, |watermark| watermark.last_index_block),
     );
-    replay.read_line(&line)?;
+    replay.read_line(&line, tell)?;
     Ok(Found { set, streams, line, replay, watermark, generation, place })
 }
 

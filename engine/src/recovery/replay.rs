@@ -109,21 +109,26 @@ impl Replay {
     }
 
     /// Reads the whole line. Segments behind the place where the log ends are left out of the set: they are void.
-    pub(crate) fn read_line(&mut self, line: &Line) -> Result<()> {
-        self.read_segments(line)?;
+    /// `tell` hears how many bytes of how many are read.
+    pub(crate) fn read_line(&mut self, line: &Line, tell: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.read_segments(line, tell)?;
         self.settle_accepted();
         self.settle_lost_end();
         self.set.prove_end(self.at);
         Ok(())
     }
 
-    fn read_segments(&mut self, line: &Line) -> Result<()> {
+    fn read_segments(&mut self, line: &Line, tell: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let len = |known: &Known| known.file_end.0 - known.base.0;
+        let (total, mut done) = (line.known.iter().map(len).sum(), 0);
         self.witness = self.witness.max(line.witness);
         if let Some(newest) = &line.newest {
             self.witness = self.witness.max(witness_in(newest, self.block_hint));
         }
         self.damage.extend(line.damage.iter().cloned());
         for (index, known) in line.known.iter().enumerate() {
+            tell(done, total);
+            done += len(known);
             if let Some(damage) = &known.damage {
                 let copied = self.judge(damage).decide().1 == FileMeaning::CopyIncomplete;
                 if copied && let Some(found) = self.damage.iter_mut().find(|found| *found == damage) {

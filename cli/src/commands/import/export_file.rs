@@ -167,8 +167,8 @@ impl Group {
         }
         let events: Vec<Vec<NewEvent<'_>>> =
             self.sections.iter().map(|section| section.events.iter().map(as_new).collect()).collect();
-        let filled = |batch: Batch<'_>| {
-            let batch = batch.durability(Durability::Written);
+        let append = |id: Option<BatchId>| {
+            let batch = id.map_or_else(Batch::new, Batch::with_id).durability(Durability::Written);
             let sections = self.sections.iter().zip(&events);
             let batch = sections
                 .fold(batch, |batch, (section, events)| batch.section(&section.stream, section.expected, events));
@@ -176,13 +176,13 @@ impl Group {
         };
         let id: Option<BatchId> = self.batch.as_deref().and_then(|id| id.parse().ok());
         if let Some(id) = id {
-            match filled(Batch::with_id(id)) {
+            match append(Some(id)) {
                 Ok(_receipt) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let _receipt = filled(Batch::new())?;
+        let _receipt = append(None)?;
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ use crate::format::item::ACCEPTED_COPY_INCOMPLETE;
 use crate::ids::Position;
 use crate::maintain::report::{Progress, VerifyReport};
 use crate::recovery::decision::Place;
-use crate::recovery::open::{Found, find};
+use crate::recovery::open::{Found, find_telling};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Storage;
 
@@ -74,7 +74,13 @@ pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Res
     let mut ledger = Ledger::default();
     let mut notes = Vec::new();
     let identity = files::identity(&*storage, &mut ledger, &mut notes)?;
-    let found = find(Arc::clone(&storage), &identity)?;
+    // Opening's look at the log is a third of the work, at most.
+    let mut first = 0;
+    let mut tell = |done: u64, total: u64| {
+        first = total;
+        progress.advance(done, 3 * total);
+    };
+    let found = find_telling(Arc::clone(&storage), &identity, &mut tell)?;
     found.set.check_supported(Position::MAX)?;
     let mut segments = found.set.all();
     if segments.is_empty() {
@@ -98,7 +104,7 @@ pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Res
         let same = |judged: &&Damage| judged.file == damage.file && judged.bytes.start == damage.bytes.start;
         ledger.add(found.replay.damage.iter().find(same).unwrap_or(damage).clone());
     }
-    let mut work = Work::new(progress, &segments);
+    let mut work = Work::new(progress, &segments, first);
     let mut walk =
         frames::Walk::new(Log { set: &found.set, segments: &segments, is_moved: found.place == Place::Moved }, ledger);
     for (index, known) in segments.iter().enumerate() {
@@ -196,29 +202,33 @@ struct Work<'p> {
     done: u64,
     told: u64,
     total: u64,
+    /// What was told before, as done and of how much this work is the rest.
+    first: u64,
 }
 
 impl<'p> Work<'p> {
     const STEP_BYTES: u64 = 1 << 20;
 
-    fn new(progress: &'p mut dyn Progress, segments: &[Known]) -> Work<'p> {
+    fn new(progress: &'p mut dyn Progress, segments: &[Known], first: u64) -> Work<'p> {
         let len = |known: &Known| known.end.map_or(0, |end| end.0 - known.base.0);
         let once: u64 = segments.iter().map(len).sum();
         let twice: u64 = segments.iter().rev().skip(1).map(len).sum();
-        progress.advance(0, once + twice);
-        Work { progress, done: 0, told: 0, total: once + twice }
+        let work = Work { progress, done: 0, told: 0, total: (once + twice).max(1), first };
+        work.progress.advance(work.first, 3 * work.first);
+        work
     }
 
     fn add(&mut self, bytes: u64) {
         self.done = (self.done + bytes).min(self.total);
         if self.done - self.told >= Work::STEP_BYTES {
             self.told = self.done;
-            self.progress.advance(self.done, self.total);
+            let share = u128::from(2 * self.first) * u128::from(self.done) / u128::from(self.total);
+            self.progress.advance(self.first + share as u64, 3 * self.first);
         }
     }
 
     fn finish(&mut self) {
-        self.progress.advance(self.total, self.total);
+        self.progress.advance(3 * self.first, 3 * self.first);
     }
 }
 
