@@ -14,6 +14,7 @@ mod concurrency;
 mod crash;
 mod durability;
 mod follow;
+mod guard;
 mod kill;
 mod limits;
 mod model;

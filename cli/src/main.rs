@@ -28,6 +28,9 @@ fn main() -> ExitCode {
         Err(error) if !error.use_stderr() || !output::is_json() => error.exit(),
         Err(error) => return exit::Failure::Usage(error.to_string().trim_end().to_owned()).report(),
     };
+    // A store that somebody cuts short while it is read is an error, not the end by a signal. Without the guard that is
+    // all that is lost.
+    let _ = treering::guard_mapped_reads();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -83,8 +83,8 @@ pub use ids::{
     BatchId, BootId, Epoch, FilePlace, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal, StoreId,
     StreamId,
 };
-pub use options::{Compression, Durability, Options};
-pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, StreamReader};
+pub use options::{Compression, Durability, Options, ReadMode};
+pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, StreamReader, guard_mapped_reads};
 pub use recovery::OpenReport;
 pub use store::{Stat, Store, StreamInfo};
 pub use watermark::{Visibility, Watermarks};

@@ -31,6 +31,20 @@ impl Default for Compression {
     }
 }
 
+/// How readers get at the bytes of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReadMode {
+    /// Events are lent from mappings of the files: nothing is copied. A page that is lost while it is read, since another
+    /// process cut the file short or the device failed, raises a signal unless
+    /// [`guard_mapped_reads`](crate::guard_mapped_reads) was called.
+    #[default]
+    Mapped,
+    /// Segments are read into memory, 64 KiB at a time as they are needed, and events own their bytes: no signal, whatever
+    /// becomes of the files. Costs a copy, and the memory of the two segments used last and of those that a reader stands
+    /// in or an event was held of, as far as they were read.
+    Positioned,
+}
+
 /// How a store is made and opened.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -43,6 +57,7 @@ pub struct Options {
     pub(crate) compression: Option<Compression>,
     pub(crate) force_network_file_system: bool,
     pub(crate) mapped_writes: bool,
+    pub(crate) read_mode: ReadMode,
 }
 
 impl Default for Options {
@@ -57,6 +72,7 @@ impl Default for Options {
             compression: None,
             force_network_file_system: false,
             mapped_writes: true,
+            read_mode: ReadMode::Mapped,
         }
     }
 }
@@ -131,6 +147,13 @@ impl Options {
     #[must_use]
     pub fn mapped_writes(mut self, mapped: bool) -> Options {
         self.mapped_writes = mapped;
+        self
+    }
+
+    /// How the bytes of segments are read. Default: [`ReadMode::Mapped`].
+    #[must_use]
+    pub fn read_mode(mut self, mode: ReadMode) -> Options {
+        self.read_mode = mode;
         self
     }
 

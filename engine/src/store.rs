@@ -16,10 +16,11 @@ use crate::follow::view::View;
 use crate::follow::{SubscribeOptions, Subscription};
 use crate::ids::{Epoch, Incarnation, Position, Revision, StoreId, StreamId};
 use crate::index::streams::Stream;
-use crate::options::Options;
+use crate::options::{Options, ReadMode};
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
 use crate::recovery::{OpenReport, open};
 use crate::storage::os::OsStorage;
+use crate::storage::positioned::Positioned;
 use crate::storage::{Access, Storage, StorageFile};
 use crate::sync::Mutex;
 use crate::watermark::{Visibility, Watermarks};
@@ -147,6 +148,7 @@ impl Store {
     }
 
     fn for_writing(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
+        let storage = as_read(storage, &options);
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
         let keeper = keeper::start(&writer, &watermark)
@@ -166,7 +168,8 @@ impl Store {
         Store::for_reading(storage, &options)
     }
 
-    fn for_reading(storage: Arc<dyn Storage>, _options: &Options) -> Result<Store> {
+    fn for_reading(storage: Arc<dyn Storage>, options: &Options) -> Result<Store> {
+        let storage = as_read(storage, options);
         let open::OpenedReader { set, streams, marks, replay, report } = open::for_reading(storage)?;
         Ok(Store { view: Arc::new(View::new(set, streams, marks, Some(replay))), report, writing: None })
     }
@@ -376,6 +379,14 @@ impl Writing {
         writer.marks.close();
         let _ = self.identity.unlock(); // the lock goes with the file anyway
         closed
+    }
+}
+
+/// The storage as its segments are to be read.
+fn as_read(storage: Arc<dyn Storage>, options: &Options) -> Arc<dyn Storage> {
+    match options.read_mode {
+        ReadMode::Mapped => storage,
+        ReadMode::Positioned => Arc::new(Positioned(storage)),
     }
 }
 

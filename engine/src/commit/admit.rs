@@ -146,7 +146,13 @@ impl Writer {
 }
 
 fn damaged(segment: &crate::segment::one::Segment, frame: &Frame<'_>, fault: &Fault) -> Error {
-    Error::from_damage(segment.damage(frame.position, frame.end(), crate::DamageClass::Damage, fault.to_string()))
+    match segment.check_readable() {
+        Ok(()) => {
+            let detail = fault.to_string();
+            Error::from_damage(segment.damage(frame.position, frame.end(), crate::DamageClass::Damage, detail))
+        }
+        Err(unreadable) => unreadable,
+    }
 }
 
 /// Damage may hide later events of the stream, or the stream itself: nothing is given twice.

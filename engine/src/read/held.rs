@@ -42,6 +42,8 @@ pub(crate) struct Held {
     metadata_at: usize,
     payload_at: usize,
     payload_end: usize,
+    /// The frame was just read again, since an event of it did not prove itself.
+    was_read_again: bool,
     /// The decoded body of a coded section.
     raw_body: Option<Bytes>,
     stream_name: OnceLock<Arc<str>>,
@@ -66,6 +68,7 @@ impl Held {
             metadata_at: 0,
             payload_at: 0,
             payload_end: 0,
+            was_read_again: false,
             raw_body: None,
             stream_name: OnceLock::new(),
             mended_type: OnceLock::new(),
@@ -200,8 +203,18 @@ impl Held {
             Err(fault) => Err(fault),
         };
         if let Err(fault) = proven {
+            // In a copy its bytes may have been written since they were read.
+            if !std::mem::replace(&mut self.was_read_again, true)
+                && self.raw_body.is_none()
+                && self.segment.read_frame_again(self.frame)
+            {
+                self.next = self.at;
+                return self.step_of_any();
+            }
+            self.was_read_again = false;
             return Err(self.lost(&entry, &fault));
         }
+        self.was_read_again = false;
         self.metadata_at = entry.body_at;
         self.payload_at = entry.body_at + entry.metadata_len;
         self.payload_end = self.payload_at + entry.payload_len;
@@ -214,6 +227,9 @@ impl Held {
     #[cold]
     #[inline(never)]
     fn lost(&self, entry: &Entry<'_>, fault: &Fault) -> Error {
+        if let Err(unreadable) = self.segment.check_readable() {
+            return unreadable;
+        }
         match fault {
             Fault::Unsupported(what) => Error::new(ErrorKind::Unsupported, what),
             fault => {
@@ -357,6 +373,9 @@ fn text<'a>(bytes: &'a [u8], mended: &'a OnceLock<Box<str>>) -> &'a str {
 #[cold]
 #[inline(never)]
 pub(crate) fn damage_error(segment: &Segment, from: Position, to: Position, fault: &Fault) -> Error {
+    if let Err(unreadable) = segment.check_readable() {
+        return unreadable;
+    }
     match fault {
         Fault::Unsupported(what) => Error::new(ErrorKind::Unsupported, format!("{}: {what}", segment.name)),
         fault => Error::from_damage(segment.damage(from, to, DamageClass::Damage, fault.to_string())),

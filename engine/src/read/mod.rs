@@ -8,7 +8,24 @@ mod held;
 mod log_reader;
 mod stream_reader;
 
+use crate::{Error, Result};
+
 pub use event::{Event, EventRef};
 pub use log_reader::{LogReader, ReadAllOptions};
 pub(crate) use stream_reader::read_one;
 pub use stream_reader::{ReadOptions, StreamReader};
+
+/// Guards mapped reads of this process against signals, for good: where a file of a store is cut short by somebody else while it
+/// is mapped, or its device fails, whoever reads there gets an [`Io`](crate::ErrorKind::Io) error that names the file and the
+/// bytes, instead of the process being ended by `SIGBUS`.
+///
+/// It sets a handler for that signal, which takes faults inside of this crate's mappings and passes all others to the handler
+/// that was there before. It is for programs, such as the command line, to decide on, not for libraries: a handler set later
+/// that does not pass on what is not its own disables it. What was lent before a page was lost reads as zeros from then on.
+/// Calling it again does nothing.
+///
+/// # Errors
+/// [`Io`](crate::ErrorKind::Io) where the system refuses.
+pub fn guard_mapped_reads() -> Result<()> {
+    crate::storage::guard::install().map_err(|error| Error::io("install", "the guard of mapped reads", error))
+}

@@ -218,6 +218,7 @@ impl Replay {
                 }
                 Some(fault) => (self.stop_at(&segment, limit, &fault, known.end.is_some()), fault),
             };
+            segment.check_readable()?;
             let end = ChainEnd {
                 stop: bad,
                 is_end_stated: known.end.is_some(),
@@ -331,7 +332,11 @@ impl Replay {
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
                     if frame.end() > self.witness
-                        && let Err(fault) = prove_whole(&frame, segment)
+                        && prove_whole(&frame, segment).is_err()
+                        && let Err(fault) = {
+                            segment.read_frame_again(frame.place());
+                            prove_whole(&frame, segment)
+                        }
                     {
                         return Ok(Some(fault));
                     }
@@ -591,6 +596,7 @@ impl Replay {
             {
                 return Err(unsupported(&segment, &what));
             }
+            segment.check_readable()?;
             let next = segment.next_ordinal();
             let known = Known {
                 ordinal: next,
@@ -664,7 +670,7 @@ fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
         };
         let start = Position(segment.base.0 + data.start);
         at = Position(segment.base.0 + data.end);
-        if let Some(set) = segment.bytes(start, at).iter().rposition(|byte| *byte != 0) {
+        if let Some(set) = segment.unproven_bytes(start, at).iter().rposition(|byte| *byte != 0) {
             last = Position((start.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
         }
     }

@@ -3,18 +3,26 @@
 //! Invariants: the head block proved itself and belongs to the store; the mapping never changes below the end of the log;
 //! a file that is shorter than it should be reads as if it ended there. Where the log ends is not known here.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checksum::Seeds;
 use crate::error::{Damage, DamageClass};
-use crate::format::frame::{Frame, FramePlace, KIND_OPEN};
+use crate::format::frame::{FRAME_HEADER_BYTES, Frame, FramePlace, KIND_OPEN};
 use crate::format::open::HeadBlock;
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::StoreBlock;
 use crate::format::{Fault, file_name};
 use crate::ids::{Position, SegmentOrdinal};
 use crate::storage::{Access, Mapping, Storage, StorageFile};
+use crate::sync::Mutex;
 use crate::{Error, Result};
+
+/// Pages are fetched in such stretches, which also bounds how far behind the end of the log that happens.
+const STRETCH_BYTES: usize = 64 << 10;
+/// So many stretches at once for who reads on.
+const STRETCHES_AHEAD: usize = 16;
 
 /// A segment file whose head block holds.
 #[derive(Debug)]
@@ -26,6 +34,9 @@ pub(crate) struct Segment {
     pub(crate) seeds: Seeds,
     pub(crate) file: Arc<dyn StorageFile>,
     mapping: Mapping,
+    /// One bit for each stretch of [`STRETCH_BYTES`] whose pages were fetched.
+    fetched: Box<[AtomicU64]>,
+    fetching: Mutex<()>,
     /// What is wrong with one copy of the head block while the other serves.
     pub(crate) head_damage: Option<Damage>,
 }
@@ -142,7 +153,18 @@ impl Segment {
             return Err(Unusable::Damaged(whole_file(&name, ordinal, store, 1, DamageClass::Stale, detail)));
         }
         let base = Position(ordinal.0 * store.segment_bytes);
-        Ok(Segment { head, name, base, seeds: Seeds::new(head.header.salt), file, mapping, head_damage })
+        let fetched = (0..bytes.len().div_ceil(64 * STRETCH_BYTES)).map(|_| AtomicU64::new(0)).collect();
+        Ok(Segment {
+            head,
+            name,
+            base,
+            seeds: Seeds::new(head.header.salt),
+            file,
+            mapping,
+            fetched,
+            fetching: Mutex::new(()),
+            head_damage,
+        })
     }
 
     pub(crate) fn ordinal(&self) -> SegmentOrdinal {
@@ -170,12 +192,115 @@ impl Segment {
         self.mapping.as_slice()
     }
 
-    /// The bytes between two positions; cut where the file ends.
+    /// The bytes between two positions; cut where the file ends, none where their pages cannot be had.
     #[inline]
     pub(crate) fn bytes(&self, from: Position, to: Position) -> &[u8] {
         let bytes = self.file();
         let offset = |position: Position| (position.0.saturating_sub(self.base.0) as usize).min(bytes.len());
-        &bytes[offset(from)..offset(to).max(offset(from))]
+        let range = offset(from)..offset(to).max(offset(from));
+        match self.fetch(range.start, range.end, range.end) {
+            true => &bytes[range],
+            false => &[],
+        }
+    }
+
+    /// As [`bytes`](Self::bytes), where no frame has proven them: in a copy they are read again, since they may have been
+    /// written since.
+    pub(crate) fn unproven_bytes(&self, from: Position, to: Position) -> &[u8] {
+        let bytes = self.bytes(from, to);
+        let start = self.offset_of(bytes);
+        if !bytes.is_empty() {
+            self.read_again(start..start + bytes.len());
+        }
+        bytes
+    }
+
+    /// Reads bytes of a copy once more that did not prove themselves: they may have been written since. `false` where the
+    /// mapping is the file itself.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn read_again(&self, range: Range<usize>) -> bool {
+        if !self.mapping.is_copy() {
+            return false;
+        }
+        let _one = self.fetching.lock();
+        if self.mapping.populate(range.clone()).is_err() {
+            self.mapping.lose(range);
+        }
+        true
+    }
+
+    /// As [`read_again`](Self::read_again), the bytes of a frame.
+    pub(crate) fn read_frame_again(&self, place: FramePlace) -> bool {
+        let start = place.position.0.wrapping_sub(self.base.0) as usize;
+        self.read_again(start..start + place.frame_len as usize)
+    }
+
+    /// Sees to it that the pages of a range can be had, once for each stretch. Where they cannot, that is noted for
+    /// [`check_readable`](Self::check_readable), and `false`: they must not be touched.
+    #[inline(always)]
+    fn fetch(&self, start: usize, end: usize, limit: usize) -> bool {
+        let is_fetched = |stretch: usize| {
+            let bits = self.fetched.get(stretch / 64).map_or(0, |bits| bits.load(Ordering::Relaxed));
+            bits >> (stretch % 64) & 1 == 1
+        };
+        let (first, last) = (start / STRETCH_BYTES, end.saturating_sub(1) / STRETCH_BYTES);
+        is_fetched(first) && (first == last || first + 1 == last && is_fetched(last))
+            || self.fetch_stretches(first, last, start..end, limit)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch_stretches(&self, first: usize, last: usize, range: Range<usize>, limit: usize) -> bool {
+        // A copy is never read again over what was lent.
+        let _one = self.mapping.is_copy().then(|| self.fetching.lock());
+        // Who reads on from a stretch before will read on behind this one.
+        let is_fetched = |stretch: usize| {
+            self.fetched.get(stretch / 64).is_some_and(|bits| bits.load(Ordering::Relaxed) >> (stretch % 64) & 1 == 1)
+        };
+        let reads_on = first.checked_sub(1).is_some_and(is_fetched);
+        let ahead = if reads_on { (first + STRETCHES_AHEAD).min(limit / STRETCH_BYTES) } else { 0 };
+        for stretch in (first..=last.max(ahead)).filter(|stretch| !is_fetched(*stretch)) {
+            let start = stretch * STRETCH_BYTES;
+            let end = (start + STRETCH_BYTES).min(self.mapping.len());
+            if start >= end {
+                break;
+            }
+            match self.mapping.populate(start..end) {
+                Ok(()) => {
+                    if let Some(bits) = self.fetched.get(stretch / 64) {
+                        bits.fetch_or(1 << (stretch % 64), Ordering::Relaxed);
+                    }
+                }
+                Err(_) => {
+                    // Perhaps what is needed can be had: then nothing is lost yet.
+                    let needed = start.max(range.start)..end.min(range.end);
+                    if needed.start < needed.end && self.mapping.populate(needed.clone()).is_err() {
+                        self.mapping.lose(needed);
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Fails where bytes of the file could not be had since it was opened: what does not prove itself is then no damage.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) with the file and the range.
+    pub(crate) fn check_readable(&self) -> Result<()> {
+        match self.mapping.lost() {
+            None => Ok(()),
+            Some(lost) => Err(Error::new(
+                crate::ErrorKind::Io,
+                format!(
+                    "cannot read {}, bytes {}..{}: its pages cannot be had; the file was cut short while it was open, or \
+                     the device failed: look at the system's log, then open the store anew",
+                    self.name, lost.start, lost.end
+                ),
+            )),
+        }
     }
 
     /// The frame at a position, which must end at `limit` or before.
@@ -184,11 +309,49 @@ impl Segment {
         let start = position.0.wrapping_sub(self.base.0) as usize;
         let room = limit.0.saturating_sub(position.0) as usize;
         let bytes = self.file().get(start..).unwrap_or_default();
-        let frame = Frame::decode(&bytes[..room.min(bytes.len())], self.seeds, position)?;
+        let bytes = &bytes[..room.min(bytes.len())];
+        if let Some(head) = bytes.first_chunk::<FRAME_HEADER_BYTES>() {
+            let limit = start + bytes.len();
+            if !self.fetch(start, start + FRAME_HEADER_BYTES, limit) {
+                return Err(Fault::Short);
+            }
+            let len = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+            if !self.fetch(start, start + len.clamp(FRAME_HEADER_BYTES, bytes.len()), limit) {
+                return Err(Fault::Short);
+            }
+        }
+        let frame = match Frame::decode(bytes, self.seeds, position) {
+            Ok(frame) => frame,
+            Err(fault) => self.decode_again(start, bytes, position, fault)?,
+        };
         if frame.kind() == KIND_OPEN {
             return Err(second_open_frame());
         }
         Ok(frame)
+    }
+
+    /// A frame that did not prove itself may, in a copy, have been written since it was read.
+    #[cold]
+    #[inline(never)]
+    fn decode_again<'s>(
+        &'s self,
+        start: usize,
+        bytes: &'s [u8],
+        position: Position,
+        fault: Fault,
+    ) -> Result<Frame<'s>, Fault> {
+        let head = start..start + bytes.len().min(FRAME_HEADER_BYTES);
+        if !self.read_again(head) || bytes.len() < FRAME_HEADER_BYTES {
+            return Err(fault);
+        }
+        let len = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]) as usize;
+        self.read_again(start..start + len.clamp(FRAME_HEADER_BYTES, bytes.len()));
+        Frame::decode(bytes, self.seeds, position)
+    }
+
+    /// Whether it stands on memory of its own.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.mapping.is_copy()
     }
 
     /// A frame of it that was proven before.

@@ -88,5 +88,5 @@ impl<'s> Scan<'s> {
 
 /// Whether a header's worth of bytes at `at` reads as zero: nobody finished writing a frame there.
 pub(crate) fn is_header_absent(segment: &Segment, at: Position) -> bool {
-    segment.bytes(at, Position(at.0 + FRAME_HEADER_BYTES as u64)).iter().all(|byte| *byte == 0)
+    segment.unproven_bytes(at, Position(at.0 + FRAME_HEADER_BYTES as u64)).iter().all(|byte| *byte == 0)
 }

@@ -22,6 +22,9 @@ use crate::{Error, Result};
 /// The most segments that are kept open for later use.
 const OPEN_MAX: usize = 32;
 
+/// The most that are kept open where each is a copy in memory.
+const COPIES_MAX: usize = 2;
+
 /// What is known of a segment without opening it.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
@@ -233,7 +236,7 @@ impl SegmentSet {
         let mut open = self.open.lock();
         open.retain(|other| other.ordinal() != segment.ordinal());
         open.push_front(Arc::clone(segment));
-        open.truncate(OPEN_MAX);
+        open.truncate(if segment.is_copy() { COPIES_MAX } else { OPEN_MAX });
     }
 
     /// Closes a segment that nobody is expected to read soon, so that its mapped pages are not counted as this process's.

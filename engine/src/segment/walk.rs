@@ -129,6 +129,7 @@ impl LogWalk {
                 Ok(_) => Fault::bad("the frame does not follow the one before it"),
                 Err(fault) => fault,
             };
+            segment.check_readable()?;
             let last_block = self.fresh_last_block(known);
             // The limit may lie behind the end of the log, where no frame ends: from there nothing leads back.
             let proven = self.set.proven_end();

@@ -23,9 +23,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+use super::StorageFile;
+use super::guard::Guarded;
+
 /// Memory that keeps its address for life. See the invariants of the module.
 pub(super) struct Region {
+    /// Its place in the guard's table. Before `memory`, so that it is given back before the memory is unmapped.
+    guarded: Option<Guarded>,
     memory: MmapRaw,
+    /// What it is a copy of, where it is one that is read a stretch at a time.
+    source: Option<Arc<dyn StorageFile>>,
+    /// Bytes that could not be fetched: start and end, the start above the end where there are none.
+    lost: [AtomicUsize; 2],
     /// Whether a file is behind it, so that a page may be absent.
     of_file: bool,
     /// Whether its pages may be stored to.
@@ -38,12 +47,59 @@ impl Region {
     /// Fresh memory of `len` bytes (not 0) that read as zero. Pages are taken from the system on first touch only.
     pub(super) fn zeroed(len: usize) -> io::Result<Region> {
         let memory = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
-        Ok(Region { memory: memory.into(), of_file: false, writable: true, writers: AtomicUsize::new(0) })
+        Ok(Region::new(memory.into(), false, true))
     }
 
     /// Wraps a shared mapping of a file.
     pub(super) fn of_file(memory: MmapRaw, writable: bool) -> Region {
-        Region { memory, of_file: true, writable, writers: AtomicUsize::new(0) }
+        Region::new(memory, true, writable)
+    }
+
+    fn new(memory: MmapRaw, of_file: bool, writable: bool) -> Region {
+        let is_guarded = of_file && !writable;
+        Region {
+            guarded: is_guarded.then(|| Guarded::new(memory.as_ptr() as usize, memory.len())).flatten(),
+            memory,
+            source: None,
+            lost: [AtomicUsize::new(usize::MAX), AtomicUsize::new(0)],
+            of_file,
+            writable,
+            writers: AtomicUsize::new(0),
+        }
+    }
+
+    /// Reads a range from the file that it is a copy of.
+    fn read_from_source(&self, source: &dyn StorageFile, range: Range<usize>) -> io::Result<()> {
+        const CHUNK_BYTES: usize = 256 << 10;
+        let mut chunk = vec![0; range.len().min(CHUNK_BYTES)];
+        let mut at = range.start;
+        while at < range.end {
+            let part = &mut chunk[..(range.end - at).min(CHUNK_BYTES)];
+            let read = source.read_at(part, at as u64)?;
+            self.write(at, &part[..read]);
+            if read < part.len() {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short"));
+            }
+            at += read;
+        }
+        Ok(())
+    }
+
+    /// Notes bytes that cannot be had.
+    fn lose(&self, range: Range<usize>) {
+        self.lost[0].fetch_min(range.start, Ordering::AcqRel);
+        self.lost[1].fetch_max(range.end, Ordering::AcqRel);
+    }
+
+    /// The bytes that could not be had, with what lies between them.
+    fn lost(&self) -> Option<Range<usize>> {
+        let own = self.lost[0].load(Ordering::Acquire)..self.lost[1].load(Ordering::Acquire);
+        let of_guard = self.guarded.as_ref().and_then(Guarded::lost);
+        match (of_guard, own.start < own.end) {
+            (Some(other), true) => Some(own.start.min(other.start)..own.end.max(other.end)),
+            (other, false) => other,
+            (None, true) => Some(own),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -206,6 +262,8 @@ impl Mapping {
     /// Fetches the pages of `range` into memory, so that a page that cannot be had is an error here and not a signal
     /// later.
     ///
+    /// In a copy of a file it reads the bytes again; that is for bytes that were never lent, or that proved nothing.
+    ///
     /// Does nothing where the memory is no file's, and where the kernel (before 5.14) does not know how.
     ///
     /// # Errors
@@ -214,13 +272,49 @@ impl Mapping {
     /// else what the system says.
     pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
         check_range(&range, self.len)?;
+        if let Some((region, source)) = self.region.as_ref().and_then(|region| Some((region, region.source.as_ref()?)))
+        {
+            return region.read_from_source(&**source, range);
+        }
         match &self.region {
-            Some(region) if region.of_file && !range.is_empty() => match region.advise(Advice::PopulateRead, range) {
-                Err(error) if is_unknown(&error) => Ok(()),
-                done => done,
-            },
+            Some(region) if region.of_file && !range.is_empty() => {
+                match region.advise(Advice::PopulateRead, range.clone()) {
+                    Err(error) if is_unknown(&error) => Ok(()),
+                    done => done,
+                }
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Memory of one's own in place of a mapping: `len` bytes of a file, which read as zero until
+    /// [`populate`](Self::populate) has read them.
+    pub(super) fn copy_of(file: Arc<dyn StorageFile>, len: usize) -> io::Result<Mapping> {
+        if len == 0 {
+            return Ok(Mapping::empty());
+        }
+        let region = Region { source: Some(file), ..Region::zeroed(len)? };
+        Ok(Mapping::of(Arc::new(region), len))
+    }
+
+    /// Whether it is a copy, which what is written to the file later does not change.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.region.as_ref().is_some_and(|region| region.source.is_some())
+    }
+
+    /// Notes that bytes of the mapping cannot be had, for whoever asks [`lost`](Self::lost).
+    pub fn lose(&self, range: Range<usize>) {
+        if let Some(region) = &self.region {
+            region.lose(range);
+        }
+    }
+
+    /// The bytes that could not be had, with what lies between them: noted by [`lose`](Self::lose), or by the
+    /// [guard](super::guard), which put zeros in their place. `None` where all could be had so far.
+    #[must_use]
+    pub fn lost(&self) -> Option<Range<usize>> {
+        self.region.as_ref().and_then(|region| region.lost())
     }
 }
 

@@ -26,7 +26,9 @@ pub use crate::ids::FilePlace;
 pub mod mem;
 pub mod os;
 
+pub mod guard;
 mod mapping;
+pub mod positioned;
 
 #[cfg(any(test, feature = "unstable"))]
 pub mod conformance;

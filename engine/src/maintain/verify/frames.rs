@@ -118,6 +118,7 @@ impl<'v> Walk<'v> {
             }
             let next = match segment.frame(at, end) {
                 Err(fault) => {
+                    segment.check_readable()?;
                     let boundary = resync::boundary_behind(&segment, at, known.last_index_block, end);
                     let mut damage = segment.damage(at, boundary, DamageClass::Damage, fault.to_string());
                     let lost = resync::lost_frames(&segment, at, boundary, known.last_index_block, end);
@@ -141,6 +142,7 @@ impl<'v> Walk<'v> {
             work.add(next.0 - at.0);
             at = next;
         }
+        segment.check_readable()?;
         let header = &segment.head.header;
         self.before = self.last.map(|(last_frame, last_check)| Before {
             next_ordinal: segment.next_ordinal(),

@@ -4,11 +4,11 @@
 //! seal before is lost, the hash that this one repeats of it is taken, so that one lost seal hides nothing of the others.
 
 use super::{Ledger, Log, Work};
+use crate::Result;
 use crate::error::DamageClass;
 use crate::format::seal::{self, Seal};
 use crate::ids::{Position, SegmentOrdinal};
 use crate::segment::set::Known;
-use crate::{Error, Result};
 
 /// The seals met so far.
 #[derive(Debug, Default)]
@@ -70,11 +70,8 @@ impl Seals {
         let mut at = segment.base;
         while at < seal.end {
             let to = Position((at.0 + Work::STEP_BYTES).min(seal.end.0));
-            let from = (at.0 - segment.base.0) as usize;
-            let bytes = segment.bytes(at, to);
-            let populated = segment.mapping().populate(from..from + bytes.len());
-            populated.map_err(|error| Error::io("read", &segment.name, error))?;
-            hasher.update(bytes);
+            hasher.update(segment.bytes(at, to));
+            segment.check_readable()?;
             work.add(to.0 - at.0);
             at = to;
         }
