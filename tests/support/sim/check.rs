@@ -211,6 +211,33 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
     Ok(())
 }
 
+/// Opens the store for reading while others write it, in a process of its own: what it is shown as committed must be all
+/// that was acknowledged (unless the cache went back to old bytes), and what it is shown as durable must survive, so that
+/// this goes into the account.
+///
+/// # Errors
+/// The first broken promise, in words.
+pub fn look_on(machine: &SimStorage, account: &mut Account, reverts: bool) -> Result<(), String> {
+    let observer = Arc::new(machine.observer());
+    let store = Store::open_read_only_on(observer, options()).map_err(|error| format!("P13: {error:?}"))?;
+    let (events, losses) = read(&store)?;
+    let report = store.open_report();
+    if losses > 0 || !report.damage.is_empty() {
+        return Err(format!("P13: a reader beside a writer meets {losses} losses: {:?}", report.damage));
+    }
+    let now = machine.trace_len();
+    if !reverts {
+        let oracle = Oracle { account, first: usize::MAX, last: now, demand: Demand::Acknowledged };
+        let _ = oracle.hold(&events, false)?;
+    }
+    let marks = store.watermarks();
+    if marks.durable > marks.committed {
+        return Err(format!("P1: {marks:?}"));
+    }
+    account.durable.push((now, marks.durable.0));
+    Ok(())
+}
+
 /// What a state holds, without changing it, as the account of a second life in which nothing was done yet.
 ///
 /// # Errors

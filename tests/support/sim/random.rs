@@ -56,6 +56,9 @@ fn step(run: &mut Run, numbers: &mut Numbers, reverts: bool, swept: &mut Swept) 
             return Ok(());
         }
         4 => {
+            if !run.machine().disk().evicted().is_empty() {
+                run.allow_reverts(); // a write-back failed: with its pages goes what was only Written
+            }
             run.machine().evict();
             return Ok(());
         }

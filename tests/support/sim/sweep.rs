@@ -182,21 +182,25 @@ pub(super) fn append(run: &mut Run, plan: Plan, swept: &mut Swept) -> Result<(),
         ErrorKind::NoSpace | ErrorKind::Io => {
             swept.refused += 1;
             run.heal();
-            let failed = run.machine().last_failed().filter(|(_, name)| name.ends_with(".segment"));
-            if let (ErrorKind::Io, Some(failed)) = (error.kind(), failed) {
-                return Err(format!(
-                    "P6: {failed:?} failed, its effect unknown, and the store is not poisoned: {error:?}"
-                ));
-            }
             let after = log_of(run)?;
             if after != before {
                 return Err(format!("P9: {error:?}, and the log went from {} to {}", before.len(), after.len()));
             }
-            match run.try_append(plan.clone()) {
-                Ok(()) => return Ok(()),
-                // A sync in the background met the fault too.
-                Err(again) if again.kind() == ErrorKind::Poisoned => {}
-                Err(again) => return Err(format!("P9: after {error:?} tried again: {again:?}")),
+            let failed = run.machine().last_failed();
+            let unknown = failed.filter(|(on, name)| *on == Operation::Write && name.ends_with(".segment"));
+            let mut again = run.try_append(plan.clone());
+            if matches!(&again, Err(late) if late.kind() == ErrorKind::Io) {
+                again = run.try_append(plan.clone()); // a write-back that failed before is told once to each file
+            }
+            match (again, unknown) {
+                // Whoever made that call, from then on nobody writes.
+                (Ok(()), Some(failed)) if error.kind() == ErrorKind::Io => {
+                    return Err(format!("P6: {failed:?} failed, its effect unknown, and the store goes on: {error:?}"));
+                }
+                (Ok(()), _) => return Ok(()),
+                // A write or sync in the background met the fault too.
+                (Err(again), _) if again.kind() == ErrorKind::Poisoned => {}
+                (Err(again), _) => return Err(format!("P9: after {error:?} tried again: {again:?}")),
             }
         }
         _ => return Err(format!("P7: an append failed with {error:?}")),

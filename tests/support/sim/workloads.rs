@@ -8,7 +8,7 @@ use treering::storage::mem::Operation;
 use treering::{Durability, Error, Store};
 
 use super::account::{Account, Outcome, Plan};
-use super::check::read;
+use super::check::{look_on, read};
 use super::{Failure, Fault, SimStorage};
 use crate::store::{noise, small};
 
@@ -151,7 +151,9 @@ impl Run {
     pub fn try_append(&mut self, plan: Plan) -> Result<(), Error> {
         let machine = &self.machine;
         let store = self.store.as_ref().expect("the store is open");
-        self.account.append(store, plan, || machine.trace_len()).map(drop)
+        let appended = self.account.append(store, plan, || machine.trace_len()).map(drop);
+        look_on(machine, &mut self.account, self.reverts).unwrap_or_else(|broken| panic!("{broken}"));
+        appended
     }
 
     /// Appends one event.
