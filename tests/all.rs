@@ -18,6 +18,7 @@ mod guard;
 mod kill;
 mod limits;
 mod model;
+mod prove;
 mod read;
 mod recovery;
 mod reference;

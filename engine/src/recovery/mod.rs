@@ -7,7 +7,7 @@
 //! 3. the witness: how far the log was known durable, from the watermark file and every frame met;
 //! 4. [`replay`]: the frames of the line, in order; below the witness their headers, above it every byte;
 //! 5. [`decision`]: what stands where the chain ends is looked up in a table, and so is how a writer goes on;
-//! 6. [`open`]: a writer makes what is not witnessed durable, then continues or rolls.
+//! 6. [`open`]: a reader may prove durable what is not witnessed ([`prove`]); a writer makes it what is not witnessed durable, then continues or rolls.
 //!
 //! [`accept`] stands beside: where something is lost it is accepted as lost, and the log goes on.
 //!
@@ -18,6 +18,7 @@ pub(crate) mod decision;
 pub(crate) mod identity;
 pub(crate) mod line;
 pub(crate) mod open;
+mod prove;
 pub(crate) mod replay;
 mod report;
 

@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::recovery::decision::{Opening, Place, Proceed, TailState, WatermarkState};
 use crate::recovery::identity::{self, Identity};
 use crate::recovery::line::{self, Line};
+use crate::recovery::prove;
 use crate::recovery::replay::Replay;
 use crate::recovery::report::OpenReport;
 use crate::segment::create;
@@ -88,7 +89,7 @@ pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
         return Err(no_store(&*set.storage));
     }
     replay.damage.extend(damage);
-    let durable = replay.witness.min(replay.at);
+    let durable = prove::durable_up_to(&set, replay.witness, replay.at);
     let report = report_of(&replay);
     let marks = Arc::new(Marks::new(Watermarks { committed: replay.at, durable }));
     Ok(OpenedReader { set, streams, marks, replay, report })
