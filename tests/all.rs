@@ -12,6 +12,7 @@ mod bad_input;
 mod bodies;
 mod concurrency;
 mod crash;
+mod damage;
 mod durability;
 mod follow;
 mod guard;

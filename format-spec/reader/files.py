@@ -103,7 +103,7 @@ class Segment:
     def __init__(self, name, ordinal, file):
         self.name, self.ordinal, self.file = name, ordinal, file
         self.blocks, self.bad_block, self.header, self.open, self.open_header = "none", None, None, None, None
-        self.newer, self.unsupported, self.salt = False, None, None
+        self.newer, self.unsupported, self.salt, self.second = False, None, None, None
 
     def load_head(self):
         heads = [self._head(0), self._head(HEAD_BLOCK)]
@@ -117,6 +117,7 @@ class Segment:
             else:
                 self.blocks = "one"
                 self.bad_block = 1 - good[0]
+                self.second = heads[1] if len(good) == 2 else None
         elif self.file.last_set(0, FIRST_FRAME) == 0:
             self.blocks = "zero"
 
@@ -170,6 +171,8 @@ class Files:
         for segment in self.segments.values():
             segment.load_head()
         self._settle_store_block()
+        for segment in self.segments.values():
+            self._prefer_ours(segment)
         self._find_line()
         self._read_watermark()
 
@@ -212,6 +215,17 @@ class Files:
             blocks = {s.header.store.raw for s in self.segments.values() if s.header}
             if len(blocks) == 1:
                 self.block = next(s.header.store for s in self.segments.values() if s.header)
+
+    def _prefer_ours(self, segment):
+        """SEG-3: of two head blocks that prove themselves, not the first while only the second is of this store and name."""
+        second = segment.second
+        if second and self.block and self.owner(segment) != "ours":
+            first = segment.header, segment.open_header, segment.open
+            segment.header, segment.open_header, segment.open = second
+            if self.owner(segment) == "ours":
+                segment.bad_block = 0
+            else:
+                segment.header, segment.open_header, segment.open = first
 
     def owner(self, segment):
         header = segment.header

@@ -15,10 +15,12 @@ def vector(folder):
     return add
 
 
-def finding(kind, file, start, end, within=None):
-    """`bytes`: what a reader's finding must at least hold. `within`: what it must not go beyond."""
+def finding(kind, file, start, end, within=None, verify=False):
+    """`bytes`: what a reader's finding must at least hold. `within`: what it must not go beyond. `verify`: REC-11."""
     out = {"class": kind, "file": file, "bytes": [start, end]}
     out["within"] = list(within or (start, end))
+    if verify:
+        out["verify"] = True
     return out
 
 
@@ -269,7 +271,8 @@ def padding():
     flip(s.segments[0], at + length - 1)
     more(s, 0)
     return damaged("one bit of the padding: no event is lost", s,
-                   [finding("damage", FIRST, at + length - 1, at + length, (at, at + length))], decisions=["C9", "C4"])
+                   [finding("damage", FIRST, at + length - 1, at + length, (at, at + length), verify=True)],
+                   decisions=["C9", "C4"])
 
 
 @vector("damaged")
@@ -353,6 +356,16 @@ def head_block_copy():
 
 
 @vector("damaged")
+def head_block_misdirected():
+    s = filled("damaged misdirected", 6)
+    s.roll()
+    more(s, 6)
+    s.segments[0].data[:4096] = s.segments[1].data[:4096]
+    return damaged("the first copy of the head block is that of the next segment, and proves itself", s,
+                   [finding("damage", FIRST, 0, 4096)], decisions=["F5", "C1", "C4"])
+
+
+@vector("damaged")
 def head_blocks_both():
     s = filled("damaged heads", 6)
     s.roll()
@@ -373,7 +386,7 @@ def seal_mismatch():
         flip(first, at + 41)
         first.data[at + 248:at + 256] = b.u(8, b.xxh64(0, bytes(first.data[at:at + 248])))
     return damaged("a segment header changed together with its check: only the seal tells", s,
-                   [finding("damage", FIRST, 41, 42, (0, first.at))], decisions=["C1", "C4"])
+                   [finding("damage", FIRST, 41, 42, (0, first.at), verify=True)], decisions=["C1", "C4"])
 
 
 def three_segments(seed, **options):

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use crate::error::Damage;
 use crate::ids::{Position, Revision, StreamId};
@@ -114,6 +114,8 @@ pub(crate) struct StreamTable {
     streams: Vec<Stream>,
     by_name: HashMap<Arc<str>, u32>,
     by_id: HashMap<StreamId, u32>,
+    /// Streams whose name is lost to damage; they go by `$` and their identity until something names them.
+    nameless: HashSet<StreamId>,
 }
 
 impl StreamTable {
@@ -236,16 +238,68 @@ impl StreamTable {
         }
     }
 
-    /// As [`place`](Self::place), behind damage: what lies between the head and the section is lost.
+    /// As [`place`](Self::place), behind damage: what lies between the head and the section is lost, and so may be the
+    /// section that made the stream.
     pub(crate) fn place_behind_gap(&mut self, name: Option<&str>, placed: Placed) -> bool {
-        if let (None, Some(index)) = (name, self.by_id.get(&placed.stream)) {
-            let stream = &mut self.streams[*index as usize];
-            if placed.first_revision.0 > 0 && placed.first_revision > stream.head {
-                stream.head = Revision(placed.first_revision.0 - 1);
-                stream.sections = stream.sections.next_multiple_of(PLACE_EVERY);
-            }
+        if placed.first_revision.0 == 0 && (name.is_some() || self.by_id.contains_key(&placed.stream)) {
+            return self.place(name, placed);
         }
-        self.place(name, placed)
+        match self.by_id.get(&placed.stream) {
+            Some(slot) => {
+                let slot = *slot;
+                let stream = &mut self.streams[slot as usize];
+                if placed.first_revision.0 > stream.head.0 + 1 {
+                    stream.head = Revision(placed.first_revision.0 - 1);
+                    // The link of this section leads nowhere: it is remembered.
+                    stream.sections = stream.sections.next_multiple_of(PLACE_EVERY);
+                }
+                self.extend(slot, placed).is_some()
+            }
+            None => self.place_headless(name, placed),
+        }
+    }
+
+    /// A stream of which only later sections are left.
+    fn place_headless(&mut self, name: Option<&str>, placed: Placed) -> bool {
+        let free = name.filter(|name| !self.by_name.contains_key(*name));
+        let name: Arc<str> = free.map_or_else(|| format!("${}", placed.stream).into(), Into::into);
+        let index = self.streams.len() as u32;
+        self.streams.push(Stream {
+            name: Arc::clone(&name),
+            id: placed.stream,
+            slot: index,
+            first: Revision(0),
+            head: placed.head(),
+            head_position: placed.head_position(),
+            last_event: placed.head(),
+            last_place: placed.frame,
+            places: vec![(placed.first_revision, placed.frame)],
+            sections: 1,
+        });
+        self.by_name.insert(name, index);
+        self.by_id.insert(placed.stream, index);
+        if free.is_none() {
+            self.nameless.insert(placed.stream);
+        }
+        true
+    }
+
+    /// Whether any stream has lost its name.
+    pub(crate) fn has_nameless(&self) -> bool {
+        !self.nameless.is_empty()
+    }
+
+    /// Gives a stream that has lost its name the one that an index block knows; not one that another stream has.
+    pub(crate) fn name(&mut self, id: StreamId, name: &str) {
+        if !self.nameless.contains(&id) || self.by_name.contains_key(name) {
+            return;
+        }
+        let slot = self.by_id[&id];
+        let stream = &mut self.streams[slot as usize];
+        self.by_name.remove(&stream.name);
+        stream.name = name.into();
+        self.by_name.insert(Arc::clone(&stream.name), slot);
+        self.nameless.remove(&id);
     }
 }
 

@@ -125,8 +125,13 @@ impl Held {
     fn settle(&mut self, frame: &Frame<'_>, section: &Section<'_>, index: u32) -> Result<()> {
         self.leave();
         let whole = |fault: Fault| damage_error(&self.segment, frame.position, frame.end(), &fault);
-        if let Cow::Owned(raw) = section.raw_body(self.segment.seeds).map_err(whole)? {
-            self.raw_body = Some(Bytes::from(raw));
+        if section.coding.is_some() {
+            let raw = section
+                .raw_body(self.segment.seeds)
+                .map_err(|fault| section_damage(&self.segment, frame, section, &fault))?;
+            if let Cow::Owned(raw) = raw {
+                self.raw_body = Some(Bytes::from(raw));
+            }
         }
         self.next = section.entries_from(index).map_err(whole)?.place();
         Ok(())
@@ -379,6 +384,18 @@ pub(crate) fn damage_error(segment: &Segment, from: Position, to: Position, faul
     match fault {
         Fault::Unsupported(what) => Error::new(ErrorKind::Unsupported, format!("{}: {what}", segment.name)),
         fault => Error::from_damage(segment.damage(from, to, DamageClass::Damage, fault.to_string())),
+    }
+}
+
+/// Damage of a section whose body cannot be decoded: its stored bytes, and all of its events.
+fn section_damage(segment: &Segment, frame: &Frame<'_>, section: &Section<'_>, fault: &Fault) -> Error {
+    let stored = frame.end().0 - frame.bodies().len() as u64 + section.body_offset() as u64;
+    let end = stored + section.stored_body().len() as u64;
+    let events = section.position(0)..Position(section.position(section.count - 1).0 + 1);
+    let whole = damage_error(segment, Position(stored), Position(end), fault);
+    match whole.damage() {
+        Some(damage) => Error::from_damage(Damage { positions: events, ..damage.clone() }),
+        None => whole,
     }
 }
 

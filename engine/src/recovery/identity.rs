@@ -61,6 +61,28 @@ pub(crate) fn read(storage: &dyn Storage, access: Access) -> Result<Option<Ident
     }
 }
 
+/// The identity file, to be read only; where it is lost, what the segments say in its place, and the damage. `None` where there
+/// is neither.
+pub(crate) fn read_or_recover(storage: &dyn Storage) -> Result<Option<(Identity, Option<Damage>)>> {
+    let (damage, refusal) = match read(storage, Access::Read) {
+        Ok(Some(identity)) => return Ok(Some((identity, None))),
+        Ok(None) => (missing(), None),
+        Err(error) if error.kind() == ErrorKind::NotAStore => {
+            let detail = format!("{error}; every segment repeats what it said");
+            (Damage { class: DamageClass::Foreign, detail, ..missing() }, Some(error))
+        }
+        Err(error) => match error.damage() {
+            Some(damage) => (damage.clone(), Some(error)),
+            None => return Err(error),
+        },
+    };
+    match (from_segments(storage)?, refusal) {
+        (Some(identity), _) => Ok(Some((identity, Some(damage)))),
+        (None, Some(refusal)) => Err(refusal),
+        (None, None) => Ok(None),
+    }
+}
+
 /// What the segments say in place of an identity file that is lost; `None` where none of them proves itself. Where they are
 /// divided most of them are believed, so that one foreign file does not make all the others foreign.
 pub(crate) fn from_segments(storage: &dyn Storage) -> Result<Option<Identity>> {

@@ -4,14 +4,16 @@
 //! where that ended, and its salt. Files between a stated end and the segment that states it are void. Where a segment is
 //! missing or its head is lost, the line goes on with the next lower file, which then has no stated end.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Damage, DamageClass};
 use crate::format::file_name::{self, FileKind};
-use crate::format::open::Predecessor;
+use crate::format::open::{OpenFrame, OpenReason, Predecessor};
+use crate::format::segment_header::FIRST_FRAME_OFFSET;
 use crate::format::watermark::Watermark;
-use crate::ids::{Position, SegmentOrdinal};
-use crate::segment::one::{Segment, Unusable};
+use crate::ids::{Incarnation, Position, SegmentOrdinal};
+use crate::segment::one::{LostHead, Segment, Unusable};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Access;
 use crate::{Error, Result};
@@ -37,6 +39,16 @@ pub(crate) struct Stated {
     pub(crate) predecessor: Predecessor,
     /// Stored check of its last frame.
     pub(crate) last_check: u64,
+    /// The life of the store in which it ended; zeros where that is not said.
+    incarnation: Incarnation,
+}
+
+impl Stated {
+    fn by(open: &OpenFrame) -> Option<Stated> {
+        let is_same_life = open.reason != OpenReason::NewIncarnation;
+        let incarnation = if is_same_life { open.incarnation } else { Incarnation::default() };
+        open.predecessor.map(|predecessor| Stated { predecessor, last_check: open.previous_check, incarnation })
+    }
 }
 
 /// Finds the line in the directory of a store.
@@ -46,16 +58,16 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
     let storage = &*set.storage;
     let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
     let segment_bytes = set.store.segment_bytes;
-    let mut ordinals: Vec<SegmentOrdinal> = Vec::new();
+    let mut ordinals: Vec<(SegmentOrdinal, u32)> = Vec::new();
     let mut line = Line::default();
     for entry in &entries {
         if let FileKind::Segment(ordinal) = file_name::parse(&entry.name)
             && ordinal.0 < crate::limits::NUMBER_MAX / segment_bytes
         {
-            ordinals.push(ordinal);
             // A file that cannot be read still takes as many ordinals as it is long.
-            let behind = SegmentOrdinal(ordinal.0 + entry.len.div_ceil(segment_bytes).max(1));
-            line.next_ordinal = line.next_ordinal.max(behind);
+            let span = entry.len.div_ceil(segment_bytes).clamp(1, u64::from(u32::MAX));
+            ordinals.push((ordinal, span as u32));
+            line.next_ordinal = line.next_ordinal.max(SegmentOrdinal(ordinal.0 + span));
         }
     }
     ordinals.sort_unstable();
@@ -64,10 +76,19 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
     loop {
         let ordinal = match wanted {
             Some(stated) => stated.predecessor.ordinal,
-            None => match ordinals.iter().rev().find(|ordinal| ordinal.0 < below) {
-                Some(ordinal) => *ordinal,
-                None => break,
-            },
+            None => {
+                let lower = ordinals.iter().rev().find(|(ordinal, _)| ordinal.0 < below);
+                let lower_end = lower.map_or(0, |(ordinal, span)| ordinal.0 + u64::from(*span));
+                // Above the newest segment that proves itself nobody knows what was there.
+                if let Some(lost) = line.known.last().filter(|_| line.newest.is_some()) {
+                    let hole = hole_in(lower_end..lost.ordinal.0, segment_bytes);
+                    line.push_hole(hole);
+                }
+                match lower {
+                    Some((ordinal, _)) => *ordinal,
+                    None => break,
+                }
+            }
         };
         below = ordinal.0;
         let next_base = line.known.last().map_or(Position::MAX, |next| next.base);
@@ -90,6 +111,16 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
         });
         let segment = match opened {
             Ok(segment) => segment,
+            Err(Unusable::HeadLost(damage)) => {
+                let span = ordinals.iter().find(|(other, _)| *other == ordinal).map_or(1, |(_, span)| *span);
+                let room = (next_base.0 - ordinal.0 * segment_bytes) / segment_bytes;
+                let stated_end = wanted.map_or(0, |stated| stated.predecessor.end.0);
+                let stated = stated_end.saturating_sub(ordinal.0 * segment_bytes).div_ceil(segment_bytes);
+                let span = u64::from(span).max(stated).min(room).clamp(1, u64::from(u32::MAX)) as u32;
+                line.push_headless(ordinal, span, damage, wanted, segment_bytes);
+                wanted = None;
+                continue;
+            }
             Err(Unusable::Damaged(damage)) => {
                 let file_end = wanted.map_or(damage.positions.end, |stated| {
                     let span_end = stated.predecessor.end.0.next_multiple_of(set.store.segment_bytes);
@@ -103,6 +134,7 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
                     end: wanted.map(|stated| stated.predecessor.end),
                     last_index_block: Position::ZERO,
                     damage: Some(damage.clone()),
+                    lost_head: None,
                 });
                 line.stated.push(wanted);
                 line.damage.push(damage);
@@ -121,10 +153,10 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
             end: wanted.map(|stated| stated.predecessor.end),
             last_index_block: wanted.map_or(Position::ZERO, |stated| stated.predecessor.last_index_block),
             damage: None,
+            lost_head: None,
         });
         line.stated.push(wanted);
-        let open = segment.head.open;
-        wanted = open.predecessor.map(|predecessor| Stated { predecessor, last_check: open.previous_check });
+        wanted = Stated::by(&segment.head.open);
         if line.newest.is_none() {
             line.newest = Some(Arc::new(segment));
         }
@@ -135,10 +167,78 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
     line.known.reverse();
     line.stated.reverse();
     line.add_lost_newest(set, watermark);
+    line.complete_headless_newest(watermark);
     Ok(line)
 }
 
 impl Line {
+    /// What is wrong with the file of a segment as a whole, or with its head block where that is lost.
+    pub(crate) fn damage_of<'l>(&'l self, known: &'l Known) -> Option<&'l Damage> {
+        let of_head = || {
+            let starts_there = |damage: &&Damage| damage.positions.start == known.base && damage.bytes.start == 0;
+            self.damage.iter().find(starts_there).filter(|_| known.lost_head.is_some())
+        };
+        known.damage.as_ref().or_else(of_head)
+    }
+
+    fn push_hole(&mut self, hole: Option<Known>) {
+        self.damage.extend(hole.iter().filter_map(|hole| hole.damage.clone()));
+        self.known.extend(hole);
+        self.stated.resize(self.known.len(), None);
+    }
+
+    /// A file neither copy of whose head block proves itself. Where the segment behind says its salt, its frames are read.
+    fn push_headless(
+        &mut self,
+        ordinal: SegmentOrdinal,
+        span: u32,
+        damage: Damage,
+        stated: Option<Stated>,
+        segment_bytes: u64,
+    ) {
+        let base = Position(ordinal.0 * segment_bytes);
+        let mut known = Known {
+            ordinal,
+            base,
+            file_end: Position(base.0 + u64::from(span) * segment_bytes),
+            end: stated.map(|stated| stated.predecessor.end),
+            last_index_block: stated.map_or(Position::ZERO, |stated| stated.predecessor.last_index_block),
+            damage: None,
+            lost_head: None,
+        };
+        let whole = known.file_end;
+        let damage = Damage { bytes: 0..whole.0 - base.0, positions: base..whole, ..damage };
+        match stated {
+            Some(Stated { predecessor, incarnation, .. }) => {
+                known.lost_head = Some(LostHead { salt: predecessor.salt, span, incarnation });
+                self.damage.push(head_only(damage));
+            }
+            None => {
+                known.damage = Some(damage.clone());
+                self.damage.push(damage);
+            }
+        }
+        self.known.push(known);
+        self.stated.push(stated);
+    }
+
+    /// The newest file has lost its head block: the watermark file may know its salt.
+    fn complete_headless_newest(&mut self, watermark: Option<&Watermark>) {
+        let Some((newest, watermark)) = self.newest.as_ref().zip(watermark) else { return };
+        let Some(last) = self.known.last_mut() else { return };
+        let is_in_it = last.base <= watermark.last_frame && watermark.last_frame < last.file_end;
+        if !is_in_it || watermark.incarnation != newest.head.open.incarnation {
+            return;
+        }
+        // Only a file that is there and says nothing of itself is whole-file damage of this class.
+        let Some(whole) = last.damage.take_if(|damage| damage.class == DamageClass::Damage) else { return };
+        let span = (last.file_end.0 - last.base.0) / newest.head.header.store.segment_bytes;
+        last.lost_head = Some(LostHead { salt: watermark.salt, span: span as u32, incarnation: watermark.incarnation });
+        if let Some(found) = self.damage.iter_mut().find(|damage| **damage == whole) {
+            *found = head_only(whole);
+        }
+    }
+
     /// A segment that the watermark file knew, behind all that are there, is missing.
     fn add_lost_newest(&mut self, set: &SegmentSet, watermark: Option<&Watermark>) {
         let Some((newest, watermark)) = self.newest.as_ref().zip(watermark) else { return };
@@ -160,6 +260,8 @@ impl Line {
             "the file is not there; the watermark file says that the log reached into it",
         );
         self.next_ordinal = self.next_ordinal.max(SegmentOrdinal(file_end.0 / set.store.segment_bytes));
+        let before = self.known.last().map_or(0, |last| last.file_end.0 / set.store.segment_bytes);
+        self.push_hole(hole_in(before..ordinal.0, set.store.segment_bytes));
         self.known.push(Known {
             ordinal,
             base,
@@ -167,8 +269,40 @@ impl Line {
             end: Some(watermark.durable),
             last_index_block: Position::ZERO,
             damage: Some(damage.clone()),
+            lost_head: None,
         });
         self.stated.push(None);
         self.damage.push(damage);
     }
+}
+
+/// Ordinals of which nothing is there and nothing says that they are void: segments that are missing. [REC-3]
+fn hole_in(ordinals: Range<u64>, segment_bytes: u64) -> Option<Known> {
+    let ordinal = SegmentOrdinal(ordinals.start);
+    let (base, file_end) = (Position(ordinals.start * segment_bytes), Position(ordinals.end * segment_bytes));
+    let detail = "the file is not there, nor any up to the next segment that is reported or read";
+    (!ordinals.is_empty()).then(|| Known {
+        ordinal,
+        base,
+        file_end,
+        end: Some(file_end),
+        last_index_block: Position::ZERO,
+        damage: Some(Damage::new(
+            DamageClass::Missing,
+            file_name::segment(ordinal),
+            0..file_end.0 - base.0,
+            base..file_end,
+            detail,
+        )),
+        lost_head: None,
+    })
+}
+
+/// Of a file whose frames can be read only the head block is lost.
+fn head_only(damage: Damage) -> Damage {
+    let Damage { bytes, positions, .. } = &damage;
+    let bytes = bytes.start..bytes.start + FIRST_FRAME_OFFSET;
+    let positions = positions.start..Position(positions.start.0 + FIRST_FRAME_OFFSET);
+    let detail = format!("{}; its salt is known from elsewhere, so that the frames are read", damage.detail);
+    Damage { bytes, positions, detail, ..damage }
 }

@@ -72,17 +72,7 @@ pub(crate) struct OpenedReader {
 /// Opens a store for reading: writes no byte, makes no file, takes no lock.
 pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
     // Every segment repeats what the identity file says: without it, a store can be read but not locked.
-    let (identity, damage) = match identity::read(&*storage, Access::Read) {
-        Ok(Some(identity)) => (identity, None),
-        Ok(None) => match identity::from_segments(&*storage)? {
-            Some(identity) => (identity, Some(identity::missing())),
-            None => return Err(no_store(&*storage)),
-        },
-        Err(error) => match (error.damage(), identity::from_segments(&*storage)?) {
-            (Some(damage), Some(identity)) => (identity, Some(damage.clone())),
-            _ => return Err(error),
-        },
-    };
+    let Some((identity, damage)) = identity::read_or_recover(&*storage)? else { return Err(no_store(&*storage)) };
     let found = find(storage, &identity)?;
     let Found { set, streams, line, mut replay, .. } = found;
     if line.known.is_empty() {
@@ -207,14 +197,7 @@ pub(crate) fn find_telling(
         _ => Place::Home,
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
-    let witness = watermark.map_or(Position::ZERO, |watermark| watermark.durable);
-    let mut replay = Replay::new(
-        Arc::clone(&set),
-        Arc::clone(&streams),
-        place,
-        witness,
-        watermark.map_or(Position::ZERO, |watermark| watermark.last_index_block),
-    );
+    let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, watermark);
     replay.read_line(&line, tell)?;
     Ok(Found { set, streams, line, replay, watermark, generation, place })
 }
@@ -244,7 +227,7 @@ fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
     };
     let (end, check) = match frame {
         Some(frame) => (frame.end(), frame.frame_check()),
-        None if watermark.last_frame == open_position(&segment.head.header) => {
+        None if watermark.last_frame == open_position(&segment.head.header) && !segment.is_head_lost => {
             (segment.first_frame(), segment.head.open_check)
         }
         None => return watermark.salt == segment.head.header.salt,
@@ -310,13 +293,7 @@ fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, 
 /// The open frame of a segment that goes on behind everything there is.
 pub(crate) fn open_frame(found: &Found, life: Life, reason: OpenReason) -> OpenFrame {
     let replay = &found.replay;
-    let predecessor = replay.segment.as_ref().map(|segment| crate::format::open::Predecessor {
-        ordinal: segment.ordinal(),
-        end: replay.at,
-        last_frame: replay.last_frame,
-        last_index_block: replay.index.last_block(),
-        salt: segment.head.header.salt,
-    });
+    let predecessor = replay.predecessor();
     OpenFrame {
         incarnation: life.incarnation,
         identity_place: life.identity_place,

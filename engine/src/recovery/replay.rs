@@ -3,7 +3,6 @@
 //! Below the witness a frame's header, plain part and chain are proven; above it every byte, since nobody has proven them
 //! yet. The same object goes on later, when another process appends: a reader that follows is a replay that never stops.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::commit::index_state::{IndexState, Noted};
@@ -14,30 +13,26 @@ use crate::format::Fault;
 use crate::format::batch::{Origin, Sections};
 use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
 use crate::format::item::Item;
-use crate::format::open::open_position;
+use crate::format::open::{Predecessor, open_position};
 use crate::format::seal::Seal;
 use crate::format::segment_header::HEAD_BLOCK_BYTES;
+use crate::format::watermark::Watermark;
 use crate::format::wire::text;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::{Placed, StreamTable};
 use crate::recovery::decision::{Blocks, ChainEnd, EndMeaning, FileMeaning, FileSeen, Owner, Place, Stop, TailState};
 use crate::recovery::line::{Line, Stated};
 use crate::segment::one::{Segment, Unusable};
-use crate::segment::resync::{self, LostFrame};
+use crate::segment::resync;
 use crate::segment::scan::{Proof, Scan, Step};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Access;
 use crate::sync::RwLock;
 use crate::{Error, ErrorKind, Result};
 
-/// A stretch of the log whose frames are lost and listed nowhere. Streams whose last event lies before it may have had later
-/// ones in it; so may streams that nobody knows.
-#[derive(Clone, Debug)]
-pub(crate) struct Lost {
-    pub(crate) positions: Range<Position>,
-    /// How many events can have been there at most; `None` until something behind it says how many there were.
-    pub(crate) events: Option<u64>,
-}
+mod lost;
+
+pub(crate) use lost::Lost;
 
 /// What the log holds, as far as it was read.
 #[derive(Debug)]
@@ -47,8 +42,12 @@ pub(crate) struct Replay {
     place: Place,
     /// The segment in which the log ends so far.
     pub(crate) segment: Option<Arc<Segment>>,
-    /// The last index block that the watermark file knew.
-    block_hint: Position,
+    /// What the watermark file says, where it counts.
+    watermark: Option<Watermark>,
+    /// Where the log ends in a segment that is lost: what the next one is to say of it, so that the loss stays known.
+    pub(crate) lost_end: Option<Predecessor>,
+    /// Behind the last byte that is set in the segment: a frame that reaches beyond was cut, or ends with zeros.
+    set_end: Position,
     /// Where the next frame is expected.
     pub(crate) at: Position,
     pub(crate) previous_check: u64,
@@ -79,15 +78,16 @@ impl Replay {
         set: Arc<SegmentSet>,
         streams: Arc<RwLock<StreamTable>>,
         place: Place,
-        witness: Position,
-        block_hint: Position,
+        watermark: Option<Watermark>,
     ) -> Replay {
         Replay {
             set,
             streams,
             place,
             segment: None,
-            block_hint,
+            watermark,
+            lost_end: None,
+            set_end: Position::ZERO,
             at: Position::ZERO,
             previous_check: 0,
             last_frame: Position::ZERO,
@@ -98,7 +98,7 @@ impl Replay {
             index: IndexState::default(),
             retries: RetryWindow::default(),
             seals: SealState::default(),
-            witness,
+            witness: watermark.map_or(Position::ZERO, |watermark| watermark.durable),
             tail: TailState::End,
             torn_tail: None,
             damage: Vec::new(),
@@ -123,25 +123,32 @@ impl Replay {
         let (total, mut done) = (line.known.iter().map(len).sum(), 0);
         self.witness = self.witness.max(line.witness);
         if let Some(newest) = &line.newest {
-            self.witness = self.witness.max(witness_in(newest, self.block_hint));
+            self.witness = self.witness.max(witness_in(newest, self.block_hint()));
         }
         self.damage.extend(line.damage.iter().cloned());
         for (index, known) in line.known.iter().enumerate() {
             tell(done, total);
             done += len(known);
-            if let Some(damage) = &known.damage {
-                let copied = self.judge(damage).decide().1 == FileMeaning::CopyIncomplete;
-                if copied && let Some(found) = self.damage.iter_mut().find(|found| *found == damage) {
-                    found.class = DamageClass::CopyIncomplete;
-                    found.detail = "it was not copied; the log of this copy ends before it".into();
-                }
-                self.worsen(if copied { TailState::Copy } else { TailState::Damage });
-                self.set.push(known.clone());
-                if copied {
+            let is_last = index + 1 == line.known.len();
+            if let Some(damage) = line.damage_of(known) {
+                if self.judge(damage).decide().1 == FileMeaning::CopyIncomplete {
+                    if let Some(found) = self.damage.iter_mut().find(|found| *found == damage) {
+                        found.class = DamageClass::CopyIncomplete;
+                        found.detail = "it was not copied; the log of this copy ends before it".into();
+                    }
+                    self.worsen(TailState::Copy);
+                    self.set.push(known.clone());
                     return Ok(()); // the log ends before it
                 }
-                self.lost.push(Lost { positions: known.base..known.file_end, events: None });
-                continue;
+                self.worsen(TailState::Damage);
+                if known.damage.is_some() {
+                    self.lost.push(Lost { positions: known.base..known.file_end, events: None });
+                    self.set.push(known.clone());
+                    if is_last {
+                        self.end_in_lost(known);
+                    }
+                    continue;
+                }
             }
             let segment = self.set.open(known)?;
             let blocks = if segment.head_damage.is_none() { Blocks::Both } else { Blocks::One };
@@ -151,7 +158,6 @@ impl Replay {
             }
             self.set.push(known.clone());
             self.enter(segment);
-            let is_last = index + 1 == line.known.len();
             if !self.read_segment(known, line.stated[index], is_last)? {
                 return Ok(());
             }
@@ -177,14 +183,34 @@ impl Replay {
         FileSeen { is_present, blocks, owner, is_void: false, place: self.place }
     }
 
+    /// What the next segment says of the one in which the log ends.
+    pub(crate) fn predecessor(&self) -> Option<Predecessor> {
+        let of = |segment: &Arc<Segment>| Predecessor {
+            ordinal: segment.ordinal(),
+            end: self.at,
+            last_frame: self.last_frame,
+            last_index_block: self.index.last_block(),
+            salt: segment.head.header.salt,
+        };
+        self.lost_end.or_else(|| self.segment.as_ref().map(of))
+    }
+
     /// Begins a segment.
     fn enter(&mut self, segment: Arc<Segment>) {
         let open = &segment.head.open;
         self.at = segment.first_frame();
         self.last_frame = open_position(&segment.head.header);
         self.previous_check = segment.head.open_check;
-        self.count_lost(open.first_number);
-        self.next_number = open.first_number;
+        if segment.is_head_lost {
+            // Where the first frame counts on from what is known, nothing is lost between.
+            let first = segment.frame(self.at, segment.file_end());
+            if !first.is_ok_and(|first| first.first_number() == self.next_number) {
+                self.lost.push(Lost { positions: segment.base..self.at, events: None });
+            }
+        } else {
+            self.count_lost(open.first_number);
+            self.next_number = open.first_number;
+        }
         self.max_recorded_at = self.max_recorded_at.max(open.max_recorded_at);
         self.incarnation = open.incarnation;
         self.takeover = 0;
@@ -196,11 +222,16 @@ impl Replay {
     fn read_segment(&mut self, known: &Known, stated: Option<Stated>, is_last: bool) -> Result<bool> {
         let segment = Arc::clone(self.segment.as_ref().expect("a segment was entered"));
         let limit = known.end.unwrap_or(segment.file_end());
-        let mut previous_check = Some(self.previous_check);
+        let mut previous_check = segment.first_check();
         let mut looked_again_at = Position::ZERO;
+        self.set_end = last_set_byte(&segment, self.at, limit);
         loop {
             let from = self.at;
-            let (bad, fault) = match self.read_frames(&segment, previous_check, limit)? {
+            let read = self.read_frames(&segment, previous_check, limit)?;
+            if self.at > from {
+                previous_check = Some(self.previous_check);
+            }
+            let (bad, fault) = match read {
                 None => {
                     let stop = match stated {
                         Some(stated) if previous_check.is_some() && stated.last_check != self.previous_check => {
@@ -234,9 +265,6 @@ impl Replay {
                 // A writer that is at work may have ended the frame since: it is looked at once more.
                 EndMeaning::Torn if is_last && looked_again_at != at => {
                     looked_again_at = at;
-                    if at > from {
-                        previous_check = Some(self.previous_check);
-                    }
                 }
                 EndMeaning::Torn => {
                     let behind = last_set_byte(&segment, at, limit);
@@ -261,6 +289,9 @@ impl Replay {
                     self.worsen(TailState::Copy);
                     self.set.finish_replay_at(segment.ordinal());
                     return Ok(false);
+                }
+                EndMeaning::Damage if self.take_cut(&segment, previous_check, limit) => {
+                    previous_check = Some(self.previous_check);
                 }
                 EndMeaning::Damage => {
                     self.worsen(TailState::Damage);
@@ -315,7 +346,27 @@ impl Replay {
     fn index_hint(&self, segment: &Segment) -> Position {
         let known = self.set.last().filter(|last| last.ordinal == segment.ordinal());
         let known = known.map_or(Position::ZERO, |known| known.last_index_block);
-        if self.block_hint < segment.file_end() { known.max(self.block_hint) } else { known }
+        if self.block_hint() < segment.file_end() { known.max(self.block_hint()) } else { known }
+    }
+
+    /// The last index block that the watermark file knew.
+    fn block_hint(&self) -> Position {
+        self.watermark.map_or(Position::ZERO, |watermark| watermark.last_index_block)
+    }
+
+    /// Takes a frame in whose header and plain part hold, but whose bodies were cut off: its revisions are known, and the
+    /// events that prove themselves are served. `false` where no such frame stands here.
+    fn take_cut(&mut self, segment: &Segment, previous_check: Option<u64>, limit: Position) -> bool {
+        let Ok(frame) = segment.frame(self.at, limit) else { return false };
+        let continues = previous_check.is_none_or(|expected| expected == frame.previous_check());
+        let Err(fault) = frame.prove(segment.seeds) else { return false };
+        if !continues || self.take(&frame, segment, true).is_err() {
+            return false;
+        }
+        self.worsen(TailState::Damage);
+        let bodies = Position(frame.end().0 - frame.bodies().len() as u64);
+        self.damage.push(segment.damage(bodies, frame.end(), DamageClass::Damage, fault.to_string()));
+        true
     }
 
     /// Reads frames up to `limit`; what stands in the way, where they do not reach it.
@@ -331,7 +382,7 @@ impl Replay {
                 Step::End => return Ok(None),
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
-                    if frame.end() > self.witness
+                    if frame.end() > self.witness.min(self.set_end)
                         && prove_whole(&frame, segment).is_err()
                         && let Err(fault) = {
                             segment.read_frame_again(frame.place());
@@ -355,7 +406,10 @@ impl Replay {
         let header = &frame.header();
         match header.kind {
             KIND_BATCH => self.take_batch(frame, is_behind_damage)?,
-            KIND_INDEX_BLOCK => self.index.note_block(frame.position, frame.end()),
+            KIND_INDEX_BLOCK => {
+                self.take_names(frame);
+                self.index.note_block(frame.position, frame.end());
+            }
             kind => {
                 if kind == KIND_SEAL {
                     let seal = Seal::decode(frame)?;
@@ -456,130 +510,30 @@ impl Replay {
         Ok(())
     }
 
-    /// Takes in what an index block says of frames that are lost, so that no revision of theirs is given again. Where none
-    /// says it, every stream whose head may have lain there is unknown from now on.
-    fn take_lost(&mut self, lost: Option<&[LostFrame]>, end: Position) {
-        let Some(lost) = lost else {
-            self.lost.push(Lost { positions: self.at..end, events: None });
-            return;
-        };
-        let mut streams = self.streams.write();
-        let mut is_all_placed = true;
-        for frame in lost {
-            self.last_frame = frame.position;
-            let mut first_position = frame.position;
-            for section in &frame.sections {
-                let name = section.name.as_deref().filter(|_| streams.by_id(section.stream).is_none());
-                let placed = Placed {
-                    stream: section.stream,
-                    first_revision: section.first_revision,
-                    count: section.count,
-                    frame: frame.position,
-                    first_position,
-                };
-                is_all_placed &= streams.place_behind_gap(name, placed);
-                first_position.0 += u64::from(section.count);
-            }
-            if frame.kind == KIND_INDEX_BLOCK {
-                self.index.note_block(frame.position, Position(frame.position.0 + frame.len));
-            } else if frame.kind == KIND_BATCH {
-                let noted: Vec<_> = frame
-                    .sections
-                    .iter()
-                    .filter_map(|section| Some((section, Arc::clone(&streams.by_id(section.stream)?.name))))
-                    .collect();
-                let noted = noted.iter().map(|(section, name)| Noted {
-                    stream: section.stream,
-                    name,
-                    first_revision: section.first_revision,
-                    count: section.count,
-                });
-                self.index.note_batch(frame.len as u32, noted);
-            } else {
-                self.index.note_other(frame.kind, frame.len as u32);
-            }
-        }
-        if !is_all_placed {
-            self.lost.push(Lost { positions: self.at..end, events: None });
-        }
-    }
-
-    /// A proven header says how many events there are before it: so many at most were lost since the last one.
-    #[inline]
-    fn count_lost(&mut self, first_number: u64) {
-        if !self.lost.is_empty() {
-            let events = first_number.saturating_sub(self.next_number);
-            self.lost.iter_mut().filter(|lost| lost.events.is_none()).for_each(|lost| lost.events = Some(events));
-        }
-    }
-
-    /// Nothing behind the last losses says how many events they took: as many as there is room for. The numbers of later
-    /// events go on behind them, so that every later opening counts the same.
-    fn settle_lost_end(&mut self) {
-        /// An event takes at least so many bytes of a frame.
-        const EVENT_BYTES_MIN: u64 = 8;
-        let mut room: u64 = 0;
-        for lost in self.lost.iter().filter(|lost| lost.events.is_none()) {
-            let mut end = lost.positions.end;
-            // Whole frames may have lain behind the last witness too.
-            if let Some(segment) =
-                self.segment.as_ref().filter(|segment| segment.base <= end && end < segment.file_end())
-            {
-                end = end.max(last_set_byte(segment, end, segment.file_end()));
-            }
-            room += (end.0 - lost.positions.start.0) / EVENT_BYTES_MIN;
-        }
-        self.lost.iter_mut().filter(|lost| lost.events.is_none()).for_each(|lost| lost.events = Some(room));
-        self.next_number = self.next_number.saturating_add(room).min(crate::limits::NUMBER_MAX);
-    }
-
-    /// Marks what was accepted. What is left of it is history: it stands in the way of nothing.
-    fn settle_accepted(&mut self) {
-        for damage in &mut self.damage {
-            self.set.mark_accepted(damage);
-        }
-        // A bad copy of a head block stands in nobody's way: it holds no positions.
-        let is_in_the_way = |damage: &Damage| {
-            !damage.is_accepted && (damage.positions.start < damage.positions.end || damage.bytes.is_empty())
-        };
-        if self.tail == TailState::Damage && !self.damage.iter().any(is_in_the_way) {
-            self.tail = if self.torn_tail.is_some() { TailState::Torn } else { TailState::End };
-        }
-    }
-
-    /// Streams whose last event lies before it may have had later ones, which are lost; so may streams nobody knows.
-    pub(crate) fn unknown_until(&self) -> Position {
-        self.lost.iter().map(|lost| lost.positions.end).max().unwrap_or(Position::ZERO)
-    }
-
-    /// How many events a stream may have had behind its last known one, which lies at `head_position`; `None` where its
-    /// head is certain.
-    pub(crate) fn lost_behind(&self, head_position: Position) -> Option<u64> {
-        let behind = self.lost.iter().filter(|lost| head_position < lost.positions.end);
-        behind.map(|lost| lost.events.unwrap_or(0)).reduce(u64::saturating_add)
-    }
-
     fn stop_at(&self, segment: &Segment, limit: Position, fault: &Fault, is_end_stated: bool) -> Stop {
         let behind = last_set_byte(segment, self.at, limit);
         if behind == self.at {
             return Stop::Zero;
         }
-        if let Ok(frame) = segment.frame(self.at, segment.file_end()) {
-            if is_end_stated && frame.end() > limit {
-                return Stop::Crossing;
-            }
-            if frame.previous_check() == self.previous_check
-                && frame.end() <= limit
-                && frame.prove(segment.seeds).is_err()
-            {
-                return Stop::Body;
-            }
+        let frame = segment.frame(self.at, segment.file_end()).ok();
+        let frame = frame.filter(|frame| frame.previous_check() == self.previous_check);
+        if is_end_stated && frame.is_some_and(|frame| frame.end() > limit) {
+            return Stop::Crossing;
         }
-        let is_whole = !matches!(fault, Fault::Short | Fault::Absent) && segment.frame(self.at, limit).is_ok();
-        if !is_whole && behind < self.witness && behind < limit {
+        // Whole in itself, but for what it says of its place in the log.
+        let is_whole = !matches!(fault, Fault::Short | Fault::Absent)
+            && segment.frame(self.at, limit).is_ok_and(|frame| frame.prove(segment.seeds).is_ok());
+        if !is_whole
+            && behind < self.witness
+            && behind < limit
+            && !resync::has_whole_frame(segment, Position(self.at.0 + 8), behind, limit)
+        {
             return Stop::Cut;
         }
-        Stop::Bytes
+        match frame {
+            Some(frame) if frame.end() <= limit && !is_whole => Stop::Body,
+            _ => Stop::Bytes,
+        }
     }
 
     fn worsen(&mut self, state: TailState) {
@@ -605,10 +559,11 @@ impl Replay {
                 end: None,
                 last_index_block: Position::ZERO,
                 damage: None,
+                lost_head: None,
             };
             let opened = match self.set.open(&known) {
                 Ok(opened) => opened,
-                Err(Unusable::Damaged(_)) => break,
+                Err(Unusable::Damaged(_) | Unusable::HeadLost(_)) => break,
                 Err(other) => return Err(other.into()),
             };
             let named = opened.head.open.predecessor.filter(|before| {
@@ -635,7 +590,7 @@ fn unsupported(segment: &Segment, what: &str) -> Error {
 /// The highest witness that the proven frames of the newest segment carry, those behind a bad place included: a witness was
 /// true when it was written, whether or not its frame is part of the log.
 fn witness_in(segment: &Segment, block_hint: Position) -> Position {
-    let (mut at, mut previous_check) = (segment.first_frame(), Some(segment.head.open_check));
+    let (mut at, mut previous_check) = (segment.first_frame(), segment.first_check());
     let mut highest = Position::ZERO;
     loop {
         let mut scan = Scan::resume(segment, at, previous_check, segment.file_end(), Proof::Header);

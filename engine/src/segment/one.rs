@@ -1,7 +1,7 @@
 //! One open segment, mapped for reading.
 //!
-//! Invariants: the head block proved itself and belongs to the store; the mapping never changes below the end of the log;
-//! a file that is shorter than it should be reads as if it ended there. Where the log ends is not known here.
+//! Invariants: the head block proved itself and belongs to the store, unless it is said to be lost; the mapping never changes
+//! below the end of the log; a file that is shorter than it should be reads as if it ended there. Where the log ends is not known here.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::checksum::Seeds;
 use crate::error::{Damage, DamageClass};
 use crate::format::frame::{FRAME_HEADER_BYTES, Frame, FramePlace, KIND_OPEN};
-use crate::format::open::HeadBlock;
+use crate::format::open::{HeadBlock, OpenFrame, OpenReason};
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::StoreBlock;
 use crate::format::{Fault, file_name};
-use crate::ids::{Position, SegmentOrdinal};
+use crate::ids::{BootId, FilePlace, Incarnation, Position, Salt, SegmentOrdinal};
 use crate::storage::{Access, Mapping, Storage, StorageFile};
 use crate::sync::Mutex;
 use crate::{Error, Result};
@@ -39,6 +39,18 @@ pub(crate) struct Segment {
     fetching: Mutex<()>,
     /// What is wrong with one copy of the head block while the other serves.
     pub(crate) head_damage: Option<Damage>,
+    /// Neither copy proved itself: `head` is put together from what others say, and its open frame says nothing.
+    pub(crate) is_head_lost: bool,
+}
+
+/// What others know of a segment neither copy of whose head block proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LostHead {
+    /// Without it no frame could be told from garbage.
+    pub(crate) salt: Salt,
+    /// Segments that the file takes, by its length.
+    pub(crate) span: u32,
+    pub(crate) incarnation: Incarnation,
 }
 
 /// Why a segment file cannot be used.
@@ -48,6 +60,8 @@ pub(crate) enum Unusable {
     System(Error),
     /// What is in it is not what should be.
     Damaged(Damage),
+    /// Neither copy of the head block proves itself; the frames behind it may.
+    HeadLost(Damage),
     /// It was written by a newer version.
     Unsupported(String),
 }
@@ -56,7 +70,7 @@ impl From<Unusable> for Error {
     fn from(unusable: Unusable) -> Error {
         match unusable {
             Unusable::System(error) => error,
-            Unusable::Damaged(damage) => Error::from_damage(damage),
+            Unusable::Damaged(damage) | Unusable::HeadLost(damage) => Error::from_damage(damage),
             Unusable::Unsupported(what) => {
                 Error::new(crate::ErrorKind::Unsupported, format!("{what}; use a newer version of treering"))
             }
@@ -125,8 +139,13 @@ impl Segment {
             let damage = Damage::new(DamageClass::Damage, &name, bytes, Position::ZERO..Position::ZERO, detail);
             Damage { streams: Some(Vec::new()), ..damage }
         };
+        // A block of another file that was written here proves itself too: it must not take the place of the right one.
+        let is_ours = |head: &HeadBlock| head.header.ordinal == ordinal && head.header.store == *store;
         let (head, head_damage) = match (first, second) {
             (Ok(head), Ok(same)) if head == same => (head, None),
+            (Ok(other), Ok(head)) if !is_ours(&other) && is_ours(&head) => {
+                (head, Some(damaged_copy(0, &Fault::bad("it is that of another file"))))
+            }
             (Ok(head), Ok(_)) => (head, Some(damaged_copy(1, &Fault::bad("it differs from the first")))),
             (Ok(head), Err(fault)) => (head, Some(damaged_copy(1, &fault))),
             (Err(fault), Ok(head)) => (head, Some(damaged_copy(0, &fault))),
@@ -137,7 +156,7 @@ impl Segment {
                 let detail = format!("neither copy of the head block holds: {fault}");
                 let mut damage = whole_file(&name, ordinal, store, 1, DamageClass::Damage, detail);
                 damage.bytes.end = bytes.len() as u64;
-                return Err(Unusable::Damaged(damage));
+                return Err(Unusable::HeadLost(damage));
             }
         };
         let SegmentHeader { ordinal: found, span, store: found_store, .. } = head.header;
@@ -153,18 +172,68 @@ impl Segment {
             return Err(Unusable::Damaged(whole_file(&name, ordinal, store, 1, DamageClass::Stale, detail)));
         }
         let base = Position(ordinal.0 * store.segment_bytes);
-        let fetched = (0..bytes.len().div_ceil(64 * STRETCH_BYTES)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Segment {
+        Ok(Segment::assemble(file, mapping, name, base, head, head_damage))
+    }
+
+    /// Opens a segment whose head block is lost, for its frames: their salt is known from elsewhere.
+    pub(crate) fn open_without_head(
+        storage: &dyn Storage,
+        ordinal: SegmentOrdinal,
+        store: &StoreBlock,
+        lost: &LostHead,
+    ) -> Result<Segment, Unusable> {
+        let name = file_name::segment(ordinal);
+        let file = storage.open(&name, Access::Read);
+        let file = file.map_err(|error| Unusable::System(Error::io("open", &name, error)))?;
+        let mapping = file.map().map_err(|error| Unusable::System(Error::io("map", &name, error)))?;
+        let LostHead { salt, span, incarnation } = *lost;
+        let open = OpenFrame {
+            incarnation,
+            identity_place: FilePlace::default(),
+            boot: BootId::default(),
+            predecessor: None,
+            last_seal: Position::ZERO,
+            reason: OpenReason::Full,
+            max_recorded_at: i64::MIN,
+            previous_check: 0,
+            first_number: 0,
+            witness: None,
+            recorded_at: 0,
+        };
+        let header = SegmentHeader { ordinal, span, salt, created_at: 0, store: *store };
+        let head = HeadBlock { header, open, open_check: 0 };
+        let base = Position(ordinal.0 * store.segment_bytes);
+        let mut segment = Segment::assemble(file, mapping, name, base, head, None);
+        segment.is_head_lost = true;
+        Ok(segment)
+    }
+
+    fn assemble(
+        file: Arc<dyn StorageFile>,
+        mapping: Mapping,
+        name: String,
+        base: Position,
+        head: HeadBlock,
+        head_damage: Option<Damage>,
+    ) -> Segment {
+        let stretches = mapping.len().div_ceil(64 * STRETCH_BYTES);
+        Segment {
             head,
             name,
             base,
             seeds: Seeds::new(head.header.salt),
             file,
             mapping,
-            fetched,
+            fetched: (0..stretches).map(|_| AtomicU64::new(0)).collect(),
             fetching: Mutex::new(()),
             head_damage,
-        })
+            is_head_lost: false,
+        }
+    }
+
+    /// The check that the first frame behind the head block must carry; `None` where the open frame is lost.
+    pub(crate) fn first_check(&self) -> Option<u64> {
+        (!self.is_head_lost).then_some(self.head.open_check)
     }
 
     pub(crate) fn ordinal(&self) -> SegmentOrdinal {

@@ -74,6 +74,23 @@ fn search(segment: &Segment, bad: Position, end: Position) -> Position {
     end
 }
 
+/// Whether a whole frame begins between two places and ends at `limit` or before.
+pub(crate) fn has_whole_frame(segment: &Segment, from: Position, to: Position, limit: Position) -> bool {
+    let mut budget = SEARCH_BYTES_MAX;
+    let mut at = Position(from.0.next_multiple_of(8));
+    while at < to && budget > 0 {
+        if let Ok(frame) = segment.frame(at, limit) {
+            if frame.prove(segment.seeds).is_ok() {
+                return true;
+            }
+            budget = budget.saturating_sub(u64::from(frame.frame_len()));
+        }
+        budget = budget.saturating_sub(64);
+        at.0 += 8;
+    }
+    false
+}
+
 /// The last proven frame boundary at or before `place`, going back from the index block at `last_block`; the segment's
 /// first frame where no index block is known.
 pub(crate) fn boundary_before(segment: &Segment, place: Position, last_block: Position, end: Position) -> Position {

@@ -14,7 +14,7 @@ use crate::format::file_name::{self, FileKind};
 use crate::format::item::AcceptedRange;
 use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
-use crate::segment::one::{Segment, Unusable};
+use crate::segment::one::{LostHead, Segment, Unusable};
 use crate::storage::{Access, Storage};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Error, Result};
@@ -39,6 +39,8 @@ pub(crate) struct Known {
     pub(crate) last_index_block: Position,
     /// What is wrong with it as a whole: it cannot be opened.
     pub(crate) damage: Option<Damage>,
+    /// Its head block is lost; what is needed to read it all the same.
+    pub(crate) lost_head: Option<LostHead>,
 }
 
 /// All segments of a store.
@@ -148,6 +150,7 @@ impl SegmentSet {
             end: None,
             last_index_block: Position::ZERO,
             damage: None,
+            lost_head: None,
         });
         drop(all);
         self.keep(segment);
@@ -226,7 +229,11 @@ impl SegmentSet {
         if let Some(damage) = &known.damage {
             return Err(Unusable::Damaged(damage.clone()));
         }
-        let segment = Arc::new(Segment::open(&*self.storage, known.ordinal, Access::Read, &self.store)?);
+        let segment = match &known.lost_head {
+            Some(lost) => Segment::open_without_head(&*self.storage, known.ordinal, &self.store, lost)?,
+            None => Segment::open(&*self.storage, known.ordinal, Access::Read, &self.store)?,
+        };
+        let segment = Arc::new(segment);
         self.keep(&segment);
         Ok(segment)
     }

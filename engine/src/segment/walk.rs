@@ -171,7 +171,7 @@ impl LogWalk {
         let Some(known) = self.set.at_or_behind(self.at) else { return Ok(Some(Walked::End)) };
         let segment = match self.set.open(&known) {
             Ok(segment) => segment,
-            Err(Unusable::Damaged(damage)) => {
+            Err(Unusable::Damaged(damage) | Unusable::HeadLost(damage)) => {
                 self.at = known.file_end;
                 self.previous_check = None;
                 return Ok(Some(Walked::Damage(damage)));
@@ -181,7 +181,7 @@ impl LogWalk {
         let end = known.end.unwrap_or(known.file_end).min(limit);
         if self.at <= segment.first_frame() {
             self.at = segment.first_frame();
-            self.previous_check = Some(segment.head.open_check);
+            self.previous_check = segment.first_check();
         } else {
             let last_block = self.fresh_last_block(&known);
             let inside = self.at;

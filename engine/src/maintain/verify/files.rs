@@ -4,7 +4,6 @@
 //! is noted and harms nobody.
 
 use super::Ledger;
-use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::file_name::{self, FileKind};
 use crate::format::store_block::STORE_BLOCK_BYTES;
@@ -22,30 +21,18 @@ pub(in crate::maintain) fn identity(
     notes: &mut Vec<String>,
 ) -> Result<Identity> {
     let name = file_name::IDENTITY;
-    let (damage, refusal) = match recovered::read(storage, Access::Read) {
-        Ok(Some(identity)) => {
+    let missing = || Error::new(ErrorKind::NotFound, format!("there is no store in {}", storage.describe()));
+    let (identity, damage) = recovered::read_or_recover(storage)?.ok_or_else(missing)?;
+    match damage {
+        Some(damage) => drop(ledger.add(damage)),
+        None => {
             let len = identity.file.len().map_err(|error| Error::io("look at", name, error))?;
             if len != STORE_BLOCK_BYTES as u64 {
                 notes
                     .push(format!("{name} is {len} bytes long instead of {STORE_BLOCK_BYTES}; the rest means nothing"));
             }
-            return Ok(identity);
         }
-        Ok(None) => {
-            let message = format!("there is no store in {}", storage.describe());
-            (recovered::missing(), Error::new(ErrorKind::NotFound, message))
-        }
-        Err(error) if error.kind() == ErrorKind::NotAStore => {
-            let detail = format!("{error}; every segment repeats what it said");
-            (Damage { class: DamageClass::Foreign, detail, ..recovered::missing() }, error)
-        }
-        Err(error) => match error.damage() {
-            Some(damage) => (damage.clone(), error),
-            None => return Err(error),
-        },
-    };
-    let identity = recovered::from_segments(storage)?.ok_or(refusal)?;
-    ledger.add(damage);
+    }
     Ok(identity)
 }
 

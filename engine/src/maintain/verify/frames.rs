@@ -97,7 +97,7 @@ impl<'v> Walk<'v> {
         };
         let segment = match opened {
             Ok(segment) => segment,
-            Err(Unusable::Damaged(damage)) => {
+            Err(Unusable::Damaged(damage) | Unusable::HeadLost(damage)) => {
                 self.ledger.add(damage);
                 self.lose();
                 self.before = None;
@@ -108,7 +108,7 @@ impl<'v> Walk<'v> {
         };
         self.check_length(&segment, end)?;
         self.enter(&segment);
-        let mut previous_check = Some(segment.head.open_check);
+        let mut previous_check = segment.first_check();
         let mut at = segment.first_frame();
         let mut populated = segment.base;
         work.add(at.0 - segment.base.0);
@@ -197,6 +197,12 @@ impl<'v> Walk<'v> {
 
     /// Begins a segment: its open frame is held against the segment before it.
     fn enter(&mut self, segment: &Segment) {
+        if segment.is_head_lost {
+            self.lose(); // what the open frame said of the segments before is reported as lost with it
+            self.takeover = 0;
+            self.index.begin(segment.ordinal(), segment.first_frame());
+            return;
+        }
         let open = &segment.head.open;
         let mut problems = Vec::new();
         let mut differs = |what: &str, said: String, found: String| {

@@ -1,0 +1,54 @@
+//! Segments that are lost as a whole, and what a writer says of them afterwards.
+
+use super::*;
+
+/// [REC-12] Each newest segment that is lost stays reported when a writer has gone on behind it: without a head, foreign, not
+/// there; known to the watermark file and not.
+#[test]
+fn p05_a_lost_newest_segment_stays_reported_after_a_writer_went_on() {
+    let golden = Golden::closed();
+    let name = golden.image.last_segment();
+    let is_lost = |change: &dyn Fn(&mut Image)| {
+        let mut image = golden.image.clone();
+        change(&mut image);
+        image.put_back(&golden.storage);
+        let change =
+            Change { what: "the newest segment is lost".into(), files: vec![name.clone()], ..Change::default() };
+        check(&golden, &change);
+    };
+    is_lost(&|image| drop(image.0.remove(&name)));
+    is_lost(&|image| drop(image.0.insert(name.clone(), golden.foreign.0[&segment(0)].clone())));
+    is_lost(&|image| {
+        drop(image.0.insert(name.clone(), golden.foreign.0[&segment(0)].clone()));
+        drop(image.0.remove("watermark"));
+    });
+    is_lost(&|image| {
+        image.0.get_mut(&name).unwrap()[..8192].fill(0xEE);
+        drop(image.0.remove("watermark"));
+    });
+    // With the watermark file the salt is known, and only the head is lost.
+    let mut image = golden.image.clone();
+    image.0.get_mut(&name).unwrap()[..8192].fill(0xEE);
+    image.put_back(&golden.storage);
+    check(&golden, &Change::of("the head of the newest segment", &name, 0..8192));
+}
+
+/// A segment in the middle, and any two.
+#[test]
+fn p05_missing_segments_are_reported_and_the_others_are_read() {
+    let golden = Golden::closed();
+    let names: Vec<&String> = golden.segments().map(|(name, _)| name).collect();
+    for (number, first) in names.iter().enumerate() {
+        for second in &names[number..] {
+            let mut image = golden.image.clone();
+            let files: std::collections::BTreeSet<&String> = [*first, *second].into();
+            for file in &files {
+                image.0.remove(*file);
+            }
+            image.put_back(&golden.storage);
+            let what = format!("without {files:?}");
+            let files = files.into_iter().cloned().collect();
+            check(&golden, &Change { what, files, ..Change::default() });
+        }
+    }
+}
