@@ -119,6 +119,12 @@ impl Run {
         self.reverts = true;
     }
 
+    /// Whether events that were only Written may be gone without a crash.
+    #[must_use]
+    pub fn may_revert(&self) -> bool {
+        self.reverts
+    }
+
     /// Where the cache went back to old bytes after a failed sync, what was only Written may be gone.
     fn forgive(&mut self, store: &Store) {
         let fault = self.machine.take_fault();
