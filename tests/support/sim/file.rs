@@ -24,6 +24,9 @@ pub(super) struct SimFile {
 
 impl SimFile {
     fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.storage.is_observer {
+            return Err(io::ErrorKind::Unsupported.into()); // who looks on changes nothing, durability included
+        }
         let mut state = self.storage.state();
         let met = self.storage.enter(&mut state, Operation::Sync)?;
         sync()?;

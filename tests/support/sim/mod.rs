@@ -67,7 +67,7 @@ pub struct Fault {
 pub struct SimStorage {
     machine: Arc<Machine>,
     process: u32,
-    /// Its calls are neither counted nor do they fail.
+    /// Its calls are neither counted nor made to fail; it cannot sync.
     is_observer: bool,
 }
 
@@ -156,7 +156,7 @@ impl SimStorage {
         SimStorage { machine: Arc::clone(&self.machine), process: state.next_process, is_observer: false }
     }
 
-    /// A process that looks on: no fault meets it, and it does not count.
+    /// A process that looks on: no fault meets it, it does not count, and it cannot sync.
     #[must_use]
     pub fn observer(&self) -> SimStorage {
         SimStorage { is_observer: true, ..self.process() }

@@ -1,12 +1,15 @@
 //! Workloads that nobody wrote: steps drawn from a seed, faults among them.
 
-use treering::Durability;
+use std::sync::Arc;
+
 use treering::storage::mem::Operation;
+use treering::{Durability, Store};
 
 use super::enumerate::Numbers;
 use super::sweep::{Swept, append, open};
 use super::workloads::Run;
 use super::{Failure, SimStorage};
+use crate::store::small;
 
 const SIZES: [usize; 12] = [0, 1, 10, 60, 128, 200, 440, 600, 1500, 3500, 9_000, 17_000];
 const STREAMS: [&str; 4] = ["a", "b", "c", "d"];
@@ -60,6 +63,12 @@ fn step(run: &mut Run, numbers: &mut Numbers, reverts: bool, swept: &mut Swept) 
                 run.allow_reverts(); // a write-back failed: with its pages goes what was only Written
             }
             run.machine().evict();
+            return Ok(());
+        }
+        10 => {
+            // A reader that finds out what the disk holds: what it calls durable must be.
+            let reader = Store::open_read_only_on(Arc::new(run.machine().process()), small());
+            run.note_of(&reader.map_err(|error| format!("P13: {error:?}"))?);
             return Ok(());
         }
         5 => Some((Operation::Sync, if reverts { Failure::SyncReverts } else { Failure::SyncKeeps })),

@@ -189,6 +189,12 @@ impl Run {
         self.account.note(self.store.as_ref().expect("the store is open"), now);
     }
 
+    /// Writes down how far another store says that the log is durable.
+    pub fn note_of(&mut self, store: &Store) {
+        let now = self.machine.trace_len();
+        self.account.note(store, now);
+    }
+
     /// Closes the store.
     ///
     /// # Panics
