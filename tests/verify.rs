@@ -12,6 +12,7 @@ use treering::{
     Batch, BootId, Compression, DamageClass, Durability, ErrorKind, Expected, NewEvent, Options, ReadAllOptions, Store,
     Visibility,
 };
+use treering_tests::store::{noise, put};
 use treering_tests::workload::{Blob, BlobKind, Sizes, operations};
 use treering_tests::{Engine, Target, run};
 
@@ -33,6 +34,25 @@ fn compressing() -> Options {
 
 fn verify(storage: &MemStorage) -> VerifyReport {
     maintain::verify_on(Arc::new(storage.clone()), &mut ()).unwrap()
+}
+
+/// A copy of a segment in memory is older than the segment while it is written: what is sealed is the file.
+#[test]
+fn p13_a_store_that_is_read_by_position_seals_what_is_in_its_files() {
+    let storage = MemStorage::new();
+    let options = small().read_mode(treering::ReadMode::Positioned);
+    let store = Store::open_on(Arc::new(storage.clone()), options).unwrap();
+    for number in 0..60u64 {
+        let _ = put(&store, "s", &noise(number, 1500));
+        // Every stretch is read before it is full, and sealed before its copy makes room for another.
+        let newest = store.event("s", treering::Revision(number), Visibility::Committed).unwrap().unwrap();
+        assert!(newest.payload[..] == noise(number, 1500)[..]);
+        wait_for_seals(&store);
+    }
+    assert!(store.stat().unwrap().sealed_segments > 3);
+    store.close().unwrap();
+    let report = verify(&storage);
+    assert!(report.is_clean(), "{report:#?}");
 }
 
 /// Waits until every finished segment has its seal.

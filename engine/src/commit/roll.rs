@@ -168,7 +168,8 @@ impl Writer {
         let Sealing { segment, end, at, before, hasher } = sealing;
         if *at < *end {
             let to = Position((at.0 + PIECE_BYTES).min(end.0));
-            hasher.update(segment.bytes(*at, to));
+            // Read again where it is a copy: it may be older than the segment's end.
+            hasher.update(segment.unproven_bytes(*at, to));
             // A hash over what could not be read is none.
             segment.check_readable()?;
             *at = to;

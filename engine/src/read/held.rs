@@ -126,9 +126,12 @@ impl Held {
         self.leave();
         let whole = |fault: Fault| damage_error(&self.segment, frame.position, frame.end(), &fault);
         if section.coding.is_some() {
-            let raw = section
-                .raw_body(self.segment.seeds)
-                .map_err(|fault| section_damage(&self.segment, frame, section, &fault))?;
+            let raw = match section.raw_body(self.segment.seeds) {
+                // In a copy its bytes may have been written since they were read.
+                Err(_) if self.segment.read_frame_again(frame.place()) => section.raw_body(self.segment.seeds),
+                tried => tried,
+            };
+            let raw = raw.map_err(|fault| section_damage(&self.segment, frame, section, &fault))?;
             if let Cow::Owned(raw) = raw {
                 self.raw_body = Some(Bytes::from(raw));
             }

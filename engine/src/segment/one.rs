@@ -274,7 +274,7 @@ impl Segment {
     }
 
     /// As [`bytes`](Self::bytes), where no frame has proven them: in a copy they are read again, since they may have been
-    /// written since.
+    /// written since. Over bytes that were lent the same bytes are read: below its end the log never changes.
     pub(crate) fn unproven_bytes(&self, from: Position, to: Position) -> &[u8] {
         let bytes = self.bytes(from, to);
         let start = self.offset_of(bytes);
