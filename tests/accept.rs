@@ -367,3 +367,22 @@ fn p05_a_gap_that_was_accepted_is_never_passed_over_in_silence() {
     assert_eq!(read(ReadOptions::new().backwards()), [next, -1, 5, 4, 3, 2, 1, 0]);
     assert_eq!(read(ReadOptions::new().from(treering::Revision(7))), [-1, next]);
 }
+
+/// [REC-11] What is lost stays lost for those who open later: a segment that is gone, or has lost its head, is not forgotten because a
+/// writer went on behind it.
+#[test]
+fn p04_a_segment_that_is_lost_gives_none_of_its_revisions_again() {
+    let (storage, events) = filled();
+    let image = Image::take(&storage);
+    let names: Vec<String> = image.0.keys().filter(|name| name.ends_with(".segment")).cloned().collect();
+    for name in &names {
+        let mut missing = image.clone();
+        missing.0.remove(name);
+        missing.put_back(&storage);
+        check_damaged(&storage, &events, &format!("without {name}"));
+        let mut headless = image.clone();
+        headless.0.get_mut(name).unwrap()[..8192].fill(0xA5);
+        headless.put_back(&storage);
+        check_damaged(&storage, &events, &format!("{name} without its head"));
+    }
+}
