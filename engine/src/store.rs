@@ -55,21 +55,15 @@ pub struct StreamInfo {
     pub name: Arc<str>,
     /// Its identity.
     pub id: StreamId,
-    /// Revision of its last event.
+    /// The last revision that was given; the next event gets the one behind it.
     pub head: Revision,
-    /// Position of its last event.
+    /// Position of the event with that revision, or of the accept that says that the stream ends there.
     pub head_position: Position,
-}
-
-impl From<&Stream> for StreamInfo {
-    fn from(stream: &Stream) -> StreamInfo {
-        StreamInfo {
-            name: Arc::clone(&stream.name),
-            id: stream.id,
-            head: stream.head,
-            head_position: stream.head_position,
-        }
-    }
+    /// Revision of its last event: below `head` where what lies between was accepted as lost.
+    pub last_event: Revision,
+    /// Whether nothing hides later events of the stream: it can be appended to. Where damage may, an
+    /// [accept](fn@crate::maintain::accept) says where it goes on.
+    pub is_head_known: bool,
 }
 
 /// Figures of a store.
@@ -244,13 +238,30 @@ impl Store {
     /// # Errors
     /// None yet; looking a stream up may read the log in a later version.
     pub fn stream(&self, name: &str) -> Result<Option<StreamInfo>> {
-        Ok(self.view.stream(name).as_ref().map(StreamInfo::from))
+        Ok(self.view.stream(name).as_ref().map(self.describe()))
     }
 
     /// All streams, in the order of their making.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamInfo> {
-        self.view.streams.read().iter().map(StreamInfo::from).collect()
+        let describe = self.describe();
+        self.view.streams.read().iter().map(describe).collect()
+    }
+
+    /// What is known of a stream as users see it.
+    fn describe(&self) -> impl Fn(&Stream) -> StreamInfo + use<> {
+        let unknown_until = match &self.writing {
+            Some(writing) => writing.writer.doubts.unknown_until,
+            None => self.view.replayed(crate::recovery::replay::Replay::unknown_until).unwrap_or(Position::ZERO),
+        };
+        move |stream| StreamInfo {
+            name: Arc::clone(&stream.name),
+            id: stream.id,
+            head: stream.head,
+            head_position: stream.head_position,
+            last_event: stream.last_event,
+            is_head_known: stream.head_position >= unknown_until,
+        }
     }
 
     /// Reads a stream.

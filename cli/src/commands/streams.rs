@@ -28,23 +28,40 @@ struct Row<'a> {
     stream: &'a str,
     id: u64,
     events: u64,
+    /// The last revision that was given, or accepted as given.
     head: u64,
     head_position: u64,
+    last_event: u64,
+    /// `false`: damage may hide later events; the stream is appended to after an accept only.
+    head_known: bool,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
     let store = Store::open_read_only(&args.store, Options::new())?;
     let mut out = Out::stdout();
-    let mut table = Table::new(&["stream", ">events", ">head at"]);
+    let mut table = Table::new(&["stream", ">events", ">head at", ""]);
     for stream in store.streams() {
-        let head = stream.head.get();
-        let events = head + 1;
+        let (head, last_event) = (stream.head.get(), stream.last_event.get());
+        let (events, head_known) = (last_event + 1, stream.is_head_known);
         let head_position = stream.head_position.get();
+        let remark = match (head_known, head > last_event) {
+            (false, _) => "damage may hide its end".to_owned(),
+            (true, true) => format!("goes on behind revision {head}: what may have been there was accepted as lost"),
+            (true, false) => String::new(),
+        };
         if args.json {
-            out.json(&Row { stream: &stream.name, id: stream.id.get(), events, head, head_position })?;
+            out.json(&Row {
+                stream: &stream.name,
+                id: stream.id.get(),
+                events,
+                head,
+                head_position,
+                last_event,
+                head_known,
+            })?;
         } else {
-            table.row([printable(&stream.name).into_owned(), count(events), count(head_position)]);
+            table.row([printable(&stream.name).into_owned(), count(events), count(head_position), remark]);
         }
     }
     if !args.json {

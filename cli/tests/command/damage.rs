@@ -123,6 +123,9 @@ fn check(before: &Before, at: u64, when: &str) {
             _ => {
                 let last: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
                 assert_eq!((&last["error"], &last["exit_code"]), (&"head_unknown".into(), &4.into()), "{when}");
+                let listed = lines_of(&place.run("streams", &["--json"]));
+                let is_known = listed.iter().find(|row| row["stream"] == **stream).map(|row| &row["head_known"]);
+                assert!(is_known.is_none_or(|known| *known == false), "{when}: {listed:?}");
                 ran.failed(4, "accept");
             }
         }
