@@ -238,9 +238,11 @@ fn a_copy_whose_last_segment_is_cut_in_half_is_read_to_there_and_written_after_a
     let cut = before.frames["c"][6] + 20;
     std::fs::OpenOptions::new().write(true).open(segment(&copy)).unwrap().set_len(cut).unwrap();
     let run = |command: &str, args: &[&str]| before.place.run_on(&copy, command, args);
-    for command in ["stat", "streams", "verify", "export"] {
+    for command in ["stat", "streams", "verify", "export", "tail"] {
         run(command, &[]).failed(5, "ends early");
     }
+    let lines = before.place.write("in.jsonl", "{}\n");
+    run("import", &[lines.to_str().unwrap()]).failed(5, "accept");
     let ran = run("cat", &["c", "--json"]).failed(5, "copy incomplete");
     let read: Vec<u64> = lines_of(&ran).iter().map(|event| event["revision"].as_u64().unwrap()).collect();
     assert_eq!(read, [0, 1, 2, 3, 4, 5], "it is read to there");
