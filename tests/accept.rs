@@ -368,7 +368,7 @@ fn p05_a_gap_that_was_accepted_is_never_passed_over_in_silence() {
     assert_eq!(read(ReadOptions::new().from(treering::Revision(7))), [-1, next]);
 }
 
-/// [REC-11] What is lost stays lost for those who open later: a segment that is gone, or has lost its head, is not forgotten because a
+/// [REC-12] What is lost stays lost for those who open later: a segment that is gone, or has lost its head, is not forgotten because a
 /// writer went on behind it.
 #[test]
 fn p04_a_segment_that_is_lost_gives_none_of_its_revisions_again() {
