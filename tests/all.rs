@@ -26,5 +26,6 @@ mod reference;
 mod retry;
 mod salvage;
 mod spec;
+mod takeover;
 mod tidy;
 mod verify;

@@ -245,6 +245,7 @@ fn p13_a_segment_that_was_begun_and_left_since_a_reader_looked_is_not_passed_ove
     storage.fail_after(0, std::io::ErrorKind::Other, true);
     drop(store);
     storage.clear_fault();
+    storage.set_boot_id(treering::BootId([9; 16]));
     let store = open(&storage);
     assert!(store.open_report().has_rolled, "the log ends at the beginning of a segment");
     for visibility in [Visibility::Committed, Visibility::Durable] {

@@ -206,6 +206,7 @@ proptest! {
         for is_killed in [false, true] {
             if is_killed {
                 copy.remove("watermark").unwrap();
+                copy.remove("control").unwrap();
             }
             let opened = Store::open_on(Arc::new(copy.clone()), options.clone()).unwrap();
             prop_assert!(opened.open_report().has_rolled);
@@ -344,9 +345,10 @@ fn p17_files_that_are_missing_or_of_another_store_or_moment_are_named() {
 #[test]
 fn files_beside_the_log_are_noted_and_harm_nobody() {
     let (storage, _) = small_store();
-    for name in ["notes.txt", "identity-0000000000000001.new", "00000000000000ff.prepared", "control"] {
+    for name in ["notes.txt", "identity-0000000000000001.new", "00000000000000ff.prepared"] {
         storage.create(name, 3).unwrap();
     }
+    storage.open("control", Access::ReadWrite).unwrap().write_at(b"anything", 0).unwrap();
     let watermark = storage.open("watermark", Access::ReadWrite).unwrap();
     watermark.write_at(b"x", 200).unwrap();
     let report = verify(&storage);

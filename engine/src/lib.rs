@@ -51,6 +51,7 @@ pub mod limits;
 pub mod maintain;
 mod options;
 mod poison;
+mod process;
 mod read;
 mod recovery;
 mod segment;

@@ -3,6 +3,9 @@
 //! States of a mark: a number that only rises. *committed* is raised by the writer after the bytes below it are in the
 //! page cache, *durable* after a sync that covers them; durable never passes committed.
 //!
+//! *committed* comes with the frame that ends there, so that a sync knows what it covered; whoever wants both reads them
+//! again until no raise came between (a sequence number that is odd during one).
+//!
 //! The lost wake-up: a watcher that looked (too low), then sleeps, must not miss the raise between the two. It counts
 //! itself in before it looks the second time; a raiser stores first and counts watchers after. Both are sequentially
 //! consistent, so one of them sees the other. A raise with nobody watching makes no system call.
@@ -11,7 +14,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::ids::Position;
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
 
 /// How far the log reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,17 @@ pub struct Watermarks {
     pub committed: Position,
     /// Everything below survives a power loss.
     pub durable: Position,
+}
+
+/// An end of the log, with what proves it: the last frame before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct LogEnd {
+    /// Behind the last byte.
+    pub(crate) end: Position,
+    /// Where the last frame begins.
+    pub(crate) last_frame: Position,
+    /// Its stored check.
+    pub(crate) last_check: u64,
 }
 
 /// What a reader is shown.
@@ -36,6 +50,10 @@ pub enum Visibility {
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     committed: AtomicU64,
+    last_frame: AtomicU64,
+    last_check: AtomicU64,
+    /// Odd while the three above are being changed.
+    sequence: AtomicU64,
     durable: AtomicU64,
     closed: AtomicBool,
     watching: AtomicUsize,
@@ -45,10 +63,10 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// Marks at these places.
-    pub(crate) fn new(marks: Watermarks) -> Marks {
+    pub(crate) fn new(committed: LogEnd, durable: Position) -> Marks {
         let new = Marks::default();
-        new.committed.store(marks.committed.0, Ordering::SeqCst);
-        new.durable.store(marks.durable.0, Ordering::SeqCst);
+        new.commit(committed);
+        new.durable.store(durable.0, Ordering::SeqCst);
         new
     }
 
@@ -67,11 +85,34 @@ impl Marks {
         })
     }
 
-    /// Raises committed.
+    /// Raises committed. One caller at a time.
     #[inline]
-    pub(crate) fn commit(&self, end: Position) {
-        self.committed.store(end.0, Ordering::SeqCst);
+    pub(crate) fn commit(&self, log: LogEnd) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.last_frame.store(log.last_frame.0, Ordering::Relaxed);
+        self.last_check.store(log.last_check, Ordering::Relaxed);
+        self.committed.store(log.end.0, Ordering::SeqCst);
+        self.sequence.store(sequence + 2, Ordering::Release);
         self.wake();
+    }
+
+    /// Committed, with the frame that ends there.
+    pub(crate) fn log_end(&self) -> LogEnd {
+        loop {
+            let sequence = self.sequence.load(Ordering::Acquire);
+            let log = LogEnd {
+                end: Position(self.committed.load(Ordering::SeqCst)),
+                last_frame: Position(self.last_frame.load(Ordering::Relaxed)),
+                last_check: self.last_check.load(Ordering::Relaxed),
+            };
+            fence(Ordering::Acquire);
+            if sequence.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == sequence {
+                return log;
+            }
+            std::thread::yield_now(); // whoever raises it may have been put to sleep meanwhile
+        }
     }
 
     /// Raises durable; a lower place than before changes nothing.
@@ -154,6 +195,10 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    fn log(end: u64) -> LogEnd {
+        LogEnd { end: Position(end), last_frame: Position(end - 8), last_check: end ^ 77 }
+    }
+
     #[test]
     fn a_watcher_is_woken_by_the_mark_it_watches_and_by_closing() {
         let marks = Arc::new(Marks::default());
@@ -161,7 +206,7 @@ mod tests {
             let marks = Arc::clone(&marks);
             std::thread::spawn(move || marks.wait_above(Visibility::Durable, Position(0), None))
         };
-        marks.commit(Position(8));
+        marks.commit(log(8));
         assert!(!watcher.is_finished() || marks.get().durable > Position(0));
         marks.make_durable(Position(8));
         assert_eq!(watcher.join().expect("no panic"), Position(8));
@@ -176,9 +221,23 @@ mod tests {
     #[test]
     fn durable_never_falls() {
         let marks = Marks::default();
-        marks.commit(Position(16));
+        marks.commit(log(16));
         marks.make_durable(Position(16));
         marks.make_durable(Position(8));
         assert_eq!(marks.get(), Watermarks { committed: Position(16), durable: Position(16) });
+    }
+    #[test]
+    fn an_end_is_never_seen_with_the_frame_of_another() {
+        let marks = Marks::new(log(8), Position(8));
+        std::thread::scope(|scope| {
+            scope.spawn(|| (2..200_000).for_each(|count| marks.commit(log(8 * count))));
+            let mut last = 0;
+            while last < 8 * 199_999 {
+                let seen = marks.log_end();
+                assert_eq!(seen, log(seen.end.0));
+                assert!(seen.end.0 >= last);
+                last = seen.end.0;
+            }
+        });
     }
 }

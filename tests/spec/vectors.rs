@@ -288,7 +288,12 @@ fn go_on(name: &str, vector: &Path) -> Vec<String> {
         let now = after.get(file).map_or(&[][..], Vec::as_slice);
         let ordinal = file.strip_suffix(".segment").and_then(|ordinal| u64::from_str_radix(ordinal, 16).ok());
         let upto = match ordinal {
-            _ if file == "watermark" || file.ends_with(".new") || file.ends_with(".prepared") => continue,
+            _ if ["watermark", "control"].contains(&&**file)
+                || file.ends_with(".new")
+                || file.ends_with(".prepared") =>
+            {
+                continue;
+            }
             Some(ordinal) => (had.end.saturating_sub(ordinal * (16 << 10)) as usize).min(bytes.len()),
             None => bytes.len(),
         };

@@ -39,6 +39,12 @@ fn the_dump_of_every_file_is_stable_and_mentions_each_frame() {
         dump(&storage, "identity").starts_with("file: identity, 128 bytes\n0000000000   magic: 8 bytes \"TREERING\"\n")
     );
     assert!(dump(&storage, "watermark").contains("slot 1"));
+    let control = dump(&storage, "control");
+    for words in
+        ["file: control, 4096 bytes", "sync in flight, up to (0: none): 0", "durable, slot 0", "poisoned (0: no): 0"]
+    {
+        assert!(control.contains(words), "{words}: {control}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ Examples:
   treering dump s/0000000000000000.segment | less
   diff <(treering dump old/watermark) <(treering dump new/watermark)")]
 pub(crate) struct Args {
-    /// A segment, the identity file, the watermark file, …
+    /// A segment, the identity file, the watermark file, the control page, …
     file: PathBuf,
 }
 

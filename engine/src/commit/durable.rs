@@ -3,6 +3,9 @@
 //! Order: `committed` is read first, then the files that may hold bytes below it; all of them are synced; then `durable`
 //! rises to what was read. A byte below the old `committed` lies in a segment that was left (and is listed from the moment
 //! it was left until a sync covered it) or in the active one.
+//!
+//! The control page says that the sync is under way for as long as it is: whoever takes over from a writer that was killed
+//! meanwhile does not know what became of it.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -12,6 +15,7 @@ use crate::commit::group::{Entered, Role};
 use crate::commit::writer::Writer;
 use crate::ids::Position;
 use crate::segment::one::Segment;
+use crate::watermark::LogEnd;
 use crate::{Error, Result};
 
 /// The files that hold bytes above the durable mark, in log order.
@@ -90,8 +94,9 @@ impl Writer {
         let synced = self.sync_files();
         match synced {
             Ok(durable) => {
-                self.marks.make_durable(durable);
-                if self.group.served(Some(durable), start.elapsed()) {
+                self.control.end_sync(durable);
+                self.marks.make_durable(durable.end);
+                if self.group.served(Some(durable.end), start.elapsed()) {
                     self.signals.want_sync();
                 }
                 self.signals.note_durable();
@@ -102,9 +107,10 @@ impl Writer {
     }
 
     /// Syncs every file with bytes below `committed`; returns up to where the log is durable.
-    fn sync_files(&self) -> Result<Position> {
+    fn sync_files(&self) -> Result<LogEnd> {
         self.poison.check()?;
-        let committed = self.marks.get().committed;
+        let committed = self.marks.log_end();
+        self.control.begin_sync(committed.end);
         let (older, active) = {
             let files = self.files.lock();
             (files.older.clone(), Arc::clone(&files.active))

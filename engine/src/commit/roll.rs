@@ -100,7 +100,8 @@ impl Writer {
         next.ordinal = segment.next_ordinal();
         drop(next);
         tail.segment = segment;
-        self.marks.commit(tail.at);
+        self.control.set_epoch(tail.epoch());
+        self.publish(tail);
         // It is to be sealed. Its sync comes with the next one that anybody waits for or that is due: one at once would keep the
         // disk busy while the next roll waits for a sync of its own.
         self.signals.want_work();

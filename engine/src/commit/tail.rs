@@ -15,6 +15,7 @@ use crate::segment::create::FIRST_STEP_BYTES;
 use crate::segment::one::Segment;
 use crate::storage::{Prefaulter, WritableMapping};
 use crate::sync::{AtomicU64, Ordering};
+use crate::watermark::LogEnd;
 use crate::{Error, Result};
 
 /// Frames longer than this are written by a system call: a copy gains nothing.
@@ -76,6 +77,11 @@ impl Tail {
     /// The writer's epoch.
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch { segment: self.segment.ordinal(), takeover: self.takeover }
+    }
+
+    /// Where the log ends, and the frame that ends there.
+    pub(crate) fn log_end(&self) -> LogEnd {
+        LogEnd { end: self.at, last_frame: self.last_frame, last_check: self.previous_check }
     }
 
     /// Puts the frame in `scratch` at the end of the log. On error nothing of the tail has changed, and the frame is not

@@ -23,6 +23,7 @@ use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
 use crate::index::streams::{Placed, StreamTable};
 use crate::options::{Durability, Options};
 use crate::poison::Poison;
+use crate::process::control::ControlPage;
 use crate::segment::set::SegmentSet;
 use crate::sync::{Mutex, RwLock};
 use crate::watermark::Marks;
@@ -43,6 +44,7 @@ pub(crate) struct Writer {
     pub(crate) next_segment: Mutex<NextSegment>,
     pub(crate) signals: Signals,
     pub(crate) group: Group,
+    pub(crate) control: ControlPage,
 }
 
 /// What damage found at opening leaves in doubt.
@@ -94,7 +96,13 @@ impl Writer {
             next_segment: Mutex::new(next_segment),
             signals: Signals::default(),
             group: Group::default(),
+            control: ControlPage::default(),
         }
+    }
+
+    /// The same, with a page that tells its successor how it ended.
+    pub(crate) fn with_control(self, control: ControlPage) -> Writer {
+        Writer { control, ..self }
     }
 
     /// Appends a batch and waits for its level.
@@ -276,7 +284,15 @@ impl Writer {
         if tail.scratch.capacity() > SCRATCH_KEPT_BYTES {
             tail.scratch = Vec::new();
         }
-        self.marks.commit(tail.at);
+        self.publish(tail);
+    }
+
+    /// Shows everyone where the log ends.
+    #[inline]
+    pub(crate) fn publish(&self, tail: &Tail) {
+        let log = tail.log_end();
+        self.control.commit(log);
+        self.marks.commit(log);
     }
 
     fn write_due_index_block(&self, tail: &mut Tail) {
@@ -318,6 +334,8 @@ impl Writer {
 
     /// Poisons the store; the error that says so.
     pub(crate) fn stop(&self, cause: &Error) -> Error {
+        // First of all: once anyone hears of it, the store may be closed, and the page be the next writer's.
+        self.control.poison();
         self.poison.set(cause);
         self.marks.close();
         self.group.served(None, std::time::Duration::ZERO);

@@ -52,7 +52,7 @@ impl View {
         let mut replay = replay.lock();
         replay.follow()?;
         let durable = replay.witness.max(self.witnessed_by_file(&replay)).min(replay.at);
-        self.marks.commit(replay.at);
+        self.marks.commit(replay.log_end());
         self.marks.make_durable(durable);
         Ok(())
     }

@@ -25,7 +25,7 @@ use crate::read::{Event, LogReader, ReadAllOptions};
 use crate::recovery::open;
 use crate::storage::Storage;
 use crate::storage::os::OsStorage;
-use crate::watermark::{Marks, Visibility, Watermarks};
+use crate::watermark::{Marks, Visibility};
 use crate::{Error, ErrorKind, Result, limits};
 
 /// What was copied, and what was not.
@@ -129,7 +129,7 @@ fn run(
         return Err(open::no_store(&*found.set.storage));
     }
     let end = found.replay.at;
-    let marks = Arc::new(Marks::new(Watermarks { committed: end, durable: end }));
+    let marks = Arc::new(Marks::new(found.replay.log_end(), end));
     let options = ReadAllOptions::new().visibility(Visibility::Committed);
     let mut reader = LogReader::new(Arc::clone(&found.set), Arc::clone(&found.streams), marks, options);
     let mut copy = Copy::begin(target()?, &found.set.store)?;

@@ -200,7 +200,7 @@ fn apply_locked(storage: Arc<dyn Storage>, identity: &identity::Identity, plan: 
         true => open::new_incarnation(&*found.set.storage)?,
         false => found.replay.incarnation,
     };
-    open::make_durable(&found)?;
+    open::make_durable(&found, None)?;
     let reason = if plan.begins_incarnation { OpenReason::NewIncarnation } else { OpenReason::Forced };
     publish(&found, Life { incarnation, identity_place: identity.place, boot }, reason, plan)?;
     Ok(true)

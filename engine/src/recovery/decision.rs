@@ -197,6 +197,19 @@ pub(crate) enum WatermarkState {
     None,
 }
 
+/// What the control page says of how the last writer ended, as far as the log agrees with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ControlState {
+    /// The kernel and the mount live, nothing had failed, and no sync was under way.
+    Idle,
+    /// The same, but a sync was under way whose result nobody knows.
+    InFlight,
+    /// A write or sync had an unknown effect.
+    Poisoned,
+    /// Nothing that can be believed.
+    None,
+}
+
 /// What is observed when a writer opens a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
@@ -206,6 +219,8 @@ pub(crate) struct Opening {
     pub(crate) watermark: WatermarkState,
     /// The kernel has run since the watermark was written.
     pub(crate) is_same_boot: bool,
+    /// What the control page says.
+    pub(crate) control: ControlState,
     /// Where the store lies.
     pub(crate) place: Place,
 }
@@ -215,6 +230,8 @@ pub(crate) struct Opening {
 pub(crate) enum Proceed {
     /// In the same segment, with a new takeover.
     Continue,
+    /// In a new segment, since a write or sync had failed.
+    RollAfterError,
     /// In a new segment.
     Roll {
         /// In a new life of the store.
@@ -231,15 +248,22 @@ impl Opening {
     #[must_use]
     pub(crate) fn decide(self) -> (&'static str, Proceed) {
         let roll = |new_incarnation, is_guarded| Proceed::Roll { new_incarnation, is_guarded };
-        match (self.tail, self.watermark, self.is_same_boot, self.place) {
-            (TailState::End, WatermarkState::Clean, true, Place::Home) => ("O1", Proceed::Continue),
-            (TailState::End, WatermarkState::Clean, false, Place::Home) => ("O2", roll(false, false)),
-            (TailState::End, WatermarkState::Open | WatermarkState::None, _, Place::Home) => ("O3", roll(false, false)),
-            (TailState::Torn, _, _, Place::Home) => ("O4", roll(false, false)),
-            (TailState::End | TailState::Torn, _, _, Place::Moved) => ("O5", roll(true, false)),
-            (TailState::Damage, _, _, Place::Home) => ("O6", roll(false, true)),
-            (TailState::Damage, _, _, Place::Moved) => ("O7", roll(true, true)),
-            (TailState::Copy, _, _, _) => ("O8", Proceed::AcceptFirst),
+        let Opening { tail, watermark, is_same_boot, control, place } = self;
+        let is_whole = matches!(tail, TailState::End | TailState::Torn);
+        let is_clean = tail == TailState::End && watermark == WatermarkState::Clean;
+        match (place, control) {
+            _ if tail == TailState::Copy => ("O8", Proceed::AcceptFirst),
+            (Place::Moved, _) if is_whole => ("O5", roll(true, false)),
+            (Place::Home, _) if !is_whole => ("O6", roll(false, true)),
+            (Place::Moved, _) => ("O7", roll(true, true)),
+            (Place::Home, ControlState::Poisoned) => ("O12", Proceed::RollAfterError),
+            (Place::Home, _) if is_clean && !is_same_boot => ("O2", roll(false, false)),
+            (Place::Home, ControlState::Idle | ControlState::None) if is_clean => ("O1", Proceed::Continue),
+            (Place::Home, ControlState::InFlight) if is_clean => ("O11", roll(false, false)),
+            (Place::Home, ControlState::Idle) if tail == TailState::End => ("O9", Proceed::Continue),
+            (Place::Home, ControlState::Idle) => ("O10", Proceed::Continue),
+            (Place::Home, _) if tail == TailState::End => ("O3", roll(false, false)),
+            (Place::Home, _) => ("O4", roll(false, false)),
         }
     }
 }
@@ -353,11 +377,14 @@ mod tests {
                 tail: [TailState::End, TailState::Torn, TailState::Damage, TailState::Copy][seen[0]],
                 watermark: [WatermarkState::Clean, WatermarkState::Open, WatermarkState::None][seen[1]],
                 is_same_boot: seen[2] == 0,
-                place: place(seen[3]),
+                control: [ControlState::Idle, ControlState::InFlight, ControlState::Poisoned, ControlState::None]
+                    [seen[3]],
+                place: place(seen[4]),
             };
             let (row, proceed) = observed.decide();
             let word = match proceed {
                 Proceed::Continue => "continue",
+                Proceed::RollAfterError => "roll_io_error",
                 Proceed::Roll { new_incarnation: false, is_guarded: false } => "roll",
                 Proceed::Roll { new_incarnation: true, is_guarded: false } => "roll_incarnation",
                 Proceed::Roll { new_incarnation: false, is_guarded: true } => "roll_guarded",

@@ -4,10 +4,12 @@
 //! 1. the identity file is read (or made, where there is no store yet), and locked by who writes;
 //! 2. [`line`]: the newest segment whose head proves itself, and from it down, open frame by open frame, the line of
 //!    segments that are the log; whatever lies between them is void;
-//! 3. the witness: how far the log was known durable, from the watermark file and every frame met;
+//! 3. the witness: how far the log was known durable, from the watermark file, the control page ([`page`]) and every frame
+//!    met;
 //! 4. [`replay`]: the frames of the line, in order; below the witness their headers, above it every byte;
 //! 5. [`decision`]: what stands where the chain ends is looked up in a table, and so is how a writer goes on;
-//! 6. [`open`]: a reader may prove durable what is not witnessed ([`prove`]); a writer makes it what is not witnessed durable, then continues or rolls.
+//! 6. [`open`]: a reader may prove durable what is not witnessed ([`prove`]); a writer makes it durable ([`rewrite`]), then
+//!    continues or rolls.
 //!
 //! [`accept`] stands beside: where something is lost it is accepted as lost, and the log goes on.
 //!
@@ -18,9 +20,11 @@ pub(crate) mod decision;
 pub(crate) mod identity;
 pub(crate) mod line;
 pub(crate) mod open;
+pub(crate) mod page;
 mod prove;
 pub(crate) mod replay;
 mod report;
+mod rewrite;
 
 pub use accept::{AcceptPlan, AcceptedStream};
 pub use report::OpenReport;

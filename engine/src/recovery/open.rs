@@ -9,22 +9,25 @@ use crate::error::ErrorKind;
 use crate::format::file_name;
 use crate::format::open::{OpenFrame, OpenReason, open_position};
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
-use crate::ids::{Incarnation, Position, SegmentOrdinal};
+use crate::ids::{BootId, Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::StreamTable;
 use crate::options::Options;
+use crate::process::control::{self, ControlPage, Owner, Seen};
 use crate::recovery::decision::{Opening, Place, Proceed, TailState, WatermarkState};
 use crate::recovery::identity::{self, Identity};
 use crate::recovery::line::{self, Line};
+use crate::recovery::page;
 use crate::recovery::prove;
 use crate::recovery::replay::Replay;
 use crate::recovery::report::OpenReport;
+use crate::recovery::rewrite;
 use crate::segment::create;
 use crate::segment::one::Segment;
 use crate::segment::scan::is_header_absent;
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage, StorageFile};
 use crate::sync::{Mutex, RwLock};
-use crate::watermark::{Marks, Watermarks};
+use crate::watermark::{LogEnd, Marks};
 use crate::{Error, Result};
 
 /// What was found, before anything was written.
@@ -38,12 +41,16 @@ pub(crate) struct Found {
     /// The highest generation of any slot of the store: those that are written are above it.
     pub(crate) generation: u64,
     pub(crate) place: Place,
+    /// The control page, where it says something of this log.
+    page: Option<Seen>,
 }
 
 impl Found {
     /// The highest takeover that was ever given in the segment in which the log ends.
     fn takeover(&self) -> u16 {
-        self.replay.takeover.max(self.watermark.map_or(0, |watermark| watermark.takeover))
+        let by_page = self.page.and_then(|seen| page::takeover_of(&seen, &self.line, &self.replay)).unwrap_or(0);
+        let by_slot = self.watermark.map_or(0, |watermark| watermark.takeover);
+        self.replay.takeover.max(by_slot).max(by_page)
     }
 }
 
@@ -81,7 +88,7 @@ pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
     replay.damage.extend(damage);
     let durable = prove::durable_up_to(&set, replay.witness, replay.at);
     let report = report_of(&replay);
-    let marks = Arc::new(Marks::new(Watermarks { committed: replay.at, durable }));
+    let marks = Arc::new(Marks::new(replay.log_end(), durable));
     Ok(OpenedReader { set, streams, marks, replay, report })
 }
 
@@ -124,6 +131,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         watermark: watermark_state(&found),
         is_same_boot: fold_boot(boot) != 0
             && found.watermark.is_some_and(|watermark| watermark.boot == fold_boot(boot)),
+        control: page::state(found.page.as_ref(), found.watermark.as_ref(), &found.set, &found.line, &found.replay),
         place: found.place,
     };
     let (row, proceed) = opening.decide();
@@ -148,8 +156,12 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
                 let is_moved = matches!(proceed, Proceed::Roll { new_incarnation: true, .. });
                 let incarnation =
                     if is_moved { new_incarnation(&*found.set.storage)? } else { found.replay.incarnation };
-                let reason = if is_moved { OpenReason::NewIncarnation } else { OpenReason::Takeover };
-                make_durable(&found)?;
+                let reason = match proceed {
+                    Proceed::RollAfterError => OpenReason::IoError,
+                    _ if is_moved => OpenReason::NewIncarnation,
+                    _ => OpenReason::Takeover,
+                };
+                make_durable(&found, None)?;
                 report.has_rolled = true;
                 let life = life(incarnation);
                 (begin(&found, life, options, found.line.next_ordinal, reason)?, life)
@@ -160,13 +172,16 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.was_clean = was_clean;
     report.incarnation = life.incarnation;
     report.epoch = tail.epoch();
-    let marks = Arc::new(Marks::new(Watermarks { committed: tail.at, durable: tail.at }));
+    // Everything was durable before it was closed, or was made so.
+    let marks = Arc::new(Marks::new(tail.log_end(), tail.at));
     let Found { set, streams, .. } = found;
     let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
     let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
     let doubts = Doubts { unknown_until: found.replay.unknown_until(), damaged_from };
     let continues = !report.has_rolled && !is_first;
-    let writer = Arc::new(Writer::new(set, streams, marks, options.clone(), life, tail, doubts));
+    let control = control_page(&set, &life, &tail);
+    let writer = Writer::new(set, streams, marks, options.clone(), life, tail, doubts).with_control(control);
+    let writer = Arc::new(writer);
     let mut watermark = WatermarkFile::new(generation);
     if continues {
         // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
@@ -188,9 +203,16 @@ pub(crate) fn find_telling(
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
+    // Before the log: what it says of a writer that is at work is there when the log is read.
+    let page = page::read(&*set.storage, identity);
     let slots = read_watermarks(&*set.storage, identity);
     let line = line::find(&set, slots.first())?;
     let watermark = slots.iter().find(|slot| counts(slot, &set, &line)).copied();
+    let proven = page.map(|seen| (seen, page::witness(&seen, &set, &line)));
+    let (page, by_page) = match proven {
+        Some((seen, Some(witness))) => (Some(seen), witness),
+        _ => (None, Position::ZERO),
+    };
     let generation = slots.first().map_or(0, |slot| slot.generation);
     let place = match &line.newest {
         Some(newest) if !newest.head.open.identity_place.may_be(&identity.place) => Place::Moved,
@@ -198,8 +220,9 @@ pub(crate) fn find_telling(
     };
     let streams = Arc::new(RwLock::new(StreamTable::default()));
     let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, watermark);
+    replay.witness = replay.witness.max(by_page);
     replay.read_line(&line, tell)?;
-    Ok(Found { set, streams, line, replay, watermark, generation, place })
+    Ok(Found { set, streams, line, replay, watermark, generation, place, page })
 }
 
 /// The slots of this store, the newer first.
@@ -218,21 +241,35 @@ fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
     if watermark.incarnation != newest.head.open.incarnation {
         return false;
     }
-    let holds = |known: &&Known| known.base <= watermark.last_frame && watermark.last_frame < known.file_end;
-    let Some(known) = line.known.iter().find(holds).filter(|known| known.damage.is_none()) else { return true };
-    let Ok(segment) = set.open(known) else { return true };
-    let frame = match watermark.last_frame < segment.first_frame() {
-        true => None,
-        false => segment.frame(watermark.last_frame, segment.file_end()).ok(),
-    };
-    let (end, check) = match frame {
-        Some(frame) => (frame.end(), frame.frame_check()),
-        None if watermark.last_frame == open_position(&segment.head.header) && !segment.is_head_lost => {
+    let says = LogEnd { end: watermark.durable, last_frame: watermark.last_frame, last_check: watermark.last_check };
+    let salt = |segment: &Segment| segment.head.header.salt;
+    log_holds(set, line, says).unwrap_or_else(|| {
+        // Where that frame is bad the salt tells whether the slot is of this very file.
+        segment_of(set, line, says.last_frame).is_none_or(|segment| salt(&segment) == watermark.salt)
+    })
+}
+
+/// Whether the log holds the frame in which something else says that it ended once; `None` where there is no frame.
+pub(crate) fn log_holds(set: &SegmentSet, line: &Line, log: LogEnd) -> Option<bool> {
+    let segment = segment_of(set, line, log.last_frame)?;
+    let (end, check) = match log.last_frame < segment.first_frame() {
+        true if log.last_frame == open_position(&segment.head.header) && !segment.is_head_lost => {
             (segment.first_frame(), segment.head.open_check)
         }
-        None => return watermark.salt == segment.head.header.salt,
+        true => return None,
+        false => {
+            let frame = segment.frame(log.last_frame, segment.file_end()).ok()?;
+            (frame.end(), frame.frame_check())
+        }
     };
-    watermark.durable == end && watermark.last_check == check
+    Some((log.end, log.last_check) == (end, check))
+}
+
+/// The sound segment of the line whose file holds a position.
+fn segment_of(set: &SegmentSet, line: &Line, position: Position) -> Option<Arc<Segment>> {
+    let holds = |known: &&Known| known.base <= position && position < known.file_end;
+    let known = line.known.iter().find(holds).filter(|known| known.damage.is_none())?;
+    set.open(known).ok()
 }
 
 fn watermark_state(found: &Found) -> WatermarkState {
@@ -260,11 +297,12 @@ pub(crate) fn refuse_network(storage: &dyn Storage, is_forced: bool) -> Result<(
     Ok(())
 }
 
-/// Continues in the segment in which the log ends: it was closed, and the kernel has run since.
+/// Continues in the segment in which the log ends: it was closed, or its writer was killed, and the kernel has run since.
 fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
     let replay = &found.replay;
     let ordinal = replay.segment.as_ref().expect("the log ends in a segment").ordinal();
     let segment = Segment::open(&*found.set.storage, ordinal, Access::ReadWrite, &found.set.store)?;
+    make_durable(found, Some(&segment))?;
     let segment = Arc::new(segment);
     found.set.keep(&segment);
     let allocated = (replay.at.0 - segment.base.0).next_multiple_of(4096).min(segment.head.header.file_bytes());
@@ -334,34 +372,29 @@ fn tail_at(found: &Found, segment: Arc<Segment>, output: Output) -> Tail {
     }
 }
 
-/// Makes durable what nobody witnessed: the frames were read and proven; the same bytes are written to the same place,
-/// so that the pages are dirty again whatever an earlier sync did to them, and synced by this descriptor.
-pub(crate) fn make_durable(found: &Found) -> Result<()> {
-    const CHUNK_BYTES: usize = 1 << 20;
-    let replay = &found.replay;
-    let mut buffer = vec![0; CHUNK_BYTES];
-    for known in found.set.all() {
-        let end = known.end.unwrap_or(replay.at).min(replay.at);
-        if known.damage.is_some() || end <= replay.witness || end <= known.base {
-            continue;
+/// Makes durable what nobody witnessed. If that fails, whoever opens the store next knows that something did.
+pub(crate) fn make_durable(found: &Found, kept: Option<&Segment>) -> Result<()> {
+    rewrite::make_durable(&found.set, &found.replay, kept).inspect_err(|error| {
+        if error.kind() != ErrorKind::NoSpace {
+            control::poison_page(&*found.set.storage);
         }
-        let name = file_name::segment(known.ordinal);
-        let failed = |doing: &str, error| Error::io(doing, &name, error);
-        let file = found.set.storage.open(&name, Access::ReadWrite).map_err(|error| failed("open", error))?;
-        let mut at = replay.witness.0.saturating_sub(known.base.0);
-        let to = end.0 - known.base.0;
-        while at < to {
-            let len = CHUNK_BYTES.min((to - at) as usize);
-            let read = file.read_at(&mut buffer[..len], at).map_err(|error| failed("read", error))?;
-            if read == 0 {
-                break;
-            }
-            file.write_at(&buffer[..read], at).map_err(|error| failed("write", error))?;
-            at += read as u64;
-        }
-        file.sync_data().map_err(|error| failed("sync", error))?;
-    }
-    Ok(())
+    })
+}
+
+/// The page of a writer that begins at this tail; none where nobody could say later whether it is to be believed.
+fn control_page(set: &SegmentSet, life: &Life, tail: &Tail) -> ControlPage {
+    let storage = &*set.storage;
+    let Some(mount) = storage.mount_id().filter(|_| life.boot != BootId::default()) else {
+        return ControlPage::default();
+    };
+    let owner = Owner {
+        store: set.store.store,
+        incarnation: life.incarnation,
+        boot: life.boot,
+        mount,
+        identity: life.identity_place,
+    };
+    ControlPage::establish(storage, &owner, tail.epoch(), tail.log_end())
 }
 
 pub(crate) fn new_incarnation(storage: &dyn Storage) -> Result<Incarnation> {

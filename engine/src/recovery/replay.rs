@@ -28,6 +28,7 @@ use crate::segment::scan::{Proof, Scan, Step};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Access;
 use crate::sync::RwLock;
+use crate::watermark::LogEnd;
 use crate::{Error, ErrorKind, Result};
 
 mod lost;
@@ -62,6 +63,8 @@ pub(crate) struct Replay {
     pub(crate) seals: SealState,
     /// The highest witness: everything below was durable.
     pub(crate) witness: Position,
+    /// In each segment that has one, the first frame that reaches beyond what was known durable then.
+    pub(crate) unwitnessed: Vec<(SegmentOrdinal, Position)>,
     pub(crate) tail: TailState,
     pub(crate) torn_tail: Option<Damage>,
     pub(crate) damage: Vec<Damage>,
@@ -99,6 +102,7 @@ impl Replay {
             retries: RetryWindow::default(),
             seals: SealState::default(),
             witness: watermark.map_or(Position::ZERO, |watermark| watermark.durable),
+            unwitnessed: Vec::new(),
             tail: TailState::End,
             torn_tail: None,
             damage: Vec::new(),
@@ -106,6 +110,11 @@ impl Replay {
             frames_read: 0,
             coded: (0, 0),
         }
+    }
+
+    /// Where the log ends, and the frame that ends there.
+    pub(crate) fn log_end(&self) -> LogEnd {
+        LogEnd { end: self.at, last_frame: self.last_frame, last_check: self.previous_check }
     }
 
     /// Reads the whole line. Segments behind the place where the log ends are left out of the set: they are void.
@@ -429,6 +438,9 @@ impl Replay {
         }
         if header.flags & FLAG_GIVEN_ID != 0 {
             self.retries.remember(header.batch, frame.position);
+        }
+        if frame.end() > self.witness && self.unwitnessed.last().is_none_or(|(last, _)| *last != segment.ordinal()) {
+            self.unwitnessed.push((segment.ordinal(), frame.position));
         }
         self.witness = self.witness.max(header.witness.unwrap_or(Position::ZERO));
         self.takeover = self.takeover.max(header.takeover);

@@ -212,6 +212,35 @@ fn what_is_copied_into_a_mapping_is_written(storage: &dyn Storage) {
     }
 }
 
+fn shared_words_are_one_memory_and_the_files_bytes(storage: &dyn Storage) {
+    let file = storage.create("a", 0).unwrap();
+    match kind_of(file.map_words(1)) {
+        io::ErrorKind::Unsupported => return,
+        other => assert_eq!(other, io::ErrorKind::InvalidInput, "the file is shorter"),
+    }
+    file.write_at(&[0; 4096], 0).unwrap();
+    let words = match file.map_words(512) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+        mapped => mapped.unwrap(),
+    };
+    assert_eq!(words.count(), 512);
+    let other = storage.open("a", Access::ReadWrite).unwrap();
+    let same = other.map_words(512).unwrap();
+    words.store(3, 0x0102_0304_0506_0708);
+    assert_eq!((same.load(3), words.load(4)), (0x0102_0304_0506_0708, 0));
+    assert_eq!(contents(&*other)[24..32], [8, 7, 6, 5, 4, 3, 2, 1], "little-endian, and in the file");
+    other.write_at(&[9, 0, 0, 0, 0, 0, 0, 1], 4088).unwrap();
+    assert_eq!(words.load(511), 9 + (1 << 56));
+    storage.remove("a").unwrap();
+    words.store(0, 7);
+    assert_eq!(same.load(0), 7, "a removed file stays good for those who have it");
+    storage.open("a", Access::Read).map(drop).unwrap_err();
+    assert_eq!(kind_of(file.map_words(513)), io::ErrorKind::InvalidInput);
+    assert_eq!(kind_of(file.map_words(0)), io::ErrorKind::InvalidInput);
+    file_with(storage, "b", &[0; 4096]);
+    storage.open("b", Access::Read).unwrap().map_words(1).unwrap_err();
+}
+
 fn allocating_keeps_bytes_and_length(storage: &dyn Storage) {
     let file = storage.create("a", 20_000).unwrap();
     file.write_at(b"here", 9000).unwrap();
@@ -325,6 +354,7 @@ fn the_machine_answers(storage: &dyn Storage) {
     assert!(storage.now() > 1_700_000_000_000_000_000);
     assert_ne!(storage.boot_id().0, [0; 16]);
     assert_eq!(storage.boot_id(), storage.boot_id());
+    assert_eq!(storage.mount_id(), storage.mount_id());
     let file_system = storage.file_system().unwrap();
     assert!(!file_system.name.is_empty() && file_system.free_bytes > 0);
     assert!(!storage.describe().is_empty());
@@ -363,6 +393,7 @@ on_every_storage! {
     all_handles_see_a_write_at_once
     an_empty_file_has_an_empty_mapping
     what_is_copied_into_a_mapping_is_written
+    shared_words_are_one_memory_and_the_files_bytes
     allocating_keeps_bytes_and_length
     punching_gives_space_back_and_keeps_the_length
     what_is_passed_over_as_hole_is_zero

@@ -18,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -135,6 +135,27 @@ impl Region {
         // SAFETY: the target lies in the region, which is mapped for writing as long as `self` lives; source and target
         // do not overlap (both just checked). That nobody relies on the bytes stored to is the module's contract.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(at), bytes.len()) }
+    }
+
+    /// The eight bytes at `at`, which is a multiple of eight, as a word that several processes use at once.
+    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+        self.check(at, size_of::<u64>());
+        assert!(self.writable && at.is_multiple_of(align_of::<AtomicU64>()), "no word of a writable region at {at}");
+        // SAFETY: the word lies in the region (just checked), which is mapped for writing as long as `self` lives, and is
+        // aligned: regions begin at a page. Whoever uses the same bytes through a mapping uses them as atomic words; the
+        // system itself, on behalf of positioned reads and writes, copies them outside of the language. Any bytes are a
+        // word.
+        unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().add(at).cast()) }
+    }
+
+    /// One more writable mapping of it exists.
+    pub(super) fn add_writer(&self) {
+        self.writers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One writable mapping of it less exists.
+    pub(super) fn remove_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Fills a stretch of the region with zeros.
@@ -346,7 +367,7 @@ impl WritableMapping {
         let len = (range.end - range.start) as usize;
         region.check(start, len);
         assert!(region.writable, "a writable mapping of a region that is mapped for reading");
-        region.writers.fetch_add(1, Ordering::AcqRel);
+        region.add_writer();
         WritableMapping { region, start, range }
     }
 
@@ -415,7 +436,7 @@ impl fmt::Debug for Prefaulter {
 
 impl Drop for WritableMapping {
     fn drop(&mut self) {
-        self.region.writers.fetch_sub(1, Ordering::AcqRel);
+        self.region.remove_writer();
     }
 }
 

@@ -29,11 +29,13 @@ pub mod os;
 pub mod guard;
 mod mapping;
 pub mod positioned;
+mod words;
 
 #[cfg(any(test, feature = "unstable"))]
 pub mod conformance;
 
 pub use mapping::{Mapping, Prefaulter, WritableMapping};
+pub use words::SharedWords;
 
 /// The longest file name, in bytes.
 const MAX_NAME_LEN: usize = 255;
@@ -92,6 +94,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// This run of the kernel; all zero where it cannot be told.
     fn boot_id(&self) -> BootId;
+
+    /// The number of this process, for people to read.
+    fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+
+    /// This mount of the file system that holds the directory: a number that no other mount has or had since the kernel
+    /// started. `None` where it cannot be told.
+    fn mount_id(&self) -> Option<u64> {
+        None
+    }
 
     /// What kind of file system holds the directory.
     fn file_system(&self) -> io::Result<FileSystem>;
@@ -155,6 +168,15 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// into a mapping and positioned writes are not one and the same memory, where a store into allocated blocks may
     /// still meet a full disk, and where an [`allocate`](Self::allocate) of this open file could do nothing.
     fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping>;
+
+    /// Maps the first `count` words (of eight bytes) of the file as memory that all processes share which map it.
+    ///
+    /// `InvalidInput` where the file is shorter or evidently not allocated there. `Unsupported` where
+    /// [`map_writable`](Self::map_writable) would be, and where the implementation has no such memory.
+    fn map_words(&self, count: usize) -> io::Result<SharedWords> {
+        let _ = count;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Tries to take the exclusive lock on the file, for as long as this open file lives. `false` where another open
     /// file holds it, in this process or any other.

@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    Access, DirectoryEntry, FilePlace, FileSystem, LockHolder, Mapping, Storage, StorageFile, WritableMapping,
+    Access, DirectoryEntry, FilePlace, FileSystem, LockHolder, Mapping, SharedWords, Storage, StorageFile,
+    WritableMapping,
 };
 use crate::ids::BootId;
 
@@ -60,6 +61,10 @@ impl Storage for Positioned {
 
     fn boot_id(&self) -> BootId {
         self.0.boot_id()
+    }
+
+    fn mount_id(&self) -> Option<u64> {
+        self.0.mount_id()
     }
 
     fn file_system(&self) -> io::Result<FileSystem> {
@@ -115,6 +120,10 @@ impl StorageFile for PositionedFile {
 
     fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping> {
         self.0.map_writable(range)
+    }
+
+    fn map_words(&self, count: usize) -> io::Result<SharedWords> {
+        self.0.map_words(count)
     }
 
     fn try_lock(&self) -> io::Result<bool> {

@@ -5,6 +5,7 @@
 //! are computed and shown as `ok` or `BAD`; a dump goes on behind what is bad and judges nothing: whether damage matters is
 //! for `verify` to say.
 
+mod control;
 mod fields;
 mod frame;
 mod segment;
@@ -19,6 +20,7 @@ use crate::format::segment_header::{HEAD_BLOCK_BYTES, SEGMENT_HEADER_BYTES, SEGM
 use crate::format::store_block::{STORE_BLOCK_BYTES, STORE_MAGIC};
 use crate::format::token::{TOKEN_BYTES, TOKEN_MAGIC};
 use crate::format::watermark::{WATERMARK_MAGIC, WATERMARK_SLOT_BYTES, WATERMARK_SLOT_STRIDE};
+use crate::process::control::CONTROL_MAGIC;
 use crate::storage::os::OsStorage;
 use crate::storage::{Access, Storage};
 use crate::{Error, ErrorKind, Result};
@@ -26,7 +28,7 @@ use crate::{Error, ErrorKind, Result};
 const _: () = assert!(SEGMENT_HEADER_BYTES + OPEN_FRAME_BYTES == HEAD_BLOCK_BYTES);
 
 /// Writes what the file at `path` says as text to `out`. Any file of a store: identity, segment, prepared segment,
-/// watermark, and a cursor token saved to a file.
+/// watermark, control page, and a cursor token saved to a file.
 ///
 /// # Errors
 /// [`NotFound`](ErrorKind::NotFound) where there is none; [`Invalid`](ErrorKind::Invalid) where it is no file of a store;
@@ -81,6 +83,8 @@ pub fn dump_bytes(bytes: &[u8], out: &mut dyn Write) -> io::Result<bool> {
         let shown = store_block(&mut Fields::new(bytes, 0, out));
         fields::finish_to(shown, out)?;
         behind(bytes, STORE_BLOCK_BYTES, out)?;
+    } else if magic(0, &CONTROL_MAGIC) {
+        control::dump(bytes, out)?;
     } else if magic(0, &TOKEN_MAGIC) {
         writeln!(out, "file: cursor token, {} bytes", bytes.len())?;
         let shown = token(&mut Fields::new(bytes, 0, out));

@@ -48,7 +48,7 @@ pub enum Operation {
     Sync,
     /// [`StorageFile::map`](crate::storage::StorageFile::map)
     Map,
-    /// [`StorageFile::map_writable`](crate::storage::StorageFile::map_writable)
+    /// [`StorageFile::map_writable`](crate::storage::StorageFile::map_writable) and `map_words`
     MapWritable,
 }
 
@@ -82,6 +82,7 @@ struct State {
     clock_step: i64,
     random: u64,
     boot_id: BootId,
+    mount_id: Option<u64>,
     file_system: u64,
     next_inode: u64,
     copies: u64,
@@ -90,7 +91,10 @@ struct State {
     counts: [u64; Operation::COUNT],
     written_bytes: u64,
     fault: Option<Fault>,
+    /// The fault was met, or is to be met by the very next call.
+    is_fault_met: bool,
     failed: u64,
+    models_disk: bool,
 }
 
 /// One step of splitmix64: well mixed, and any seed will do.
@@ -115,6 +119,7 @@ impl Controls {
                 clock_step: CLOCK_STEP,
                 random,
                 boot_id: BootId(boot_id),
+                mount_id: Some(1),
                 file_system,
                 next_inode: 1,
                 copies: 0,
@@ -123,7 +128,9 @@ impl Controls {
                 counts: [0; Operation::COUNT],
                 written_bytes: 0,
                 fault: None,
+                is_fault_met: false,
                 failed: 0,
+                models_disk: false,
             }),
         }
     }
@@ -145,6 +152,7 @@ impl Controls {
                 counts: [0; Operation::COUNT],
                 written_bytes: 0,
                 fault: None,
+                is_fault_met: false,
                 failed: 0,
                 ..state.clone()
             }),
@@ -167,6 +175,7 @@ impl Controls {
             state.fault = None;
         }
         state.failed += 1;
+        state.is_fault_met = true;
         Err(met)
     }
 
@@ -176,7 +185,9 @@ impl Controls {
     }
 
     pub(super) fn inject(&self, fault: Option<Fault>) {
-        self.state.lock().fault = fault;
+        let mut state = self.state.lock();
+        state.fault = fault;
+        state.is_fault_met = fault.is_some_and(|fault| fault.after == 0);
     }
 
     pub(super) fn failed(&self) -> u64 {
@@ -238,6 +249,28 @@ impl Controls {
 
     pub(super) fn set_boot_id(&self, boot_id: BootId) {
         self.state.lock().boot_id = boot_id;
+    }
+
+    pub(super) fn mount_id(&self) -> Option<u64> {
+        self.state.lock().mount_id
+    }
+
+    pub(super) fn set_mount_id(&self, mount_id: Option<u64>) {
+        self.state.lock().mount_id = mount_id;
+    }
+
+    /// Whether every call fails, for ever: what a dead process does has no effect at all.
+    pub(super) fn is_dead(&self) -> bool {
+        let state = self.state.lock();
+        state.is_fault_met && state.fault.is_some_and(|fault| fault.sticky && fault.on.is_none())
+    }
+
+    pub(super) fn models_disk(&self) -> bool {
+        self.state.lock().models_disk
+    }
+
+    pub(super) fn set_models_disk(&self, models_disk: bool) {
+        self.state.lock().models_disk = models_disk;
     }
 
     pub(super) fn file_system(&self) -> u64 {

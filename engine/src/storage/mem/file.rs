@@ -11,6 +11,7 @@
 //! follow; so that nothing is lost, growth is refused while a writable mapping exists. Files that are created at their
 //! full length, as segments are, never move.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -22,7 +23,7 @@ use rustix::io::Errno;
 
 use super::controls::{BLOCK, Controls, Operation};
 use crate::storage::mapping::Region;
-use crate::storage::{Access, FilePlace, LockHolder, Mapping, StorageFile, WritableMapping, check_range};
+use crate::storage::{Access, FilePlace, LockHolder, Mapping, SharedWords, StorageFile, WritableMapping, check_range};
 
 /// The longest file: far above any use, far below what address space allows.
 const MAX_LEN: u64 = 1 << 40;
@@ -72,10 +73,21 @@ fn blocks_of(range: &Range<u64>) -> Range<u64> {
     range.start / BLOCK..range.end.div_ceil(BLOCK)
 }
 
+/// What a disk below the page cache would hold, and which blocks of memory wait to be put there.
+#[derive(Default)]
+struct Disk {
+    blocks: BTreeMap<u64, Box<[u8; BLOCK as usize]>>,
+    dirty: BTreeSet<u64>,
+    /// Words are shared, whose stores nobody hears of: it counts as waiting for ever.
+    is_shared: bool,
+}
+
 struct Content {
     region: Arc<Region>,
     len: u64,
     allocated: Blocks,
+    /// Where the storage models one.
+    disk: Option<Disk>,
 }
 
 /// A file, with or without a name.
@@ -103,7 +115,8 @@ impl Inode {
         let region = Arc::new(region_for(len)?);
         let place =
             FilePlace { file_system: controls.file_system(), inode: controls.next_inode(), birth: controls.glance() };
-        let content = Mutex::new(Content { region, len, allocated: Blocks::default() });
+        let disk = controls.models_disk().then(Disk::default);
+        let content = Mutex::new(Content { region, len, allocated: Blocks::default(), disk });
         let (lock, handles) = (AtomicU64::new(0), AtomicU64::new(0));
         Ok(Inode { controls: Arc::clone(controls), place, content, lock, handles })
     }
@@ -131,6 +144,31 @@ impl Inode {
 
     pub(super) fn len(&self) -> u64 {
         self.content.lock().len
+    }
+
+    /// A sync ended: what waited for it is on the disk, or is not and waits no more.
+    fn synced(&self, has_succeeded: bool) {
+        let mut content = self.content.lock();
+        let Content { region, disk: Some(disk), .. } = &mut *content else { return };
+        for block in std::mem::take(&mut disk.dirty).into_iter().filter(|_| has_succeeded) {
+            let bytes = disk.blocks.entry(block).or_insert_with(|| Box::new([0; BLOCK as usize]));
+            let at = (block * BLOCK) as usize;
+            region.read(at, &mut bytes[..(region.len() - at).min(BLOCK as usize)]);
+        }
+    }
+
+    /// Takes from the disk what waits for no sync.
+    pub(super) fn evict(&self) {
+        let content = self.content.lock();
+        let Some(disk) = content.disk.as_ref().filter(|disk| !disk.is_shared) else { return };
+        for block in (0..content.len.div_ceil(BLOCK)).filter(|block| !disk.dirty.contains(block)) {
+            let at = (block * BLOCK) as usize;
+            let len = (content.region.len() - at).min(BLOCK as usize);
+            match disk.blocks.get(&block) {
+                Some(bytes) => content.region.write(at, &bytes[..len]),
+                None => content.region.clear(at..at + len),
+            }
+        }
     }
 
     /// A new handle.
@@ -195,6 +233,9 @@ impl Content {
         if count > 0 {
             self.region.write(offset as usize, &bytes[..count]);
             self.len = self.len.max(end);
+            if let Some(disk) = &mut self.disk {
+                disk.dirty.extend(blocks_of(&(offset..end)));
+            }
         }
         count
     }
@@ -288,6 +329,9 @@ impl StorageFile for MemFile {
         if !visible.is_empty() {
             content.region.clear(visible.start as usize..visible.end as usize);
         }
+        if let Some(disk) = &mut content.disk {
+            disk.dirty.extend(blocks_of(&visible).filter(|_| !visible.is_empty()));
+        }
         let whole = range.start.div_ceil(BLOCK)..(range.end / BLOCK).min(content.allocated.end());
         let given = whole.filter(|&block| content.allocated.remove(block)).count();
         self.controls().give_blocks(given as u64);
@@ -299,11 +343,13 @@ impl StorageFile for MemFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.controls().count(Operation::Sync)
+        let synced = self.controls().count(Operation::Sync);
+        self.inode.synced(synced.is_ok());
+        synced
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.controls().count(Operation::Sync)
+        self.sync_data()
     }
 
     fn map(&self) -> io::Result<Mapping> {
@@ -326,6 +372,18 @@ impl StorageFile for MemFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map is not allocated"));
         }
         Ok(WritableMapping::of(Arc::clone(&content.region), range.start as usize, range))
+    }
+
+    fn map_words(&self, count: usize) -> io::Result<SharedWords> {
+        let len = count.checked_mul(size_of::<u64>()).ok_or(Errno::FBIG)? as u64;
+        let range = self.map_writable(0..len)?.range();
+        let mut content = self.inode.content.lock();
+        debug_assert!(range.end <= content.len);
+        if let Some(disk) = &mut content.disk {
+            disk.is_shared = true;
+        }
+        let controls = Arc::clone(&self.inode.controls);
+        Ok(SharedWords::of_process(Arc::clone(&content.region), count, Arc::new(move || !controls.is_dead())))
     }
 
     fn try_lock(&self) -> io::Result<bool> {

@@ -4,7 +4,8 @@
 //! promises of files that are gone: an open file and a mapping of a removed name stay good. Beyond that it is exact and
 //! repeatable: clock, randomness, places and space are its own and can be set, any call can be made to fail.
 //!
-//! What it leaves to others: what a power loss keeps. Syncs are counted, nothing is ever lost.
+//! What it leaves to others: what a power loss keeps. Syncs are counted, and nothing is lost, unless a test asks for
+//! [a disk below](MemStorage::model_disk).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -76,6 +77,9 @@ impl MemStorage {
     }
 
     /// Makes calls fail; takes the place of an earlier fault.
+    ///
+    /// Once a fault was met that makes every call fail, for ever, stores into [`SharedWords`](crate::storage::SharedWords) land nowhere either: so
+    /// looks what a process does that is dead.
     pub fn inject(&self, fault: Fault) {
         self.controls.inject(Some(fault));
     }
@@ -145,6 +149,25 @@ impl MemStorage {
     /// By how many nanoseconds each look at the clock moves it: 1000 unless set; 0 lets it stand.
     pub fn set_clock_step(&self, step: i64) {
         self.controls.set_clock_step(step);
+    }
+
+    /// From now on keeps what a disk below would hold: a sync that succeeds puts there what was written since the last one, a
+    /// sync that fails forgets what it was to put there, as ext4 does. Copies into a mapping are not followed.
+    ///
+    /// To be called before files are made.
+    pub fn model_disk(&self) {
+        self.controls.set_models_disk(true);
+    }
+
+    /// Reads again from the disk below, as the system does after it took the memory away, whatever is not waiting for a
+    /// sync. Where a sync failed, that is not what was written.
+    pub fn evict(&self) {
+        self.names.lock().values().for_each(|inode| inode.evict());
+    }
+
+    /// Sets the number of the mount, as mounting the file system anew would; `None` as an old kernel would.
+    pub fn set_mount_id(&self, mount_id: Option<u64>) {
+        self.controls.set_mount_id(mount_id);
     }
 
     /// Sets the boot id, as another start of the machine would.
@@ -228,6 +251,10 @@ impl Storage for MemStorage {
 
     fn boot_id(&self) -> BootId {
         self.controls.boot_id()
+    }
+
+    fn mount_id(&self) -> Option<u64> {
+        self.controls.mount_id()
     }
 
     fn file_system(&self) -> io::Result<FileSystem> {

@@ -9,6 +9,31 @@ fn read_all(file: &dyn StorageFile) -> Vec<u8> {
 }
 
 #[test]
+fn what_a_failed_sync_was_to_put_on_the_disk_is_gone_with_the_memory() {
+    let storage = MemStorage::new();
+    storage.model_disk();
+    let file = storage.create("a", 20_000).unwrap();
+    let read = |at: u64| {
+        let mut byte = [0];
+        file.read_at(&mut byte, at).unwrap();
+        byte[0]
+    };
+    file.write_at(b"1", 5000).unwrap();
+    file.sync_data().unwrap();
+    file.write_at(b"2", 5001).unwrap();
+    file.write_at(b"3", 12_000).unwrap();
+    storage.evict();
+    assert_eq!([read(5000), read(5001), read(12_000)], *b"123", "what waits for a sync stays");
+    storage.inject(Fault { after: 0, error: io::ErrorKind::Other, sticky: false, on: Some(Operation::Sync), keep: 0 });
+    file.sync_data().unwrap_err();
+    file.sync_data().unwrap();
+    assert_eq!([read(5000), read(5001), read(12_000)], *b"123", "the second sync has nothing to do, and says so");
+    file.write_at(b"3", 12_000).unwrap();
+    storage.evict();
+    assert_eq!([read(5000), read(5001), read(12_000)], *b"1\x003");
+}
+
+#[test]
 fn a_full_disk_takes_the_prefix_that_fits_in_whole_blocks() {
     let storage = MemStorage::new();
     storage.set_space_limit(Some(3 * 4096 + 4095));

@@ -15,14 +15,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use memmap2::MmapOptions;
+use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
 use super::{file_system, lock};
 use crate::storage::mapping::Region;
-use crate::storage::{FilePlace, LockHolder, Mapping, StorageFile, WritableMapping, check_range};
+use crate::storage::{FilePlace, LockHolder, Mapping, SharedWords, StorageFile, WritableMapping, check_range};
 
 /// What direct reads are aligned to: a multiple of every common device's block.
 const DIRECT_ALIGNMENT: usize = 4096;
@@ -100,6 +100,24 @@ impl OsFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Supported::No),
             done => Ok(done.map(|()| Supported::Yes)?),
         }
+    }
+
+    /// Maps a stretch of the file for reading and storing, where a store can neither differ from a write nor meet a full
+    /// disk.
+    fn map_shared(&self, range: &Range<u64>) -> io::Result<MmapRaw> {
+        check_range(range)?;
+        if range.is_empty() || range.end > self.len()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map does not lie in the file"));
+        }
+        if self.allocates_late.load(Ordering::Relaxed) || !file_system::takes_mapped_stores(self.descriptor.as_fd())? {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        // Necessary, not sufficient: the blocks might lie elsewhere in the file. It catches a forgotten allocation.
+        if self.allocated_len()? < range.end - range.start {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map is not allocated"));
+        }
+        let len = usize::try_from(range.end - range.start).map_err(|_| Errno::FBIG)?;
+        MmapOptions::new().offset(range.start).len(len).map_raw(&self.descriptor)
     }
 }
 
@@ -221,20 +239,14 @@ impl StorageFile for OsFile {
     }
 
     fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping> {
-        check_range(&range)?;
-        if range.is_empty() || range.end > self.len()? {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map does not lie in the file"));
-        }
-        if self.allocates_late.load(Ordering::Relaxed) || !file_system::takes_mapped_stores(self.descriptor.as_fd())? {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        // Necessary, not sufficient: the blocks might lie elsewhere in the file. It catches a forgotten allocation.
-        if self.allocated_len()? < range.end - range.start {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map is not allocated"));
-        }
-        let len = usize::try_from(range.end - range.start).map_err(|_| Errno::FBIG)?;
-        let memory = MmapOptions::new().offset(range.start).len(len).map_raw(&self.descriptor)?;
+        let memory = self.map_shared(&range)?;
         Ok(WritableMapping::of(Arc::new(Region::of_file(memory, true)), 0, range))
+    }
+
+    fn map_words(&self, count: usize) -> io::Result<SharedWords> {
+        let len = count.checked_mul(size_of::<u64>()).ok_or(Errno::FBIG)?;
+        let memory = self.map_shared(&(0..len as u64))?;
+        Ok(SharedWords::of(Arc::new(Region::of_file(memory, true)), count))
     }
 
     fn try_lock(&self) -> io::Result<bool> {
@@ -283,6 +295,14 @@ impl Drop for OsFile {
             let _ = fs::flock(&self.descriptor, FlockOperation::Unlock);
         }
     }
+}
+
+/// The number of the mount that holds an open directory, from kernels (6.8 and later) that never give one again. The older
+/// kind of number is of no use: an unmount frees it for the next mount.
+pub(super) fn mount_id(directory: BorrowedFd<'_>) -> Option<u64> {
+    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let found = fs::statx(directory, "", AtFlags::EMPTY_PATH, MNT_ID_UNIQUE).ok()?;
+    StatxFlags::from_bits_retain(found.stx_mask).contains(MNT_ID_UNIQUE).then_some(found.stx_mnt_id)
 }
 
 /// Seconds and nanoseconds as one number, as near as it can.

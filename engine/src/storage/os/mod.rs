@@ -233,6 +233,10 @@ impl Storage for OsStorage {
         parse_boot_id(&text)
     }
 
+    fn mount_id(&self) -> Option<u64> {
+        file::mount_id(self.directory.as_fd())
+    }
+
     fn file_system(&self) -> io::Result<FileSystem> {
         file_system::describe(self.directory.as_fd())
     }

@@ -1,0 +1,289 @@
+//! The control page: what a writer leaves in shared memory for whoever opens the store after it was killed.
+//!
+//! It answers what the log cannot say: did the kernel, and the mount, live through the writer's end; was a sync under way
+//! whose result nobody heard; had a write or sync failed; how far did the log reach, and how far was it durable, when
+//! its writer ended. So a successor may go on in place after a mere kill, and knows what it must write again.
+//!
+//! 1. The page is advice. Its writer never reads it back; a reader believes a value only as far as its check holds *and*
+//!    the log proves it. A page that is missing, short, garbled, of another store, life, boot, mount or place, or that the
+//!    log contradicts, is as none.
+//! 2. A value of several words is written behind its check's being wrong: in two slots by turns (ends of the log), or so
+//!    that a half-written one reads as the careful answer (a sync is under way, the epoch is unknown).
+//! 3. *In flight* is set before a sync begins and cleared after *durable* was raised to what the sync covered.
+//! 4. *Poisoned* is never cleared: a writer that rolled makes a new page.
+//! 5. No system call: a commit stores four words, a sync eight.
+//!
+//! What is made of it is decided in recovery. The bytes are this version's own; another version number is no page.
+
+use std::io;
+
+use crate::checksum::long_check;
+use crate::format::file_name;
+use crate::ids::{BootId, Epoch, FilePlace, Incarnation, Position, SegmentOrdinal, StoreId};
+use crate::storage::{Access, SharedWords, Storage, StorageFile};
+use crate::sync::{AtomicU64, Ordering};
+use crate::watermark::LogEnd;
+
+/// Length of the file, in bytes.
+pub(crate) const CONTROL_BYTES: usize = 4096;
+/// First bytes of the file.
+pub(crate) const CONTROL_MAGIC: [u8; 8] = *b"TRINGCTL";
+/// This layout.
+const VERSION: u64 = 1;
+
+/// Which word stands where. Words that several threads write at once have a line of the cache to themselves.
+pub(crate) mod word {
+    /// Magic, version, store, incarnation, boot, mount, identity's place, process.
+    pub(crate) const HEADER: usize = 0;
+    pub(crate) const HEADER_CHECK: usize = 15;
+    pub(crate) const POISONED: usize = 16;
+    pub(crate) const IN_FLIGHT: usize = 24;
+    pub(crate) const EPOCH: usize = 32;
+    pub(crate) const DURABLE: [usize; 2] = [40, 48];
+    pub(crate) const COMMITTED: [usize; 2] = [56, 64];
+    /// Words of the page that mean something.
+    pub(crate) const COUNT: usize = 72;
+}
+
+/// Makes the checks of the kinds of values differ.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Durable = 1,
+    Committed,
+    InFlight,
+    Epoch,
+}
+
+/// The check of up to three words: cheap, since it is made with every commit, and enough against values that were written
+/// by halves or not by a writer.
+#[inline]
+pub(crate) fn check_of(kind: Kind, words: [u64; 3]) -> u64 {
+    let mut mixed = kind as u64;
+    for word in words {
+        mixed = (mixed ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    }
+    mixed
+}
+
+/// To what a page belongs: every field must be the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) store: StoreId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) boot: BootId,
+    pub(crate) mount: u64,
+    /// Where the identity file lies.
+    pub(crate) identity: FilePlace,
+}
+
+/// The page of an open writer. Without one (the file could not be made, or memory not be shared) it does nothing.
+#[derive(Debug, Default)]
+pub(crate) struct ControlPage {
+    words: Option<SharedWords>,
+    /// How often each pair was written: they go to the slots by turns.
+    commits: AtomicU64,
+    syncs: AtomicU64,
+}
+
+impl ControlPage {
+    /// Makes the page of a writer that begins with this epoch at this end, where all below is durable. It takes the place
+    /// of the one before, in the same file where there is one.
+    ///
+    /// Never fails: a store without a page is as good, and only the next opening after a kill is slower.
+    pub(crate) fn establish(storage: &dyn Storage, owner: &Owner, epoch: Epoch, end: LogEnd) -> ControlPage {
+        let bytes = encode(owner, storage.process_id(), epoch, end);
+        let made = open_or_make(storage).and_then(|file| {
+            file.write_at(&bytes, 0)?; // one page, one call; and with it its block
+            file.map_words(word::COUNT)
+        });
+        match made {
+            Ok(words) => ControlPage { words: Some(words), ..ControlPage::default() },
+            Err(_) => {
+                let _ = storage.remove(file_name::CONTROL); // an old one that stays is refused by its epoch
+                ControlPage::default()
+            }
+        }
+    }
+
+    /// The log reaches to `end`: its bytes are in the page cache. One caller at a time.
+    #[inline]
+    pub(crate) fn commit(&self, end: LogEnd) {
+        if let Some(words) = &self.words {
+            put_end(words, Kind::Committed, word::COMMITTED, &self.commits, end);
+        }
+    }
+
+    /// A sync of everything below `upto` is about to begin. One caller at a time.
+    pub(crate) fn begin_sync(&self, upto: Position) {
+        if let Some(words) = &self.words {
+            words.store(word::IN_FLIGHT + 1, check_of(Kind::InFlight, [upto.0, 0, 0]));
+            words.store(word::IN_FLIGHT, upto.0);
+        }
+    }
+
+    /// That sync succeeded: everything below `durable` is.
+    pub(crate) fn end_sync(&self, durable: LogEnd) {
+        if let Some(words) = &self.words {
+            put_end(words, Kind::Durable, word::DURABLE, &self.syncs, durable);
+            words.store(word::IN_FLIGHT + 1, check_of(Kind::InFlight, [0, 0, 0]));
+            words.store(word::IN_FLIGHT, 0);
+        }
+    }
+
+    /// The log goes on in another segment.
+    pub(crate) fn set_epoch(&self, epoch: Epoch) {
+        if let Some(words) = &self.words {
+            let values = [epoch.segment.0, u64::from(epoch.takeover), 0];
+            words.store(word::EPOCH + 2, check_of(Kind::Epoch, values));
+            words.store(word::EPOCH + 1, values[1]);
+            words.store(word::EPOCH, values[0]);
+        }
+    }
+
+    /// A write or sync had an unknown effect.
+    pub(crate) fn poison(&self) {
+        if let Some(words) = &self.words {
+            words.store(word::POISONED, 1);
+        }
+    }
+}
+
+#[inline]
+fn put_end(words: &SharedWords, kind: Kind, slots: [usize; 2], turn: &AtomicU64, end: LogEnd) {
+    let count = turn.load(Ordering::Relaxed);
+    turn.store(count + 1, Ordering::Relaxed);
+    let slot = slots[(count % 2) as usize];
+    let values = [end.end.0, end.last_frame.0, end.last_check];
+    words.store(slot + 3, check_of(kind, values));
+    for (index, value) in values.into_iter().enumerate() {
+        words.store(slot + index, value);
+    }
+}
+
+fn open_or_make(storage: &dyn Storage) -> io::Result<std::sync::Arc<dyn StorageFile>> {
+    let name = file_name::CONTROL;
+    match storage.open(name, Access::ReadWrite) {
+        Ok(file) if file.len()? == CONTROL_BYTES as u64 => return Ok(file),
+        Ok(_) => storage.remove(name)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => storage.remove(name)?, // a link or a pipe of that name, or a file of somebody else
+    }
+    storage.create(name, 0)
+}
+
+/// A page as a writer begins with it.
+fn encode(owner: &Owner, pid: u32, epoch: Epoch, end: LogEnd) -> [u8; CONTROL_BYTES] {
+    let mut page = [0; CONTROL_BYTES];
+    let mut put = |at: usize, words: &[u64]| {
+        for (word, target) in words.iter().zip(page[at * 8..].chunks_exact_mut(8)) {
+            target.copy_from_slice(&word.to_le_bytes());
+        }
+    };
+    put(word::HEADER, &[u64::from_le_bytes(CONTROL_MAGIC), VERSION]);
+    put(word::HEADER + 2, &halves(owner.store.0));
+    put(word::HEADER + 4, &halves(owner.incarnation.0));
+    put(word::HEADER + 6, &halves(owner.boot.0));
+    let place = owner.identity;
+    put(word::HEADER + 8, &[owner.mount, place.file_system, place.inode, place.birth.cast_unsigned()]);
+    put(word::HEADER + 12, &[u64::from(pid)]);
+    put(word::IN_FLIGHT, &[0, check_of(Kind::InFlight, [0, 0, 0])]);
+    let epoch = [epoch.segment.0, u64::from(epoch.takeover), 0];
+    put(word::EPOCH, &[epoch[0], epoch[1], check_of(Kind::Epoch, epoch)]);
+    let end = [end.end.0, end.last_frame.0, end.last_check];
+    for (kind, slots) in [(Kind::Durable, word::DURABLE), (Kind::Committed, word::COMMITTED)] {
+        // The second slot is the one that stays when the first is being written.
+        put(slots[1], &[end[0], end[1], end[2], check_of(kind, end)]);
+    }
+    let check = long_check(0, &page[..word::HEADER_CHECK * 8]);
+    page[word::HEADER_CHECK * 8..][..8].copy_from_slice(&check.to_le_bytes());
+    page
+}
+
+fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let number = u128::from_le_bytes(bytes);
+    [number as u64, (number >> 64) as u64]
+}
+
+fn whole(low: u64, high: u64) -> [u8; 16] {
+    (u128::from(low) | u128::from(high) << 64).to_le_bytes()
+}
+
+/// What a page says, as it was read at one moment. Its checks held; whether the log agrees is for recovery to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) owner: Owner,
+    /// The process that wrote it, for people.
+    pub(crate) pid: u64,
+    pub(crate) epoch: Option<Epoch>,
+    /// The furthest that is whole.
+    pub(crate) committed: Option<LogEnd>,
+    /// The furthest that is whole.
+    pub(crate) durable: Option<LogEnd>,
+    /// A sync was begun, and nobody wrote down that it succeeded.
+    pub(crate) is_sync_in_flight: bool,
+    /// A write or sync had an unknown effect.
+    pub(crate) is_poisoned: bool,
+}
+
+impl Seen {
+    /// Reads the page of a store; `None` where there is none whose header holds.
+    pub(crate) fn read(storage: &dyn Storage) -> Option<Seen> {
+        let file = storage.open(file_name::CONTROL, Access::Read).ok()?;
+        let mut bytes = [0; CONTROL_BYTES];
+        let read = file.read_at(&mut bytes, 0).ok()?;
+        Seen::decode(&bytes[..read])
+    }
+
+    /// The value of a page.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Seen> {
+        let page = bytes.get(..word::COUNT * 8)?;
+        let word = |at: usize| u64::from_le_bytes(page[at * 8..][..8].try_into().expect("eight bytes"));
+        let check = long_check(0, &page[..word::HEADER_CHECK * 8]);
+        let is_ours = word(0) == u64::from_le_bytes(CONTROL_MAGIC) && word(1) == VERSION;
+        if !is_ours || word(word::HEADER_CHECK) != check {
+            return None;
+        }
+        let end = |kind, slots: [usize; 2]| {
+            let slot = |at: usize| {
+                let values = [word(at), word(at + 1), word(at + 2)];
+                let [end, last_frame, last_check] = values;
+                let end = LogEnd { end: Position(end), last_frame: Position(last_frame), last_check };
+                (word(at + 3) == check_of(kind, values)).then_some(end)
+            };
+            slots.into_iter().filter_map(slot).max_by_key(|end| end.end)
+        };
+        let durable = end(Kind::Durable, word::DURABLE);
+        let in_flight = word(word::IN_FLIGHT);
+        let is_whole = word(word::IN_FLIGHT + 1) == check_of(Kind::InFlight, [in_flight, 0, 0]);
+        let epoch = [word(word::EPOCH), word(word::EPOCH + 1), 0];
+        let takeover = u16::try_from(epoch[1]).ok();
+        let is_epoch_whole = word(word::EPOCH + 2) == check_of(Kind::Epoch, epoch);
+        Some(Seen {
+            owner: Owner {
+                store: StoreId(whole(word(2), word(3))),
+                incarnation: Incarnation(whole(word(4), word(5))),
+                boot: BootId(whole(word(6), word(7))),
+                mount: word(8),
+                identity: FilePlace { file_system: word(9), inode: word(10), birth: word(11).cast_signed() },
+            },
+            pid: word(12),
+            epoch: takeover
+                .filter(|_| is_epoch_whole)
+                .map(|takeover| Epoch { segment: SegmentOrdinal(epoch[0]), takeover }),
+            committed: end(Kind::Committed, word::COMMITTED),
+            durable,
+            is_sync_in_flight: !is_whole || durable.is_none_or(|durable| in_flight > durable.end.0),
+            is_poisoned: word(word::POISONED) != 0,
+        })
+    }
+}
+
+/// Notes in the page that is there, where there is one, that a write or sync had an unknown effect: whoever opens the store
+/// next knows it too.
+pub(crate) fn poison_page(storage: &dyn Storage) {
+    if let Ok(file) = storage.open(file_name::CONTROL, Access::ReadWrite)
+        && file.len().is_ok_and(|len| len == CONTROL_BYTES as u64)
+    {
+        let _ = file.write_at(&1u64.to_le_bytes(), word::POISONED as u64 * 8); // without it the next one fares as this one
+    }
+}

@@ -1,0 +1,84 @@
+//! Words of a file that several processes share as memory.
+//!
+//! Each word is read and stored whole; between two words there is no order but the one that the caller makes: a store is
+//! seen after all that was stored before it. Bytes are little-endian, as everywhere. Nothing is ever made durable, and
+//! any process that may write the file may store anything: whoever reads a word believes it only as far as it is proven.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::mapping::Region;
+
+/// Whether stores still land; see [`SharedWords::of_process`].
+pub(super) type IsAlive = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// The first words of a file, as shared memory.
+///
+/// # Signals
+///
+/// Where another process cuts the file short, touching a word raises `SIGBUS`.
+pub struct SharedWords {
+    region: Arc<Region>,
+    count: usize,
+    is_alive: Option<IsAlive>,
+}
+
+impl SharedWords {
+    /// The first `count` words of a region that is mapped for writing.
+    pub(super) fn of(region: Arc<Region>, count: usize) -> SharedWords {
+        assert!(count * size_of::<u64>() <= region.len(), "more words than the region has");
+        region.add_writer();
+        SharedWords { region, count, is_alive: None }
+    }
+
+    /// The same, for a process that may be said to be dead: its stores land nowhere from then on.
+    pub(super) fn of_process(region: Arc<Region>, count: usize, is_alive: IsAlive) -> SharedWords {
+        let mut words = SharedWords::of(region, count);
+        words.is_alive = Some(is_alive);
+        words
+    }
+
+    /// How many words there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The word with this index.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    #[inline]
+    #[must_use]
+    pub fn load(&self, index: usize) -> u64 {
+        assert!(index < self.count, "word {index} of {}", self.count);
+        u64::from_le(self.region.word(index * size_of::<u64>()).load(Ordering::Acquire))
+    }
+
+    /// Stores a word, behind everything that was stored before.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none with this index.
+    #[inline]
+    pub fn store(&self, index: usize, value: u64) {
+        assert!(index < self.count, "word {index} of {}", self.count);
+        if self.is_alive.as_ref().is_none_or(|is_alive| is_alive()) {
+            self.region.word(index * size_of::<u64>()).store(value.to_le(), Ordering::Release);
+        }
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        self.region.remove_writer();
+    }
+}
+
+impl fmt::Debug for SharedWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedWords").field("count", &self.count).finish_non_exhaustive()
+    }
+}
