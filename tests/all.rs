@@ -10,6 +10,7 @@ mod accept;
 mod append;
 mod bad_input;
 mod bodies;
+mod clock;
 mod concurrency;
 mod crash;
 mod damage;

@@ -8,6 +8,7 @@ mod bad_input;
 mod damage;
 mod demo;
 mod export;
+mod full_disk;
 mod import;
 mod killed;
 mod read;
