@@ -141,7 +141,7 @@ impl<'a> Entries<'a> {
         self.wire.at()
     }
 
-    /// Where the walk stands, for [`resume`](Self::resume).
+    /// Where the walk stands, to come back to it.
     #[inline]
     #[must_use]
     pub fn place(&self) -> EntriesPlace {

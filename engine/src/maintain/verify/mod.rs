@@ -39,8 +39,8 @@ use crate::storage::Storage;
 /// it ended when this began. What is wrong is in the report, not an error.
 ///
 /// # Errors
-/// [`NotFound`](ErrorKind::NotFound) and [`NotAStore`](ErrorKind::NotAStore) where there is no store;
-/// [`Unsupported`](ErrorKind::Unsupported) where a newer version wrote it; [`Io`](ErrorKind::Io) from the system.
+/// [`NotFound`](crate::ErrorKind::NotFound) and [`NotAStore`](crate::ErrorKind::NotAStore) where there is no store;
+/// [`Unsupported`](crate::ErrorKind::Unsupported) where a newer version wrote it; [`Io`](crate::ErrorKind::Io) from the system.
 ///
 /// # Example
 /// ```
