@@ -241,6 +241,8 @@ fn a_copy_whose_last_segment_is_cut_in_half_is_read_to_there_and_written_after_a
     for command in ["stat", "streams", "verify", "export", "tail"] {
         run(command, &[]).failed(5, "ends early");
     }
+    let told = run("verify", &[]).stdout_text();
+    assert!(told.contains("the copy ends here") && !told.contains("nothing of the log was there"), "{told}");
     let lines = before.place.write("in.jsonl", "{}\n");
     run("import", &[lines.to_str().unwrap()]).failed(5, "accept");
     let ran = run("cat", &["c", "--json"]).failed(5, "copy incomplete");

@@ -104,6 +104,10 @@ pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Res
         let same = |judged: &&Damage| judged.file == damage.file && judged.bytes.start == damage.bytes.start;
         ledger.add(found.replay.damage.iter().find(same).unwrap_or(damage).clone());
     }
+    // Where a copy ends is known from opening, with what the log had behind it; that its file is short is the lesser half of it.
+    for damage in found.replay.damage.iter().filter(|damage| damage.class == crate::DamageClass::CopyIncomplete) {
+        ledger.add(damage.clone());
+    }
     let mut work = Work::new(progress, &segments, first);
     let mut walk =
         frames::Walk::new(Log { set: &found.set, segments: &segments, is_moved: found.place == Place::Moved }, ledger);
