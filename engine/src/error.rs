@@ -249,6 +249,13 @@ impl Error {
             }
             io::ErrorKind::PermissionDenied => (ErrorKind::Io, "; check who owns the folder and its permissions"),
             io::ErrorKind::NotFound => (ErrorKind::NotFound, ""),
+            io::ErrorKind::OutOfMemory => {
+                (ErrorKind::Io, "; the limit on memory (ulimit -v) is too low for its mapping")
+            }
+            // EMFILE and ENFILE, which have no kind of their own.
+            _ if matches!(source.raw_os_error(), Some(23 | 24)) => {
+                (ErrorKind::Io, "; raise the limit on open files (ulimit -n) or close some")
+            }
             _ => (ErrorKind::Io, ""),
         };
         let mut error = Error::new(kind, format!("cannot {doing} {file}: {source}{way_out}"));

@@ -1,10 +1,10 @@
-//! A disk that is really full: a small file system of its own, which only root may make.
+//! A disk that is really full (a small file system of its own, which only root may make), and limits of the process.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Ran, treering};
+use crate::support::{Place, Ran, treering};
 
 /// A mounted file system of a few MiB, gone with the value.
 struct SmallDisk {
@@ -89,4 +89,40 @@ fn p09_on_a_full_disk_append_says_so_cat_works_and_append_works_again_once_there
         assert_eq!(events(&disk), there + 1);
         assert_eq!(disk.run("verify", &[]).code, 0);
     }
+}
+
+/// With too few descriptors or too little memory the command says which limit is too low, whatever call meets it; the store is
+/// as it was, and all of it works again without the limit.
+#[test]
+fn p09_a_limit_of_the_process_is_named_and_changes_nothing() {
+    let place = Place::new();
+    place.feed("append", &["log", "--batch", "10"], "line\n".repeat(500).as_bytes()).ok();
+    let line = place.write("line", "more\n");
+    let limited = |limit: &str, command: &str| -> Ran {
+        let script = format!("ulimit {limit} && exec \"$0\" {command} \"$1\" log");
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_treering")).arg(place.store());
+        shell.stdin(std::fs::File::open(&line).unwrap());
+        shell.output().unwrap().into()
+    };
+    let (mut refused, mut appended) = (0, 0);
+    for (limit, words) in (4..12)
+        .map(|count| (format!("-n {count}"), "ulimit -n"))
+        .chain([("-v 30000".to_owned(), "ulimit -v"), ("-f 1".to_owned(), "ulimit -f")])
+    {
+        for command in ["cat", "append"] {
+            let ran = limited(&limit, command);
+            match ran.code {
+                0 => appended += u64::from(command == "append"),
+                1 => {
+                    assert!(ran.stderr.contains(words), "{limit}, {command}: {}", ran.stderr);
+                    refused += 1;
+                }
+                code => panic!("{limit}, {command}: {code}, {}", ran.stderr),
+            }
+            assert_eq!(place.events(), 500 + appended, "{limit}, {command}");
+        }
+    }
+    assert!(refused > 4 && appended > 0, "{refused} were refused, {appended} appended");
+    place.is_clean();
 }
