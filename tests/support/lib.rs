@@ -8,6 +8,7 @@ pub mod bodies;
 pub mod engine;
 pub mod image;
 pub mod journal;
+pub mod lab;
 pub mod model;
 pub mod run;
 pub mod sim;

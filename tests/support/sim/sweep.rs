@@ -54,24 +54,35 @@ pub struct Swept {
 /// The first outcome that is not allowed, with the fault that led to it.
 pub fn sweep(from: u64, step: usize, states: usize) -> Result<Swept, String> {
     let mut swept = Swept::default();
-    let calls = {
-        let machine = SimStorage::new(5);
-        work(&mut Run::new(&machine), &mut swept)?;
-        machine.calls()
-    };
-    assert_eq!((swept.refused, swept.poisoned, swept.unopened), (0, 0, 0), "without a fault all succeeds");
-    for (number, after) in (from..calls).step_by(step).enumerate() {
+    for fault in faults(from, step)? {
+        run_one(fault, states, &mut swept).map_err(|what| format!("{fault:?}: {what}"))?;
+    }
+    Ok(swept)
+}
+
+/// The faults of a sweep over the calls `from`, `from + step`, …: each call in every way, once and for ever.
+///
+/// # Errors
+/// Where the script does not succeed without a fault.
+pub fn faults(from: u64, step: usize) -> Result<Vec<Fault>, String> {
+    let mut swept = Swept::default();
+    let machine = SimStorage::new(5);
+    work(&mut Run::new(&machine), &mut swept)?;
+    if (swept.refused, swept.poisoned, swept.unopened) != (0, 0, 0) {
+        return Err(format!("without a fault all succeeds: {swept:?}"));
+    }
+    let mut faults = Vec::new();
+    for (number, after) in (from..machine.calls()).step_by(step).enumerate() {
         for how in WAYS {
             for sticky in [false, true] {
                 // Only syncs revert.
                 let on = (*how == Failure::SyncReverts).then_some(Operation::Sync);
                 let after = if on.is_some() { number as u64 } else { after };
-                let fault = Fault { after, sticky, on, how: *how };
-                run_one(fault, states, &mut swept).map_err(|what| format!("{fault:?}: {what}"))?;
+                faults.push(Fault { after, sticky, on, how: *how });
             }
         }
     }
-    Ok(swept)
+    Ok(faults)
 }
 
 /// One run with one fault.

@@ -1,0 +1,12 @@
+//! The parts, in the order in which they run. One is added here and nowhere else.
+
+mod crash;
+mod errors;
+mod model;
+
+use treering_tests::lab::Part;
+
+/// All parts.
+pub(crate) fn all() -> Vec<Box<dyn Part>> {
+    vec![Box::new(crash::CrashStates), Box::new(errors::ErrorSweep), Box::new(model::ModelSequences)]
+}

@@ -1,0 +1,94 @@
+//! Random sequences of operations on the real engine, compared with the reference model after every one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use treering::storage::mem::MemStorage;
+use treering::{Compression, Options};
+use treering_tests::lab::{Part, Share};
+use treering_tests::workload::{Op, Sizes, operations};
+use treering_tests::{Engine, run};
+
+/// So many operations a sequence has at most.
+const OPERATIONS: usize = 60;
+/// The figure of a full run.
+const SEQUENCES: u64 = 1_000_000;
+
+pub(crate) struct ModelSequences;
+
+impl Part for ModelSequences {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    fn about(&self) -> &'static str {
+        "sequences of operations against the reference model"
+    }
+
+    fn weight(&self) -> u32 {
+        12
+    }
+
+    fn run(&self, share: &Share) {
+        let next = AtomicU64::new(0);
+        share.on_all(|_| {
+            while !share.is_over() {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if share.is_full() && seed >= SEQUENCES {
+                    break;
+                }
+                let operations = sequence(seed);
+                share.count("operations", operations.len() as u64);
+                if let Err(what) = one(seed, &operations) {
+                    share.fail(format!("seed {seed}: {what}"), format!("seed={seed}"));
+                }
+                share.count("model sequences", 1);
+            }
+        });
+    }
+
+    fn replay(&self, line: &str) -> Result<(), String> {
+        let seed = line.strip_prefix("seed=").and_then(|text| text.parse().ok());
+        let seed = seed.ok_or("a line of the model is `seed=NUMBER`")?;
+        let mut operations = sequence(seed);
+        let Err(mut what) = one(seed, &operations) else { return Ok(()) };
+        // The shortest sequence that still fails: without each operation in turn.
+        let mut at = operations.len();
+        while at > 0 {
+            at -= 1;
+            let mut fewer = operations.clone();
+            fewer.remove(at);
+            if let Err(other) = one(seed, &fewer) {
+                (operations, what) = (fewer, other);
+            }
+        }
+        Err(format!("{what}\n{operations:#?}"))
+    }
+}
+
+/// The sequence of a seed.
+fn sequence(seed: u64) -> Vec<Op> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let tree = operations(OPERATIONS, Sizes::default()).new_tree(&mut runner);
+    tree.expect("operations are made of any randomness").current()
+}
+
+/// Runs it; one in eight with compression.
+fn one(seed: u64, operations: &[Op]) -> Result<(), String> {
+    let options = Options::new().segment_bytes(16 << 10).index_stride_bytes(4 << 10);
+    let options = match seed.is_multiple_of(8) {
+        true => options.compression(Some(Compression { level: 1, min_bytes: 64 })),
+        false => options,
+    };
+    let outcome = std::panic::catch_unwind(|| {
+        let mut engine =
+            Engine::open(Arc::new(MemStorage::new()), options).map_err(|failure| format!("{failure:?}"))?;
+        run(operations, &mut engine).map(drop).map_err(|failure| failure.to_string())
+    });
+    outcome.unwrap_or_else(|_| Err("P7: a panic, whose words are above".into()))
+}
