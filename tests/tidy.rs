@@ -93,6 +93,11 @@ fn the_system_is_called_in_storage_only() {
 }
 
 #[test]
+fn no_lock_thread_or_wait_is_hidden_from_the_scheduler() {
+    on_each(bans::ways_around_the_scheduler);
+}
+
+#[test]
 fn nothing_is_left_unfinished() {
     on_each(bans::unfinished_macros);
     on_each(bans::unfinished_words);

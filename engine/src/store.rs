@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crate::append::{Batch, Receipt};
 use crate::commit::Pending;
@@ -23,6 +22,7 @@ use crate::storage::os::OsStorage;
 use crate::storage::positioned::Positioned;
 use crate::storage::{Access, Storage, StorageFile};
 use crate::sync::Mutex;
+use crate::sync::thread::JoinHandle;
 use crate::watermark::{Visibility, Watermarks};
 use crate::{Error, Result};
 

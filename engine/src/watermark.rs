@@ -14,7 +14,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::ids::Position;
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence, thread};
 
 /// How far the log reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Marks {
             if sequence.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == sequence {
                 return log;
             }
-            std::thread::yield_now(); // whoever raises it may have been put to sleep meanwhile
+            thread::yield_now(); // whoever raises it may have been put to sleep meanwhile
         }
     }
 

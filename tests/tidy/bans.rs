@@ -58,6 +58,23 @@ pub(crate) fn system_calls(file: &File) -> Vec<String> {
         .collect()
 }
 
+/// Locks, threads and the clock of waiting taken from elsewhere than `sync.rs`, where a scheduler can be put in their place.
+pub(crate) fn ways_around_the_scheduler(file: &File) -> Vec<String> {
+    let is_apart = [STORAGE, "engine/src/sync"].iter().any(|path| file.path.starts_with(path));
+    if !file.is_rust() || !file.path.starts_with("engine/src/") || is_apart {
+        return Vec::new();
+    }
+    let code = product_code_of(&file.text);
+    let mut found: Vec<(usize, String)> =
+        words(&code, "parking_lot").map(|at| (at, "parking_lot".to_owned())).collect();
+    for (root, banned) in [("std", "thread"), ("Instant", "now")] {
+        let paths = segments_after(&code, root).into_iter().filter(|(_, next)| *next == banned);
+        found.extend(paths.map(|(at, _)| (at, format!("{root}::{banned}"))));
+    }
+    found.sort();
+    found.into_iter().map(|(at, what)| file.finding(at, format!("{what}: take it from crate::sync"))).collect()
+}
+
 /// Macros that stand for work not done.
 pub(crate) fn unfinished_macros(file: &File) -> Vec<String> {
     if !file.is_rust() {
@@ -171,6 +188,15 @@ mod bites {
         let text = "use std::path::Path;\nfn f(p: &Path) -> bool { p.exists() && entry.is_file && p\n.is_dir() }\nSystemTime::now();";
         finds(system_calls, "engine/src/store.rs", text, &[2, 3, 4]);
         finds(system_calls, "engine/src/store.rs", "fn f() { stream.exists() }", &[]);
+    }
+
+    #[test]
+    fn ways_around_the_scheduler_are_found() {
+        let text = "use std::{sync::Arc, thread};\nuse crate::sync::thread;\nlet a = Instant::now();\nuse parking_lot::Mutex;\n\
+                    thread::park();\n#[cfg(test)]\nmod tests { use std::thread; }\n";
+        finds(ways_around_the_scheduler, "engine/src/store.rs", text, &[1, 3, 4]);
+        finds(ways_around_the_scheduler, "engine/src/storage/os.rs", text, &[]);
+        finds(ways_around_the_scheduler, "engine/src/sync.rs", text, &[]);
     }
 
     #[test]

@@ -9,12 +9,12 @@
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
 
 use crate::commit::group::{Entered, Role};
 use crate::commit::writer::Writer;
 use crate::ids::Position;
 use crate::segment::one::Segment;
+use crate::sync::now;
 use crate::watermark::LogEnd;
 use crate::{Error, Result};
 
@@ -90,13 +90,13 @@ impl Writer {
 
     /// One sync, as leader; hands the lead on, whatever happens.
     fn lead(&self) -> Result<()> {
-        let start = Instant::now();
+        let start = now();
         let synced = self.sync_files();
         match synced {
             Ok(durable) => {
                 self.control.end_sync(durable);
                 self.marks.make_durable(durable.end);
-                if self.group.served(Some(durable.end), start.elapsed()) {
+                if self.group.served(Some(durable.end), now() - start) {
                     self.signals.want_sync();
                 }
                 self.signals.note_durable();

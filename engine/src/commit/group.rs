@@ -8,11 +8,11 @@
 //! The lost wake-up: entering, looking at the durable mark and handing on the lead all happen under one lock.
 
 use std::task::Waker;
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::ids::Position;
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now};
 use std::sync::Arc;
 
 /// Who waits for the log to be durable up to a place.
@@ -93,13 +93,13 @@ impl Group {
                 return Role::Leader;
             }
             word.store(false, Ordering::SeqCst);
-            state.waiters.push(Waiter { target, wake: Wake::Thread(std::thread::current(), Arc::clone(&word)) });
+            state.waiters.push(Waiter { target, wake: Wake::Thread(thread::current(), Arc::clone(&word)) });
             if state.is_gathering && state.waiters.len() + state.own >= state.expected() {
                 self.arrived.notify_one();
             }
             drop(state);
             while !word.load(Ordering::SeqCst) {
-                std::thread::park();
+                thread::park();
             }
         }
     }
@@ -159,7 +159,7 @@ impl Group {
         if expected <= 1 || state.waiters.len() + own == 0 || state.waiters.len() + own >= expected {
             return;
         }
-        let until = Instant::now() + state.last_sync / 4;
+        let until = now() + state.last_sync / 4;
         state.is_gathering = true;
         while state.waiters.len() + own < expected {
             if self.arrived.wait_until(state, until).timed_out() {

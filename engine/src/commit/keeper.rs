@@ -7,7 +7,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::commit::roll::Sealing;
@@ -16,7 +15,8 @@ use crate::commit::writer::Writer;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
 use crate::storage::{Access, Storage, StorageFile, WritableMapping};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now};
 use crate::{Error, Position, Result};
 
 /// The watermark file is written once the log was quiet for so long.
@@ -176,9 +176,9 @@ impl WatermarkFile {
 /// Starts the background threads. They end after [`Signals::stop`].
 pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>) -> io::Result<[JoinHandle<()>; 2]> {
     let (syncing, file) = (Arc::clone(writer), Arc::clone(watermark));
-    let syncer = std::thread::Builder::new().name("treering-sync".into()).spawn(move || run_syncer(&syncing, &file))?;
+    let syncer = Builder::new().name("treering-sync".into()).spawn(move || run_syncer(&syncing, &file))?;
     let working = Arc::clone(writer);
-    let worker = std::thread::Builder::new().name("treering-work".into()).spawn(move || run_worker(&working));
+    let worker = Builder::new().name("treering-work".into()).spawn(move || run_worker(&working));
     match worker {
         Ok(worker) => Ok([syncer, worker]),
         Err(error) => {
@@ -216,7 +216,7 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
         if writer.poison.is_set() {
             continue;
         }
-        let now = Instant::now();
+        let now = now();
         if signals.unsynced.load(Ordering::SeqCst) && sync_at.is_none() {
             sync_at = Some(now + writer.options.sync_interval);
         }
@@ -255,7 +255,7 @@ impl Quiet {
     /// The flag stays set while the mark rises: so a stream of syncs wakes this thread every [`QUIET`], not once a sync.
     fn look(self, writer: &Writer, watermark: &Mutex<WatermarkFile>) -> Quiet {
         let moved = &writer.signals.durable_moved;
-        let now = Instant::now();
+        let now = now();
         let durable = writer.marks.get().durable;
         match self {
             Quiet::Told if moved.load(Ordering::SeqCst) => Quiet::Since(durable, now + QUIET),
@@ -297,12 +297,12 @@ fn run_worker(writer: &Writer) {
         }
         if let Some((ahead, to)) = pages {
             ahead.fault_in(to); // what cannot be had is met by the copy itself, which then takes the other way
-            sealer.calm_at = Some(Instant::now() + CALM);
+            sealer.calm_at = Some(now() + CALM);
         }
         drop(left);
         if work {
             writer.prepare_next();
-            sealer.due = Some(Instant::now());
+            sealer.due = Some(now());
         }
         sealer.step(writer);
     }
@@ -321,7 +321,7 @@ struct Sealer {
 
 impl Sealer {
     fn step(&mut self, writer: &Writer) {
-        let now = Instant::now();
+        let now = now();
         if self.due.is_none_or(|due| due > now) {
             return;
         }

@@ -7,11 +7,12 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::follow::view::View;
 use crate::ids::{Position, Revision};
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
+use crate::sync::now;
 use crate::watermark::Visibility;
 use crate::{Error, ErrorKind, Result};
 
@@ -141,7 +142,7 @@ impl Subscription {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Event>> {
-        let until = Instant::now() + timeout;
+        let until = now() + timeout;
         loop {
             let was_closed = self.view.marks.is_closed();
             if let Some(event) = self.try_next()? {
@@ -153,7 +154,7 @@ impl Subscription {
                     "the store was closed; everything that it held was handed out",
                 ));
             }
-            if Instant::now() >= until {
+            if now() >= until {
                 return Ok(None);
             }
             self.view.wait_above(self.options.visibility, self.seen, until, POLL);

@@ -16,7 +16,7 @@ use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, r
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
 use crate::storage::Access;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock, now, thread};
 use crate::watermark::{Marks, Visibility, Watermarks};
 
 /// An open store, to be read.
@@ -102,8 +102,8 @@ impl View {
     /// Waits until the mark lies above `seen`, at most until `until`; where another process writes, at most for `poll`.
     pub(crate) fn wait_above(&self, visibility: Visibility, seen: Position, until: Instant, poll: Duration) {
         if self.is_follower() {
-            let left = until.saturating_duration_since(Instant::now());
-            std::thread::sleep(poll.min(left));
+            let left = until.saturating_duration_since(now());
+            thread::sleep(poll.min(left));
         } else {
             self.marks.wait_above(visibility, seen, Some(until));
         }

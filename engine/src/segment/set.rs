@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
-
 use crate::error::Damage;
 use crate::format::file_name::{self, FileKind};
 use crate::format::item::AcceptedRange;
@@ -16,7 +14,7 @@ use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
 use crate::segment::one::{LostHead, Segment, Unusable};
 use crate::storage::{Access, Storage};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 use crate::{Error, Result};
 
 /// The most segments that are kept open for later use.
