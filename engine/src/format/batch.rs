@@ -483,8 +483,14 @@ impl<'a> Section<'a> {
     #[inline(always)]
     #[must_use]
     pub fn only(frame: &Frame<'a>) -> Option<Section<'a>> {
-        let shape = usual::only_section(frame)?;
-        Some(Section { shape, plain: frame.plain(), bodies: frame.bodies() })
+        Some(Section::again(usual::only_section(frame)?, frame))
+    }
+
+    /// The section of this shape in its frame.
+    #[inline]
+    #[must_use]
+    pub fn again(shape: SectionShape, frame: &Frame<'a>) -> Section<'a> {
+        Section { shape, plain: frame.plain(), bodies: frame.bodies() }
     }
 
     /// Where its parts stand.

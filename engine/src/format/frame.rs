@@ -66,17 +66,34 @@ pub struct FrameHeader {
 pub struct FramePlace {
     /// Where it begins.
     pub position: Position,
-    /// Its length, in bytes.
-    pub frame_len: u32,
-    plain_len: u32,
+    /// Its length, and above it that of its plain part: in one word, since two that are written one by one and copied at
+    /// once cost a reader of every frame a store that must be waited for.
+    lens: u64,
 }
 
 impl FramePlace {
+    #[inline]
+    fn new(position: Position, frame_len: u32, plain_len: u32) -> FramePlace {
+        FramePlace { position, lens: u64::from(frame_len) | u64::from(plain_len) << 32 }
+    }
+
+    /// Its length, in bytes.
+    #[inline]
+    #[must_use]
+    pub fn frame_len(&self) -> u32 {
+        self.lens as u32
+    }
+
+    #[inline]
+    fn plain_len(&self) -> u32 {
+        (self.lens >> 32) as u32
+    }
+
     /// Where the next frame begins.
     #[inline]
     #[must_use]
     pub fn end(&self) -> Position {
-        Position(self.position.0 + u64::from(self.frame_len))
+        Position(self.position.0 + u64::from(self.frame_len()))
     }
 }
 
@@ -145,7 +162,7 @@ impl<'a> Frame<'a> {
     #[inline]
     #[must_use]
     pub fn place(&self) -> FramePlace {
-        FramePlace { position: self.position, frame_len: self.bytes.len() as u32, plain_len: self.plain_len }
+        FramePlace::new(self.position, self.bytes.len() as u32, self.plain_len)
     }
 
     /// The frame that was at `place`, from the same bytes.
@@ -155,10 +172,9 @@ impl<'a> Frame<'a> {
     #[inline]
     #[must_use]
     pub fn again(place: FramePlace, bytes: &'a [u8]) -> Frame<'a> {
-        let FramePlace { position, frame_len, plain_len } = place;
-        let bytes = &bytes[..frame_len as usize];
+        let bytes = &bytes[..place.frame_len() as usize];
         let head = bytes.first_chunk().expect("a frame is longer than its header");
-        Frame { position, head, bytes, plain_len }
+        Frame { position: place.position, head, bytes, plain_len: place.plain_len() }
     }
 
     #[cold]

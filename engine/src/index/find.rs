@@ -176,7 +176,7 @@ fn walk_log(set: &Arc<SegmentSet>, stream: &Stream, last: Position, revision: Re
         }
         match walk.next(Position::MAX)? {
             Walked::End => break,
-            Walked::Damage(damage) => places.push(Place::Lost(Box::new(damage))),
+            Walked::Damage(damage) => places.push(Place::Lost(damage)),
             Walked::Frame(place) if place.position <= last => {
                 let frame = walk.frame(place);
                 match section_of(frame, stream.id) {

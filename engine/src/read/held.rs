@@ -114,16 +114,16 @@ impl Held {
         if self.raw_body.is_some() {
             self.raw_body = None;
         }
-        if section.coding.is_some() || index > 0 {
-            return self.settle(frame, section, index);
-        }
         self.next = section.first_entry();
-        Ok(())
+        // What is seldom needed is made again from what was kept: borrowed from here, it would be written twice.
+        if section.coding.is_some() || index > 0 { self.settle(index) } else { Ok(()) }
     }
 
     #[inline(never)]
-    fn settle(&mut self, frame: &Frame<'_>, section: &Section<'_>, index: u32) -> Result<()> {
+    fn settle(&mut self, index: u32) -> Result<()> {
         self.leave();
+        let frame = &self.segment.again(self.frame);
+        let section = &Section::again(self.section, frame);
         let whole = |fault: Fault| damage_error(&self.segment, frame.position, frame.end(), &fault);
         if section.coding.is_some() {
             let raw = match section.raw_body(self.segment.seeds) {

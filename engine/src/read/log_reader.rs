@@ -137,7 +137,7 @@ impl LogReader {
                     }
                     self.limit = visible;
                 }
-                Walked::Damage(damage) => return Err(Error::from_damage(damage)),
+                Walked::Damage(damage) => return Err(Error::from_damage(*damage)),
                 Walked::Frame(place) => {
                     let frame = self.walk.frame(place);
                     if frame.kind() != KIND_BATCH {

@@ -302,7 +302,7 @@ impl Segment {
     /// As [`read_again`](Self::read_again), the bytes of a frame.
     pub(crate) fn read_frame_again(&self, place: FramePlace) -> bool {
         let start = place.position.0.wrapping_sub(self.base.0) as usize;
-        self.read_again(start..start + place.frame_len as usize)
+        self.read_again(start..start + place.frame_len() as usize)
     }
 
     /// Sees to it that the pages of a range can be had, once for each stretch. Where they cannot, that is noted for

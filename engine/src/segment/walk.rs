@@ -21,7 +21,7 @@ pub(crate) enum Walked {
     /// A frame: see [`LogWalk::frame`].
     Frame(FramePlace),
     /// Bytes of the log that are lost.
-    Damage(Damage),
+    Damage(Box<Damage>),
     /// The limit was reached.
     End,
 }
@@ -140,7 +140,7 @@ impl LogWalk {
             resync::note_streams(&mut damage, lost.as_deref());
             self.at = boundary;
             self.previous_check = None;
-            return Ok(Walked::Damage(damage));
+            return Ok(Walked::Damage(Box::new(damage)));
         }
     }
 
@@ -174,7 +174,7 @@ impl LogWalk {
             Err(Unusable::Damaged(damage) | Unusable::HeadLost(damage)) => {
                 self.at = known.file_end;
                 self.previous_check = None;
-                return Ok(Some(Walked::Damage(damage)));
+                return Ok(Some(Walked::Damage(Box::new(damage))));
             }
             Err(other) => return Err(other.into()),
         };
