@@ -29,4 +29,5 @@ mod salvage;
 mod spec;
 mod takeover;
 mod tidy;
+mod tokens;
 mod verify;

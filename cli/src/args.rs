@@ -1,13 +1,13 @@
 //! What can be said on the command line?
 //!
 //! One command per file in [`crate::commands`]; here stand the list of them and what several share: the
-//! parsers of expectations and levels (names are [`crate::names`]'s). A value that can be seen to be wrong without looking at a store is a usage error
+//! parsers of expectations, tokens and levels (names are [`crate::names`]'s). A value that can be seen to be wrong without looking at a store is a usage error
 //! (exit code 2) and is told from here; the engine checks everything again.
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 use treering::limits;
-use treering::{Durability, Expected, Revision};
+use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{accept, append, bench, cat, demo, dump, export, import, salvage, stat, streams, tail, verify};
 use crate::exit::Outcome;
@@ -122,6 +122,11 @@ pub(crate) fn expectation(text: &str) -> Result<Expected, String> {
             Err(_) => Err("it is one of: any, none, exists, or the revision of the head as a number".to_owned()),
         },
     }
+}
+
+/// A cursor token in its text form.
+pub(crate) fn token(text: &str) -> Result<Token, String> {
+    text.parse().map_err(|error: treering::Error| error.to_string())
 }
 
 #[cfg(test)]

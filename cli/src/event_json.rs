@@ -4,7 +4,8 @@
 //! `metadata` are strings where they are UTF-8 and otherwise stand in base64 as `payload_base64` and
 //! `metadata_base64`, so nothing is lost either way. Times are integers: nanoseconds since 1970 UTC. `position` and
 //! `number` say where the event stood in the store that it came from; taking a line back gives it a new place there, but
-//! the same stream, revision, id, type, times, metadata and payload.
+//! the same stream, revision, id, type, times, metadata and payload. `token` is for reading on behind the event, in the same
+//! store (`--after`); an export leaves it out.
 
 use std::borrow::Cow;
 
@@ -25,6 +26,8 @@ pub(crate) struct EventLine<'a> {
     pub(crate) recorded_at: i64,
     pub(crate) occurred_at: Option<i64>,
     pub(crate) batch: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +53,7 @@ impl<'a> EventLine<'a> {
             recorded_at: 0,
             occurred_at: None,
             batch: String::new(),
+            token: None,
             metadata,
             metadata_base64,
             payload,

@@ -10,7 +10,7 @@
 //! | 5 | the copy of the store is incomplete |
 //!
 //! With `--json` a failure is one JSON object a line on standard error: `error` (its kind), `message`, `exit_code`, and what
-//! belongs to it: `conflict` with the actual head, `damage`.
+//! belongs to it: `conflict` with the actual head, `damage`, `lost_token`.
 //!
 //! A reader of our output that has gone away (`treering cat … | head`) is no error: the command ends with 0 and without a
 //! word, except where it was writing to a store, which then stops half-way: that is 1.
@@ -51,6 +51,8 @@ struct FailureLine<'a> {
     conflict: Option<ConflictPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<DamageLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_token: Option<LostTokenPart>,
 }
 
 #[derive(Serialize)]
@@ -59,6 +61,14 @@ struct ConflictPart<'a> {
     /// `null` where there is no such stream.
     actual: Option<u64>,
     position: u64,
+}
+
+#[derive(Serialize)]
+struct LostTokenPart {
+    position: u64,
+    incarnation: String,
+    /// `null` where nothing says how far the two histories are the same.
+    shared_until: Option<u64>,
 }
 
 /// What commands return.
@@ -106,6 +116,8 @@ impl Failure {
                 ErrorKind::HeadUnknown => "head_unknown",
                 ErrorKind::Poisoned => "poisoned",
                 ErrorKind::Closed => "closed",
+                ErrorKind::ForeignToken => "foreign_token",
+                ErrorKind::LostToken => "lost_token",
                 _ => "error",
             },
         }
@@ -122,12 +134,18 @@ impl Failure {
             actual: conflict.actual.map(treering::Revision::get),
             position: conflict.position.get(),
         });
+        let lost_token = engine.and_then(treering::Error::lost_token).map(|lost| LostTokenPart {
+            position: lost.position.get(),
+            incarnation: lost.incarnation.to_string(),
+            shared_until: lost.shared_until.map(treering::Position::get),
+        });
         FailureLine {
             error: self.kind(),
             message: self.to_string(),
             exit_code: self.code(),
             conflict,
             damage: engine.and_then(treering::Error::damage).map(DamageLine::from),
+            lost_token,
         }
     }
 

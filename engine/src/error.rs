@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
-use crate::ids::{Position, Revision, StreamId};
+use crate::ids::{Incarnation, Position, Revision, StreamId};
 
 /// What every call of this crate that can fail returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,6 +24,7 @@ struct Inner {
     source: Option<io::Error>,
     conflict: Option<Conflict>,
     damage: Option<Damage>,
+    lost_token: Option<LostToken>,
 }
 
 /// The classes of errors. More may come.
@@ -60,6 +61,27 @@ pub enum ErrorKind {
     Poisoned,
     /// The store was closed.
     Closed,
+    /// The cursor token is of another store.
+    ForeignToken,
+    /// The cursor token names an event that this log does not hold; see [`Error::lost_token`].
+    LostToken,
+}
+
+/// A cursor token whose event is not in the log: it was taken in another copy of the store, or of an event that the log
+/// lost, or the store was put back to an earlier state.
+///
+/// The consumer has dealt with events that this log does not know. It goes on by going back: to where both histories are
+/// the same, with what it made of the events behind that undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostToken {
+    /// Where the token's event was.
+    pub position: Position,
+    /// The life of the store that the token was taken in.
+    pub incarnation: Incarnation,
+    /// Below it this log is the one that the token was taken from: reading goes on from here. `None` where nothing says
+    /// how far the two are the same.
+    pub shared_until: Option<Position>,
 }
 
 /// The expected revision met another one.
@@ -233,7 +255,14 @@ impl fmt::Display for Damage {
 impl Error {
     /// An error of this kind with this message.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner { kind, message: message.into(), source: None, conflict: None, damage: None }))
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            source: None,
+            conflict: None,
+            damage: None,
+            lost_token: None,
+        }))
     }
 
     /// A failed call of the system: what was being done, to which file.
@@ -296,6 +325,12 @@ impl Error {
         }
     }
 
+    pub(crate) fn from_lost_token(lost: LostToken, message: String) -> Error {
+        let mut error = Error::new(ErrorKind::LostToken, message);
+        error.0.lost_token = Some(lost);
+        error
+    }
+
     /// The class to branch on.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -312,6 +347,12 @@ impl Error {
     #[must_use]
     pub fn damage(&self) -> Option<&Damage> {
         self.0.damage.as_ref()
+    }
+
+    /// For [`ErrorKind::LostToken`]: where its event was, and up to where both histories are the same.
+    #[must_use]
+    pub fn lost_token(&self) -> Option<&LostToken> {
+        self.0.lost_token.as_ref()
     }
 
     /// Whether the outcome of the append is unknown: it may or may not be in the log after reopening. Append again with

@@ -76,10 +76,11 @@ pub mod storage;
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod storage;
 
-pub use append::{Batch, Expected, NewEvent, Receipt, SectionReceipt, SectionReceipts};
+pub use append::{Batch, Expected, FrameProof, NewEvent, Receipt, SectionReceipt, SectionReceipts};
 pub use commit::Pending;
-pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, Result};
+pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, LostToken, Result};
 pub use follow::{SubscribeOptions, Subscription};
+pub use format::token::Token;
 pub use ids::{
     BatchId, BootId, Epoch, FilePlace, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal, StoreId,
     StreamId,

@@ -267,7 +267,8 @@ impl Store {
     /// Reads a stream.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream.
+    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream; as [`read_all`](Store::read_all) where it is to begin
+    /// behind a token.
     pub fn read_stream(&self, name: &str, options: ReadOptions) -> Result<StreamReader> {
         self.view.stream_reader(name, options)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
@@ -277,9 +278,11 @@ impl Store {
     /// Reads the whole log.
     ///
     /// # Errors
-    /// None yet.
+    /// Where it is to begin behind a [token](crate::Token): [`ForeignToken`](ErrorKind::ForeignToken) for one of another
+    /// store; [`LostToken`](ErrorKind::LostToken) where this log does not hold its event; [`Damage`](ErrorKind::Damage) where
+    /// its place is lost, and nothing says whether its event was there.
     pub fn read_all(&self, options: ReadAllOptions) -> Result<LogReader> {
-        Ok(self.view.log_reader(options))
+        self.view.log_reader(options)
     }
 
     /// One event.
@@ -293,7 +296,8 @@ impl Store {
     /// Follows the log or one stream: what is there, then what comes, without gap or duplicate.
     ///
     /// # Errors
-    /// [`Damage`](ErrorKind::Damage) where the place to begin from is lost.
+    /// [`Damage`](ErrorKind::Damage) where the place to begin from is lost; as [`read_all`](Store::read_all) where it is to
+    /// begin behind a token.
     pub fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         Subscription::new(&self.view, options)
     }

@@ -1,6 +1,7 @@
 """The hex examples of the pages: the very bytes of a small store, field by field."""
 
 import builder as b
+from layout import token_text
 
 
 def hex_of(parts, start=0):
@@ -35,7 +36,7 @@ def all_examples():
     record = s.events[1]
     out["canonical_event"] = (hex_of(b.canonical_parts(record[4], record[2], record[5]))
                               + f"\nH(0) = {s.chain('s', 0).hex()}\nH(1) = {s.chain('s', 1).hex()}\n")
-    out["cursor_token"] = hex_of(s.token("s", 1))
+    out["cursor_token"] = hex_of(s.token("s", 1)) + "\n" + token_text(b.join(s.token("s", 1))) + "\n"
     t = b.Store("example")
     t.batch(b.Section("s", [b.Event("note", b"hello"), b.Event("note", b"{}", b'{"k":1}', id="n2", occurred=b.START)]))
     t.batch(items=[b.fork("side", "s", 0)])

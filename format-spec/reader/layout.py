@@ -6,6 +6,7 @@ each length is compared with the bytes that are there before it is used.
 """
 
 import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import namedtuple
 
 from hashes import crc, xxh64
@@ -422,6 +423,22 @@ def watermark_slot(data):
         raise Bad("a slot with an unknown flag")
     return Slot(generation, store, incarnation, durable, check, frame, index, number, salt, takeover, bool(flags & 1),
                 int.from_bytes(data[112:120], "little"))
+
+
+def token_text(data):
+    """The text form of a token (CHN-4)."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def token_of_text(text):
+    """The token of a text; only the form that token_text gives is one (CHN-4)."""
+    try:
+        data = urlsafe_b64decode(text.encode("ascii") + b"==")
+    except ValueError:
+        raise Bad("not the text form of a cursor token (CHN-4)") from None
+    if token_text(data) != text:
+        raise Bad("not the text form of a cursor token (CHN-4)")
+    return token(data)
 
 
 Token = namedtuple("Token", "takeover store_id incarnation segment frame ordinal number check")

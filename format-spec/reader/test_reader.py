@@ -11,6 +11,7 @@ import tempfile
 import unittest
 
 import builder as b
+import layout
 import make_vectors
 import treering_reader
 from dump import dump
@@ -95,6 +96,21 @@ def fits(found, wanted):
     (low, high), (first, last) = wanted["within"], wanted["bytes"]
     return (found["class"] == wanted["class"] and found["file"] == wanted["file"] and low <= start <= first
             and last <= end <= high and found.get("accepted", False) == wanted.get("accepted", False))
+
+
+class Tokens(unittest.TestCase):
+    def test_text_form_round_trip_and_refusals(self):
+        s = b.Store("tokens")
+        s.batch(b.Section("s", [b.Event("note", b"x")]))
+        data = b.join(s.token("s", 0))
+        text = layout.token_text(data)
+        self.assertEqual((len(text), layout.token_of_text(text)), (118, layout.token(data)))
+        wrong = [text + "==", text[1:], text[:-1], text + "A", "é" * 118, text.replace(text[40], "+"), " " + text[1:]]
+        last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".index(text[-1])
+        wrong.append(text[:-1] + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last ^ 1])
+        for bad in wrong:
+            with self.assertRaises(Bad, msg=bad):
+                layout.token_of_text(bad)
 
 
 class Vectors(unittest.TestCase):

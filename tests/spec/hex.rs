@@ -102,7 +102,7 @@ fn the_blocks_of_the_pages_are_read_and_made_again() {
     assert!(watermark.is_clean);
 
     let token = Token::decode(&bytes("cursor_token")).unwrap();
-    assert_eq!(token.encode(), bytes("cursor_token")[..]);
+    assert_eq!(token.to_bytes(), bytes("cursor_token")[..]);
     assert_eq!(u64::from(token.ordinal), number("cursor_token", "ordinal"));
 }
 

@@ -365,6 +365,22 @@ fn tokens_of_another_form_are_refused() {
     assert!(matches!(Token::decode(&newer), Err(Fault::Unsupported(_))));
 }
 
+/// [CHN-4] The text form is that of the page, and nothing else is one.
+#[test]
+fn the_text_of_a_token_is_that_of_the_page() {
+    let page = pages::example("cursor_token");
+    let text = page.trim_end().rsplit('\n').next().unwrap();
+    let token = Token::from_bytes(&pages::bytes("cursor_token")).unwrap();
+    assert_eq!((text.len(), token.to_string().as_str()), (118, text));
+    assert_eq!(text.parse::<Token>().unwrap(), token);
+    let padded = format!("{text}==");
+    let other_alphabet = text.replace('_', "/").replace('-', "+");
+    let bits_behind = format!("{}{}", &text[..117], "R");
+    for bad in [&padded, &text[1..], &other_alphabet, &bits_behind] {
+        assert!(*bad == *text || bad.parse::<Token>().is_err(), "{bad}");
+    }
+}
+
 fn chain_of(store: &Store, stream: &str) -> Link {
     let mut reader = store.read_stream(stream, ReadOptions::new()).unwrap();
     let mut chain = CHAIN_START;

@@ -317,7 +317,7 @@ fn seals_watermark_slots_tokens_and_canonical_events_are_those_of_the_pages() {
         ],
     );
     assert_eq!(slot, watermark.encode());
-    assert_eq!(token_by_page(), token().encode());
+    assert_eq!(token_by_page(), token().to_bytes());
 
     for occurred_at in [None, Some(-8)] {
         let event = CanonicalEvent {

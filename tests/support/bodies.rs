@@ -28,6 +28,8 @@ pub fn decode(bytes: &[u8]) {
     let _ = HeadBlock::decode(bytes);
     let _ = Watermark::decode(bytes);
     let _ = Token::decode(bytes);
+    let _ = bytes.first_chunk::<88>().map(|bytes| Token::from_bytes(bytes));
+    let _ = std::str::from_utf8(bytes).map(str::parse::<Token>);
     let Some((place, rest)) = bytes.split_first_chunk::<24>() else { return };
     let mut salt = Salt::default();
     salt.0.copy_from_slice(&place[..16]);

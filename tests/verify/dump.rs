@@ -85,7 +85,7 @@ fn a_token_and_what_is_no_file_of_a_store_are_told_apart() {
         frame_check: 3,
     };
     let path = folder.path().join("token");
-    std::fs::write(&path, token.encode()).unwrap();
+    std::fs::write(&path, token.to_bytes()).unwrap();
     let mut text = Vec::new();
     maintain::dump(&path, &mut text).unwrap();
     let text = String::from_utf8(text).unwrap();

@@ -81,6 +81,7 @@ struct ReceiptLine<'a> {
     batch: String,
     epoch: String,
     incarnation: String,
+    token: String,
 }
 
 /// Runs the command.
@@ -267,6 +268,7 @@ fn print(args: &Args, receipt: &Receipt, out: &mut Out) -> Outcome {
             batch: receipt.batch.to_string(),
             epoch: format!("{}", receipt.epoch),
             incarnation: receipt.incarnation.to_string(),
+            token: receipt.token().to_string(),
         });
     }
     let name = printable(&section.stream);

@@ -7,8 +7,9 @@
 
 use std::path::PathBuf;
 
-use treering::{Options, ReadOptions, Revision, Store, Visibility};
+use treering::{Options, ReadOptions, Revision, Store, Token, Visibility};
 
+use crate::args::token;
 use crate::commands::show::{DamageMet, Shown};
 use crate::exit::{Failure, Outcome};
 use crate::import::mark::{Gluer, ending};
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Only the last so many
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
     last: Option<u64>,
+    /// Only what lies behind the event that this token names (as --json shows it; it may be of any stream)
+    #[arg(long, value_name = "TOKEN", value_parser = token)]
+    after: Option<Token>,
     /// Payloads only, each followed by LF
     #[arg(long, conflicts_with = "json")]
     raw: bool,
@@ -65,6 +69,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     if let Some(last) = args.last {
         options = options.last(last);
+    }
+    if let Some(after) = &args.after {
+        options = options.after_token(after);
     }
     let mut reader = store.read_stream(&args.stream, options)?;
     let mut out = Out::stdout();

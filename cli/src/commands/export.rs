@@ -54,7 +54,7 @@ pub(crate) fn run(args: Args) -> Outcome {
                     if events.is_multiple_of(1024) {
                         bar.set_position(event.position().get());
                     }
-                    Shown::from(&event).as_json(&mut out)?;
+                    Shown::from(&event).without_token().as_json(&mut out)?;
                 }
                 Err(error) => damage.take(error)?,
             }
@@ -70,7 +70,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         let mut reader = store.read_stream(name, ReadOptions::new().visibility(visibility))?;
         while let Some(next) = reader.next() {
             match next {
-                Ok(event) => Shown::from(&event).as_json(&mut out)?,
+                Ok(event) => Shown::from(&event).without_token().as_json(&mut out)?,
                 Err(error) => damage.take(error)?,
             }
         }

@@ -4,7 +4,7 @@
 //! of it where output is no terminal). For programs the object of [`crate::event_json`]. Nothing that comes out of a log
 //! reaches a terminal unchecked.
 
-use treering::{BatchId, Damage, DamageClass, Event, EventRef, Store};
+use treering::{BatchId, Damage, DamageClass, Event, EventRef, Store, Token};
 
 use crate::commands::verify::DamageLine;
 use crate::event_json::EventLine;
@@ -24,6 +24,8 @@ pub(crate) struct Shown<'a> {
     recorded_at: i64,
     occurred_at: Option<i64>,
     batch: BatchId,
+    /// Left out where lines are made for another store.
+    token: Option<Token>,
     metadata: &'a [u8],
     payload: &'a [u8],
 }
@@ -40,6 +42,7 @@ impl<'a> From<&'a EventRef<'_>> for Shown<'a> {
             recorded_at: event.recorded_at(),
             occurred_at: event.occurred_at(),
             batch: event.batch(),
+            token: Some(event.token()),
             metadata: event.metadata(),
             payload: event.payload(),
         }
@@ -58,6 +61,7 @@ impl<'a> From<&'a Event> for Shown<'a> {
             recorded_at: event.recorded_at,
             occurred_at: event.occurred_at,
             batch: event.batch,
+            token: Some(event.token()),
             metadata: &event.metadata,
             payload: &event.payload,
         }
@@ -65,7 +69,12 @@ impl<'a> From<&'a Event> for Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// As the line of an export.
+    /// The same for a line that leaves this store.
+    pub(crate) fn without_token(self) -> Self {
+        Self { token: None, ..self }
+    }
+
+    /// As one line of JSON.
     pub(crate) fn as_json(&self, out: &mut Out) -> Outcome {
         out.json(&EventLine {
             stream: self.stream,
@@ -77,6 +86,7 @@ impl Shown<'_> {
             recorded_at: self.recorded_at,
             occurred_at: self.occurred_at,
             batch: self.batch.to_string(),
+            token: self.token.map(|token| token.to_string()),
             ..EventLine::with_bytes(self.metadata, self.payload)
         })
     }

@@ -10,8 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use treering::{Event, Options, Position, ReadOptions, Store, StreamInfo, StreamReader, SubscribeOptions, Visibility};
+use treering::{
+    Event, Options, Position, ReadOptions, Store, StreamInfo, StreamReader, SubscribeOptions, Subscription, Token,
+    Visibility,
+};
 
+use crate::args::token;
 use crate::commands::cat::{no_such_stream, visibility};
 use crate::commands::show::{DamageMet, Shown};
 use crate::exit::Outcome;
@@ -26,6 +30,7 @@ Examples:
   treering tail s -f                   everything, live; end with Ctrl-C
   treering tail s SESSION -f -n 0      only what comes from now on
   treering tail s -f --json | jq .type
+  treering tail s -f --json --after TOKEN   goes on where TOKEN, of an event or a receipt, was taken
 
 Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
@@ -36,6 +41,9 @@ pub(crate) struct Args {
     /// How many events to begin with
     #[arg(short, value_name = "N", default_value_t = 10)]
     n: u64,
+    /// Everything behind the event that this token names, in place of the newest (--json shows each event's)
+    #[arg(long, value_name = "TOKEN", value_parser = token, conflicts_with = "n")]
+    after: Option<Token>,
     /// Go on showing what is appended
     #[arg(short, long)]
     follow: bool,
@@ -59,22 +67,33 @@ pub(crate) fn run(args: Args) -> Outcome {
     };
     let mut show = Show { args: &args, out: Out::stdout(), width: width(), damage: DamageMet::at_opening(&store) };
     let mut options = SubscribeOptions::all();
-    match &args.stream {
-        None => show.newest_of_all(&store, visibility)?,
-        Some(name) => {
-            options = SubscribeOptions::stream(name.clone());
-            if store.stream(name)?.is_some() {
-                show.newest_of(&store, name, visibility)?;
-            } else if args.follow {
-                output::note(format_args!("treering: there is no stream {} yet; waiting for it", printable(name)));
-            } else {
+    if let Some(name) = &args.stream {
+        options = SubscribeOptions::stream(name.clone());
+        if store.stream(name)?.is_none() {
+            if !args.follow {
                 return Err(no_such_stream(name));
             }
+            output::note(format_args!("treering: there is no stream {} yet; waiting for it", printable(name)));
         }
+    }
+    options = options.visibility(visibility);
+    let mut subscription = None;
+    match (&args.after, &args.stream) {
+        (Some(token), _) => {
+            let subscribed = subscription.insert(store.subscribe(options.clone().after_token(token))?);
+            show.what_is_there(subscribed)?;
+        }
+        (None, None) => show.newest_of_all(&store, visibility)?,
+        (None, Some(name)) if store.stream(name)?.is_some() => show.newest_of(&store, name, visibility)?,
+        (None, Some(_)) => {}
     }
     show.out.flush()?;
     if args.follow {
-        show.follow(&store, options.after(Position(end.get().saturating_sub(1))).visibility(visibility))?;
+        let subscription = match subscription {
+            Some(subscription) => subscription,
+            None => store.subscribe(options.after(Position(end.get().saturating_sub(1))))?,
+        };
+        show.follow(subscription)?;
     }
     show.damage.outcome()
 }
@@ -118,9 +137,19 @@ impl Show<'_> {
         newest.iter().rev().try_for_each(|event| self.event(Shown::from(event)))
     }
 
+    /// Shows what is there already.
+    fn what_is_there(&mut self, subscription: &mut Subscription) -> Outcome {
+        loop {
+            match subscription.try_next() {
+                Ok(Some(event)) => self.event(Shown::from(&event))?,
+                Ok(None) => return Ok(()),
+                Err(error) => self.damage.take(error)?,
+            }
+        }
+    }
+
     /// Shows what comes, until it is interrupted.
-    fn follow(&mut self, store: &Store, options: SubscribeOptions) -> Outcome {
-        let mut subscription = store.subscribe(options)?;
+    fn follow(&mut self, mut subscription: Subscription) -> Outcome {
         loop {
             match subscription.next_timeout(Duration::from_secs(60)) {
                 Ok(Some(event)) => {

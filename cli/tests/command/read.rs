@@ -135,6 +135,39 @@ fn a_follower_in_another_process_sees_what_is_appended() {
 }
 
 #[test]
+fn a_token_of_a_receipt_or_an_event_is_where_reading_goes_on() {
+    let place = filled();
+    let events = place.run("tail", &["--json"]).json();
+    let token = |event: &serde_json::Value| event["token"].as_str().unwrap().to_owned();
+    for (number, event) in events.iter().enumerate() {
+        let rest: Vec<String> =
+            events[number + 1..].iter().map(|event| event["payload"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(payloads(place.run("tail", &["--json", "--after", &token(event)])), rest);
+        let of_a: Vec<String> = rest.iter().filter(|payload| payload.starts_with('a')).cloned().collect();
+        for command in ["tail", "cat"] {
+            assert_eq!(payloads(place.run(command, &["a", "--json", "--after", &token(event)])), of_a, "{command}");
+        }
+    }
+    let receipts = place.feed("append", &["a", "--json"], b"a4\na5\n").json();
+    let following = Following::start(&place, &["--after", &token(&receipts[0])]);
+    assert_eq!(following.next(), "a5");
+    place.feed("append", &["b"], b"b-live\n").ok();
+    assert_eq!(following.next(), "b-live");
+    assert!(!place.run("export", &[]).text().contains("token"), "what leaves the store has no place in it");
+
+    let good = token(&events[0]);
+    let bad = format!("{}A{}", &good[..50], &good[51..]);
+    for wrong in ["x", &good[1..], &bad] {
+        place.run("tail", &["--after", wrong]).failed(2, "no cursor token");
+    }
+    place.run("tail", &["--after", &good, "-n", "1"]).failed(2, "cannot be used with");
+    let other = filled();
+    let ran = other.run("tail", &["--after", &good, "--json"]).failed(1, "the token is of the store");
+    let failure: serde_json::Value = serde_json::from_str(ran.stderr.trim()).unwrap();
+    assert_eq!((&failure["error"], &failure["exit_code"]), (&"foreign_token".into(), &1.into()));
+}
+
+#[test]
 fn a_follower_sees_lines_while_the_writer_still_runs() {
     let place = filled();
     let following = Following::start(&place, &["a", "-n", "0"]);

@@ -7,4 +7,4 @@ mod receipt;
 pub(crate) use batch::BatchSection;
 pub use batch::{Batch, Expected, NewEvent};
 pub(crate) use receipt::Put;
-pub use receipt::{Receipt, SectionReceipt, SectionReceipts};
+pub use receipt::{FrameProof, Receipt, SectionReceipt, SectionReceipts};

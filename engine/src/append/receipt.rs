@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::ids::{BatchId, Epoch, Incarnation, Position, Revision};
+use crate::format::token::Token;
+use crate::ids::{BatchId, Epoch, Incarnation, Position, Revision, StoreId};
 use crate::options::Durability;
 
 /// Says that a batch is in the log, where, and how well it is kept.
@@ -27,6 +28,41 @@ pub struct Receipt {
     pub is_repeated: bool,
     /// One for each stream, in the order of the batch.
     pub sections: SectionReceipts,
+    /// What proves later that a frame of the log is the one that this was given for.
+    pub proof: FrameProof,
+}
+
+impl Receipt {
+    /// The place behind the last event of the batch: reading goes on with what was appended after it.
+    ///
+    /// A batch that was only Written may be lost with the power, and its token with it; once it is durable the token is good
+    /// for as long as the log is.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        let last = self.sections.last().map_or(0, |section| {
+            section.first_position.0 - self.position.0 + (section.last_revision.0 - section.first_revision.0)
+        });
+        Token {
+            store: self.proof.store,
+            incarnation: self.incarnation,
+            epoch: self.epoch,
+            frame: self.position,
+            ordinal: last as u32,
+            number: self.proof.first_number + last,
+            frame_check: self.proof.check,
+        }
+    }
+}
+
+/// What proves later that a frame of the log is a certain one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FrameProof {
+    /// The store.
+    pub store: StoreId,
+    /// How many events are in the log before it.
+    pub first_number: u64,
+    /// The check that is stored in it.
+    pub check: u64,
 }
 
 /// Where a batch is, as a receipt will say it; small, since it is handed through the writer for every append.
@@ -38,6 +74,7 @@ pub(crate) struct Put {
     pub(crate) end: Position,
     pub(crate) is_durable: bool,
     pub(crate) is_repeated: bool,
+    pub(crate) proof: FrameProof,
 }
 
 impl Put {
@@ -53,6 +90,7 @@ impl Put {
             level: if self.is_durable { Durability::Synced } else { Durability::Written },
             is_repeated: self.is_repeated,
             sections,
+            proof: self.proof,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Admission: what a batch expects of its streams, and whether it was appended before.
 
 use crate::append::encode::{Continued, Existing};
-use crate::append::{Batch, BatchSection, Expected, Put, SectionReceipt, SectionReceipts};
+use crate::append::{Batch, BatchSection, Expected, FrameProof, Put, SectionReceipt, SectionReceipts};
 use crate::commit::tail::Tail;
 use crate::commit::writer::Writer;
 use crate::error::Conflict;
@@ -100,6 +100,11 @@ impl Writer {
             end: frame.end(),
             is_durable: self.marks.get().durable >= frame.end(),
             is_repeated: true,
+            proof: FrameProof {
+                store: self.set.store.store,
+                first_number: frame.first_number(),
+                check: frame.frame_check(),
+            },
         })
     }
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::append::encode::{Continued, Existing, encode_batch};
-use crate::append::{Batch, Put, Receipt, SectionReceipt, SectionReceipts};
+use crate::append::{Batch, FrameProof, Put, Receipt, SectionReceipt, SectionReceipts};
 use crate::commit::durable::Files;
 use crate::commit::group::Group;
 use crate::commit::index_state::Noted;
@@ -255,6 +255,7 @@ impl Writer {
         if batch.is_id_given {
             tail.retries.remember(batch.id, position);
         }
+        let first_number = tail.next_number;
         tail.next_number += first_position.0 - position.0;
         tail.max_recorded_at = max_recorded_at;
         self.advance(tail, encoded.frame_check);
@@ -266,6 +267,7 @@ impl Writer {
             end: tail.at,
             is_durable: false,
             is_repeated: false,
+            proof: FrameProof { store: self.set.store.store, first_number, check: encoded.frame_check },
         };
         self.write_due_index_block(tail);
         self.prepare_in_time(tail);

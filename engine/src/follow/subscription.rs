@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::follow::view::View;
+use crate::format::token::Token;
 use crate::ids::{Position, Revision};
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::sync::now;
@@ -25,6 +26,7 @@ pub struct SubscribeOptions {
     stream: Option<String>,
     from: Position,
     from_revision: Revision,
+    after_token: Option<Token>,
     visibility: Visibility,
 }
 
@@ -36,6 +38,7 @@ impl SubscribeOptions {
             stream: None,
             from: Position::ZERO,
             from_revision: Revision(0),
+            after_token: None,
             visibility: Visibility::Durable,
         }
     }
@@ -50,6 +53,14 @@ impl SubscribeOptions {
     #[must_use]
     pub fn after(mut self, position: Position) -> SubscribeOptions {
         self.from = Position(position.0.saturating_add(1));
+        self
+    }
+
+    /// Only what lies behind the event that this token names: no event is left out, and none comes again. The token may be
+    /// of any stream.
+    #[must_use]
+    pub fn after_token(mut self, token: &Token) -> SubscribeOptions {
+        self.after_token = Some(*token);
         self
     }
 
@@ -75,6 +86,8 @@ pub struct Subscription {
     options: SubscribeOptions,
     reader: LogReader,
     seen: Position,
+    /// The event that was handed out last, or the one that it was begun behind.
+    last: Option<Token>,
 }
 
 impl Subscription {
@@ -97,9 +110,20 @@ impl Subscription {
         {
             options.from = options.from.max(Position(stream.id.0));
         }
-        let read = ReadAllOptions::new().from(options.from).visibility(options.visibility);
-        let reader = view.log_reader(read);
-        Ok(Subscription { view: Arc::clone(view), options, reader, seen: Position::ZERO })
+        let mut read = ReadAllOptions::new().from(options.from).visibility(options.visibility);
+        if let Some(token) = &options.after_token {
+            read = read.after_token(token);
+        }
+        let reader = view.log_reader(read)?;
+        let last = options.after_token;
+        Ok(Subscription { view: Arc::clone(view), options, reader, seen: Position::ZERO, last })
+    }
+
+    /// The place behind the event that was handed out last: a later subscription goes on there. `None` before the first,
+    /// unless this one was itself begun behind a token.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        self.last
     }
 
     /// The next event that is there already; `None` where the visible log ends.
@@ -118,7 +142,9 @@ impl Subscription {
                 .as_ref()
                 .is_none_or(|name| event.stream() == name && event.revision() >= self.options.from_revision);
             if wanted {
-                return Ok(Some(event.hold()));
+                let event = event.hold();
+                self.last = Some(event.token());
+                return Ok(Some(event));
             }
         }
         Ok(None)

@@ -12,7 +12,7 @@ use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
 use crate::index::streams::{Stream, StreamTable};
-use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, read_one};
+use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
 use crate::storage::Access;
@@ -87,11 +87,19 @@ impl View {
     }
 
     pub(crate) fn stream_reader(&self, name: &str, options: ReadOptions) -> Result<Option<StreamReader>> {
+        if let Some(token) = &options.after_token {
+            self.refresh()?;
+            place::behind(&self.set, token, self.visible(Visibility::Committed))?;
+        }
         let visible = self.visible(options.visibility);
         StreamReader::new(Arc::clone(&self.finder), name, visible, options)
     }
 
-    pub(crate) fn log_reader(&self, options: ReadAllOptions) -> LogReader {
+    pub(crate) fn log_reader(&self, options: ReadAllOptions) -> Result<LogReader> {
+        if options.after_token.is_some() {
+            // Its event may be one that another process has appended just now.
+            self.refresh()?;
+        }
         LogReader::new(Arc::clone(&self.set), Arc::clone(&self.streams), Arc::clone(&self.marks), options)
     }
 

@@ -209,7 +209,7 @@ impl<'a> Item<'a> {
             }
             Item::Cursor { name, token } => {
                 put_bytes(&mut body, name.as_bytes());
-                body.extend_from_slice(&token.encode());
+                body.extend_from_slice(&token.to_bytes());
                 ITEM_CURSOR
             }
             Item::Claim { stream, note } => {

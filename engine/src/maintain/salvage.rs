@@ -131,7 +131,7 @@ fn run(
     let end = found.replay.at;
     let marks = Arc::new(Marks::new(found.replay.log_end(), end));
     let options = ReadAllOptions::new().visibility(Visibility::Committed);
-    let mut reader = LogReader::new(Arc::clone(&found.set), Arc::clone(&found.streams), marks, options);
+    let mut reader = LogReader::new(Arc::clone(&found.set), Arc::clone(&found.streams), marks, options)?;
     let mut copy = Copy::begin(target()?, &found.set.store)?;
     for damage in &found.replay.damage {
         ledger.add(damage.clone());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::format::token::Token;
 use crate::ids::{BatchId, Position, Revision, StreamId};
 use crate::read::held::Held;
 
@@ -88,6 +89,12 @@ impl<'a> EventRef<'a> {
         self.held.batch()
     }
 
+    /// The place behind the event: reading goes on there, also in another process or after a crash.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.held.token()
+    }
+
     /// The event as a value of its own. Its bytes are not copied: they keep the mapping alive, even of a removed file.
     #[must_use]
     pub fn hold(&self) -> Event {
@@ -104,6 +111,7 @@ impl<'a> EventRef<'a> {
             metadata: self.held.keep(self.metadata()),
             payload: self.held.keep(self.payload()),
             batch: self.batch(),
+            token: self.token(),
         }
     }
 }
@@ -121,7 +129,7 @@ impl std::fmt::Debug for EventRef<'_> {
 }
 
 /// An event that stands on its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Event {
     /// The name of its stream.
     pub stream: Arc<str>,
@@ -147,4 +155,28 @@ pub struct Event {
     pub payload: Bytes,
     /// The batch that it was appended with.
     pub batch: BatchId,
+    token: Token,
+}
+
+/// Two are equal whose content and place are: what proves the place (the token) may say less of it where a head block is
+/// lost.
+impl PartialEq for Event {
+    fn eq(&self, other: &Event) -> bool {
+        let Event { stream, stream_id, revision, position, global_number, id, .. } = self;
+        let Event { event_type, recorded_at, occurred_at, metadata, payload, batch, .. } = self;
+        (stream, stream_id, revision, position) == (&other.stream, &other.stream_id, &other.revision, &other.position)
+            && (global_number, id, event_type) == (&other.global_number, &other.id, &other.event_type)
+            && (recorded_at, occurred_at, batch) == (&other.recorded_at, &other.occurred_at, &other.batch)
+            && (metadata, payload) == (&other.metadata, &other.payload)
+    }
+}
+
+impl Eq for Event {}
+
+impl Event {
+    /// The place behind the event, as [`EventRef::token`] says it.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.token
+    }
 }

@@ -15,8 +15,10 @@ use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::batch::{EntriesPlace, Entry, Section, SectionShape};
 use crate::format::frame::{Frame, FramePlace};
+use crate::format::token::Token;
 use crate::ids::{Position, Revision, StreamId};
 use crate::index::streams::StreamTable;
+use crate::read::place::token_of;
 use crate::segment::one::Segment;
 use crate::sync::{Mutex, RwLock};
 use crate::{Error, ErrorKind, Result};
@@ -300,6 +302,10 @@ impl Held {
     pub(crate) fn global_number(&self) -> u64 {
         let ordinal = u64::from(self.section.first_ordinal) + u64::from(self.at.index);
         self.frame().first_number().saturating_add(ordinal)
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        token_of(&self.segment, &self.frame(), self.section.first_ordinal + self.at.index)
     }
 
     pub(crate) fn recorded_at(&self) -> i64 {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::format::batch::{Section, Sections, SectionsPlace};
 use crate::format::frame::{FramePlace, KIND_BATCH};
+use crate::format::token::Token;
 use crate::ids::Position;
 use crate::index::streams::StreamTable;
 use crate::read::event::EventRef;
 use crate::read::held::{Held, damage_error};
+use crate::read::place;
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
 use crate::sync::RwLock;
@@ -18,6 +20,7 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadAllOptions {
     pub(crate) from: Position,
+    pub(crate) after_token: Option<Token>,
     pub(crate) visibility: Visibility,
 }
 
@@ -32,6 +35,13 @@ impl ReadAllOptions {
     #[must_use]
     pub fn from(mut self, position: Position) -> ReadAllOptions {
         self.from = position;
+        self
+    }
+
+    /// Only what lies behind the event that this token names: no event is left out, and none comes again.
+    #[must_use]
+    pub fn after_token(mut self, token: &Token) -> ReadAllOptions {
+        self.after_token = Some(*token);
         self
     }
 
@@ -53,6 +63,10 @@ pub struct LogReader {
     visibility: Visibility,
     /// Events before it are passed over.
     from: Position,
+    /// The token that it was begun behind.
+    begun: Option<Token>,
+    /// The event that was handed out last; zero before the first.
+    last: Position,
     walk: LogWalk,
     /// Up to where the log was visible when this was last looked up.
     limit: Position,
@@ -67,17 +81,34 @@ impl LogReader {
         streams: Arc<RwLock<StreamTable>>,
         marks: Arc<Marks>,
         options: ReadAllOptions,
-    ) -> LogReader {
-        LogReader {
+    ) -> Result<LogReader> {
+        let behind = |token: &Token| place::behind(&set, token, marks.visible(Visibility::Committed));
+        let behind = options.after_token.as_ref().map(behind).transpose()?;
+        let from = options.from.max(behind.unwrap_or_default());
+        Ok(LogReader {
             streams,
             marks,
             visibility: options.visibility,
-            from: options.from,
-            walk: LogWalk::new(set, options.from),
+            from,
+            begun: options.after_token,
+            last: Position::ZERO,
+            walk: LogWalk::new(set, from),
             limit: Position::ZERO,
             held: None,
             sections_left: None,
+        })
+    }
+
+    /// The place behind the event that was handed out last: a later reader goes on there. `None` before the first, unless
+    /// the reader was itself begun behind a token.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        if self.last == Position::ZERO {
+            return self.begun;
         }
+        let held = self.held.as_ref().filter(|held| held.position() == self.last);
+        // Behind damage the reader stands elsewhere by now.
+        held.map(Held::token).or_else(|| place::token_at(self.walk.set(), self.last)).or(self.begun)
     }
 
     /// The next event; `None` where the visible log ends.
@@ -100,6 +131,7 @@ impl LogReader {
             }
         }
         let held = self.held.as_ref().expect("an event was just stepped to");
+        self.last = held.position();
         Some(Ok(EventRef { held }))
     }
 

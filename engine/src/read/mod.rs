@@ -6,6 +6,7 @@
 mod event;
 mod held;
 mod log_reader;
+pub(crate) mod place;
 mod stream_reader;
 
 use crate::{Error, Result};

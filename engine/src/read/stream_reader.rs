@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Damage;
+use crate::format::token::Token;
 use crate::format::{Fault, file_name};
 use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
 use crate::index::find::{self, Finder, Place};
 use crate::index::streams::{Stream, Stretch};
 use crate::read::event::{Event, EventRef};
 use crate::read::held::{Held, damage_error};
+use crate::read::place;
 use crate::segment::one::Segment;
 use crate::watermark::Visibility;
 use crate::{DamageClass, Error, Result};
@@ -26,6 +28,7 @@ pub struct ReadOptions {
     pub(crate) from: Option<Revision>,
     pub(crate) to: Option<Revision>,
     pub(crate) last: Option<u64>,
+    pub(crate) after_token: Option<Token>,
     pub(crate) backwards: bool,
     pub(crate) visibility: Visibility,
 }
@@ -55,6 +58,14 @@ impl ReadOptions {
     #[must_use]
     pub fn last(mut self, count: u64) -> ReadOptions {
         self.last = Some(count);
+        self
+    }
+
+    /// Only what lies in the log behind the event that this token names, which may be of any stream: no event is left out,
+    /// and none comes again.
+    #[must_use]
+    pub fn after_token(mut self, token: &Token) -> ReadOptions {
+        self.after_token = Some(*token);
         self
     }
 
@@ -92,6 +103,10 @@ pub struct StreamReader {
     segment: Option<Arc<Segment>>,
     held: Option<Held>,
     gaps: Gaps,
+    /// The token that it was begun behind.
+    begun: Option<Token>,
+    /// The event that was handed out last; zero before the first.
+    last: Position,
 }
 
 /// Watches that no revision is passed over in silence.
@@ -108,7 +123,8 @@ struct Gaps {
 }
 
 impl StreamReader {
-    /// A reader of the stream, whose name is in the table, over what lies below `visible`.
+    /// A reader of the stream, whose name is in the table, over what lies below `visible`. A token in the options leads to a
+    /// place of this log, which [`behind`](place::behind) found out.
     pub(crate) fn new(
         finder: Arc<Finder>,
         name: &str,
@@ -133,6 +149,8 @@ impl StreamReader {
             segment: None,
             held: None,
             gaps: Gaps { due: None, lost_up_to, is_told: false, is_waiting: false },
+            begun: options.after_token,
+            last: Position::ZERO,
         };
         let head = match head_position < visible {
             true => Some(last_event),
@@ -146,6 +164,9 @@ impl StreamReader {
         let to = high.map_or(head, |to| to.min(head));
         // What a fork shares with its parent is read there.
         let mut from = low.unwrap_or(Revision(0)).max(first);
+        if let Some(token) = options.after_token.filter(|token| !token.is_origin()) {
+            from = from.max(first_behind(&reader.finder, slot, &token, first, last_event)?);
+        }
         if let Some(last) = options.last {
             if last == 0 {
                 return Ok(Some(reader));
@@ -192,8 +213,21 @@ impl StreamReader {
             return Some(Err(Error::from_damage(self.gap_before(revision))));
         }
         self.gaps.is_told = false;
+        self.last = held.position();
         self.gaps.due = if self.backwards { revision.0.checked_sub(1).map(Revision) } else { revision.next() };
         Some(Ok(EventRef { held }))
+    }
+
+    /// The place in the log behind the event that was handed out last: a later reader goes on there. `None` before the
+    /// first, unless the reader was itself begun behind a token. It is of use to who reads forwards.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        if self.last == Position::ZERO {
+            return self.begun;
+        }
+        let held = self.held.as_ref().filter(|held| held.position() == self.last);
+        // Behind damage the reader stands elsewhere by now.
+        held.map(Held::token).or_else(|| place::token_at(&self.finder.set, self.last)).or(self.begun)
     }
 
     /// Gives damage the names of streams, and says where its loss was accepted.
@@ -511,7 +545,24 @@ fn head_below(
     }
 }
 
-/// As [`head_below`], where damage breaks the links: a section's position rises with its revisions.
+/// The first revision of a stream whose event lies behind the one that a token names.
+fn first_behind(finder: &Finder, slot: u32, token: &Token, first: Revision, last_event: Revision) -> Result<Revision> {
+    let before = head_below_damage(finder, slot, token.frame, first, last_event)?;
+    let behind = before.map_or(first, |before| Revision(before.0 + 1));
+    // Of the token's own frame the stream may have events on both sides of it. Where that is lost, so are they all.
+    let dealt_with = || {
+        let stream = finder.streams.read().by_slot(slot).id;
+        let segment = finder.set.holding(token.frame).ok()?;
+        let frame = segment.frame(token.frame, segment.file_end()).ok()?;
+        let section = find::section_of(frame, stream).ok()??;
+        let count = (token.ordinal + 1).saturating_sub(section.first_ordinal).min(section.count);
+        Some(Revision(section.first_revision.0 + u64::from(count)))
+    };
+    Ok(dealt_with().map_or(behind, |revision| revision.max(behind)))
+}
+
+/// As [`head_below`], from anywhere in the stream, also where damage breaks the links: a section's position rises with its
+/// revisions.
 #[cold]
 fn head_below_damage(
     finder: &Finder,

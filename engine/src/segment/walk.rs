@@ -44,7 +44,7 @@ impl LogWalk {
     }
 
     /// The segments it walks over.
-    pub(crate) fn set(&self) -> &SegmentSet {
+    pub(crate) fn set(&self) -> &Arc<SegmentSet> {
         &self.set
     }
 

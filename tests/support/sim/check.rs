@@ -265,6 +265,7 @@ fn begin(oracle: &Oracle<'_>, found: &[(usize, u64)], is_new: bool) -> Account {
             level: Durability::Synced,
             is_repeated: false,
             sections: Default::default(),
+            proof: Default::default(),
         };
         // Its bytes are on the disk: a crash during the second life cannot take them.
         let plan = Plan { level: Durability::Synced, ..plan.clone() };
