@@ -13,6 +13,7 @@ pub mod model;
 pub mod run;
 pub mod sim;
 pub mod store;
+pub mod torture;
 pub mod workload;
 
 pub use engine::Engine;

@@ -2,11 +2,18 @@
 
 mod crash;
 mod errors;
+mod kills;
 mod model;
 
 use treering_tests::lab::Part;
 
 /// All parts.
 pub(crate) fn all() -> Vec<Box<dyn Part>> {
-    vec![Box::new(crash::CrashStates), Box::new(errors::ErrorSweep), Box::new(model::ModelSequences)]
+    vec![
+        Box::new(crash::CrashStates),
+        Box::new(errors::ErrorSweep),
+        Box::new(model::ModelSequences),
+        Box::new(kills::CallKills),
+        Box::new(kills::Kills),
+    ]
 }

@@ -1,0 +1,13 @@
+//! Real processes that are killed: what the programs of the torture say to each other, and who starts and kills them.
+//!
+//! Three programs. The *writer* (`tests/torture/writer.rs`) appends and prints a line for each receipt that it was given,
+//! and nothing before. The *supervisor* (here) kills it with SIGKILL and writes the lines into a journal outside of the
+//! store; they outlive the writer in the pipe. The *verifier* (`tests/torture/verifier.rs`) is built on the reader alone: it
+//! holds the store against the journal, and follows a store that is being written.
+//!
+//! [`kills`] kills at random moments, with four followers; [`calls`] at every call to the system of fixed lives.
+
+pub mod calls;
+pub mod kills;
+pub mod programs;
+pub mod script;
