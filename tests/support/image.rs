@@ -29,29 +29,54 @@ impl Image {
         Image(files.collect())
     }
 
-    /// Puts the files back; others go.
+    /// Puts the files back; others go. A file that is there stays where it lies, and only the blocks that differ are written:
+    /// of many changes in turn each costs what it changed.
     ///
     /// # Panics
     /// Where the storage fails.
     pub fn put_back(&self, storage: &MemStorage) {
+        let mut there = Vec::new();
         for entry in storage.list().expect("the directory can be listed") {
-            if entry.name != "identity" {
-                storage.remove(&entry.name).expect("it is there");
+            match self.0.get(&entry.name) {
+                Some(bytes) => {
+                    storage.set_len(&entry.name, bytes.len() as u64).expect("the file can get its length");
+                    there.push(entry.name);
+                }
+                None => storage.remove(&entry.name).expect("it is there"),
             }
         }
         for (name, bytes) in &self.0 {
-            let file = match name.as_str() {
-                "identity" => storage.open(name, Access::ReadWrite),
-                _ => storage.create(name, bytes.len() as u64),
+            let has_content = there.contains(name);
+            let file = match has_content {
+                true => storage.open(name, Access::ReadWrite),
+                false => storage.create(name, bytes.len() as u64),
             };
             let file = file.expect("the file can be written");
-            // Blocks of zeros are left out, as they are in a file that was never written there.
+            let mut now = [0; 4096];
             for (index, block) in bytes.chunks(4096).enumerate() {
-                if block.iter().any(|byte| *byte != 0) {
-                    file.write_at(block, index as u64 * 4096).expect("the file can be written");
+                let at = index as u64 * 4096;
+                let now = &mut now[..block.len()];
+                now.fill(0);
+                if has_content {
+                    file.read_at(now, at).expect("the file can be read");
+                }
+                // Blocks of zeros are left out of a new file, as they are in one that was never written there.
+                if now != block {
+                    file.write_at(block, at).expect("the file can be written");
                 }
             }
         }
+    }
+
+    /// A storage of its own with these files, none of which lies where it lay.
+    ///
+    /// # Panics
+    /// Where the storage fails.
+    #[must_use]
+    pub fn to_storage(&self, seed: u64) -> MemStorage {
+        let storage = MemStorage::with_seed(seed);
+        self.put_back(&storage);
+        storage
     }
 
     /// The last segment's name.

@@ -126,7 +126,7 @@ fn run(
     identity.place = FilePlace::default();
     let found = open::find(source, &identity)?;
     if found.line.known.is_empty() {
-        return Err(open::no_store(&*found.set.storage));
+        return Err(open::log_missing(&*found.set.storage));
     }
     let end = found.replay.at;
     let marks = Arc::new(Marks::new(found.replay.log_end(), end));

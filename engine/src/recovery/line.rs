@@ -257,7 +257,7 @@ impl Line {
             file_name::segment(ordinal),
             0..file_end.0 - base.0,
             base..file_end,
-            "the file is not there; the watermark file says that the log reached into it",
+            "the file is not there, or the one before it was longer; the watermark file says that the log reached here",
         );
         self.next_ordinal = self.next_ordinal.max(SegmentOrdinal(file_end.0 / set.store.segment_bytes));
         let before = self.known.last().map_or(0, |last| last.file_end.0 / set.store.segment_bytes);

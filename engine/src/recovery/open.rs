@@ -83,7 +83,7 @@ pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
     let found = find(storage, &identity)?;
     let Found { set, streams, line, mut replay, .. } = found;
     if line.known.is_empty() {
-        return Err(no_store(&*set.storage));
+        return Err(log_missing(&*set.storage));
     }
     replay.damage.extend(damage);
     let durable = prove::durable_up_to(&set, replay.witness, replay.at);
@@ -120,11 +120,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let found = find(storage, &identity)?;
     found.set.check_supported(Position::MAX)?;
     if found.line.known.is_empty() && !is_new {
-        let message = format!(
-            "{} has an identity file but no segment: its log is missing; bring the files back",
-            found.set.storage.describe()
-        );
-        return Err(Error::new(ErrorKind::Damage, message));
+        return Err(log_missing(&*found.set.storage));
     }
     let opening = Opening {
         tail: found.replay.tail,
@@ -425,6 +421,13 @@ fn report_of(replay: &Replay) -> OpenReport {
 
 pub(crate) fn no_store(storage: &dyn Storage) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no store in {}; a writing command makes one", storage.describe()))
+}
+
+/// The identity file gets its name last: with it there was a log.
+pub(crate) fn log_missing(storage: &dyn Storage) -> Error {
+    let message =
+        format!("{} has an identity file but no segment: its log is missing; bring the files back", storage.describe());
+    Error::new(ErrorKind::Damage, message)
 }
 
 fn copy_incomplete(replay: &Replay) -> Error {

@@ -146,6 +146,20 @@ impl Inode {
         self.content.lock().len
     }
 
+    /// Cuts the file short, or makes it longer.
+    pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut content = self.content.lock();
+        content.reserve(len)?;
+        if len < content.len {
+            content.region.clear(len as usize..content.len as usize);
+            let behind = len.div_ceil(BLOCK)..content.allocated.end();
+            let given = behind.filter(|&block| content.allocated.remove(block)).count();
+            self.controls.give_blocks(given as u64);
+        }
+        content.len = len;
+        Ok(())
+    }
+
     /// A sync ended: what waited for it is on the disk, or is not and waits no more.
     fn synced(&self, has_succeeded: bool) {
         let mut content = self.content.lock();

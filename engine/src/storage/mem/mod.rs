@@ -165,6 +165,16 @@ impl MemStorage {
         self.names.lock().values().for_each(|inode| inode.evict());
     }
 
+    /// Cuts a file short, or makes it longer by zeros, as other programs do and no method of [`Storage`].
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without such a file; what [`StorageFile::write_at`] says of one that cannot grow.
+    pub fn set_len(&self, name: &str, len: u64) -> io::Result<()> {
+        let names = self.names.lock();
+        names.get(name).ok_or(Errno::NOENT)?.set_len(len)
+    }
+
     /// Sets the number of the mount, as mounting the file system anew would; `None` as an old kernel would.
     pub fn set_mount_id(&self, mount_id: Option<u64>) {
         self.controls.set_mount_id(mount_id);
