@@ -58,6 +58,7 @@ pub struct Options {
     pub(crate) force_network_file_system: bool,
     pub(crate) mapped_writes: bool,
     pub(crate) read_mode: ReadMode,
+    pub(crate) background_threads: bool,
 }
 
 impl Default for Options {
@@ -73,6 +74,7 @@ impl Default for Options {
             force_network_file_system: false,
             mapped_writes: true,
             read_mode: ReadMode::Mapped,
+            background_threads: true,
         }
     }
 }
@@ -154,6 +156,16 @@ impl Options {
     #[must_use]
     pub fn read_mode(mut self, mode: ReadMode) -> Options {
         self.read_mode = mode;
+        self
+    }
+
+    /// Whether a writer has its two background threads. Default: yes. Without them nothing is synced that nobody waits for,
+    /// nothing is prepared or sealed and no task is served, unless somebody calls
+    /// [`work_in_background`](crate::Store::work_in_background): for simulations, in which every run is to be the same.
+    #[cfg(feature = "unstable")]
+    #[must_use]
+    pub fn background_threads(mut self, threads: bool) -> Options {
+        self.background_threads = threads;
         self
     }
 

@@ -145,10 +145,10 @@ impl Store {
         let storage = as_read(storage, &options);
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
-        let keeper = keeper::start(&writer, &watermark)
-            .map_err(|error| Error::io("start a thread for", "the background work", error))?;
+        let keeper = writer.options.background_threads.then(|| keeper::start(&writer, &watermark)).transpose();
+        let keeper = keeper.map_err(|error| Error::io("start a thread for", "the background work", error))?;
         let view = View::new(Arc::clone(&writer.set), Arc::clone(&writer.streams), Arc::clone(&writer.marks), None);
-        let writing = Writing { writer, watermark, keeper: Some(keeper), identity, coded, is_closed: false };
+        let writing = Writing { writer, watermark, keeper, identity, coded, is_closed: false };
         writing.writer.signals.want_work();
         Ok(Store { view: Arc::new(view), report, writing: Some(writing) })
     }
@@ -225,6 +225,20 @@ impl Store {
             return Err(Error::new(ErrorKind::Invalid, format!("the log does not reach to position {position}")));
         }
         writer.wait_durable(position)
+    }
+
+    /// Does at once, on this thread, what the background has to do now: the next segment is prepared, finished ones that are
+    /// durable are sealed, the watermark file is written. Events that nobody waits for stay unsynced.
+    ///
+    /// # Errors
+    /// [`ReadOnly`](ErrorKind::ReadOnly) on a store opened for reading. What fails in the background is told by later calls.
+    #[cfg(feature = "unstable")]
+    pub fn work_in_background(&self) -> Result<()> {
+        let writer = self.writer()?;
+        if let Some(writing) = &self.writing {
+            keeper::work(writer, &writing.watermark);
+        }
+        Ok(())
     }
 
     /// How far the log reaches, and how far it is durable.

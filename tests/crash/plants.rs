@@ -12,6 +12,7 @@ const BUDGET: Budget = Budget {
     deep_states: 0,
     deep_one_in: 0,
     width: Width { exhaustive: 6, pairs: 20, random: 12, moments_one_in: 1 },
+    is_second: false,
 };
 
 /// What is found with a bug planted: the first broken promise.

@@ -189,6 +189,29 @@ pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>)
     }
 }
 
+/// One round of what both threads do, without them: see [`work_in_background`](crate::Store::work_in_background).
+#[cfg(feature = "unstable")]
+pub(crate) fn work(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
+    if writer.poison.is_set() || writer.tail.lock().is_closed {
+        return;
+    }
+    writer.prepare_next();
+    while let Ok(Some(mut sealing)) = writer.begin_seal() {
+        let sealed = loop {
+            match writer.seal_step(&mut sealing) {
+                Ok(false) => {}
+                other => break other,
+            }
+        };
+        if sealed.is_err() {
+            break; // it is tried again with the next round
+        }
+    }
+    if !writer.poison.is_set() && writer.signals.durable_moved.swap(false, Ordering::SeqCst) {
+        let _ = watermark.lock().write(writer, false); // as in the thread
+    }
+}
+
 fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
     let signals = &writer.signals;
     let mut sync_at: Option<Instant> = None;

@@ -637,9 +637,22 @@ fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
         };
         let start = Position(segment.base.0 + data.start);
         at = Position(segment.base.0 + data.end);
-        if let Some(set) = segment.unproven_bytes(start, at).iter().rposition(|byte| *byte != 0) {
+        if let Some(set) = last_set(segment.unproven_bytes(start, at)) {
             last = Position((start.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
         }
     }
     last
+}
+
+/// Where the last byte is that is not zero. Zeros, of which there may be megabytes, are passed over a stretch at a time.
+fn last_set(bytes: &[u8]) -> Option<usize> {
+    const STRETCH: usize = 128;
+    let mut end = bytes.len();
+    for stretch in bytes.rchunks(STRETCH) {
+        end -= stretch.len();
+        if stretch.iter().fold(0, |all, byte| all | byte) != 0 {
+            return stretch.iter().rposition(|byte| *byte != 0).map(|at| end + at);
+        }
+    }
+    None
 }

@@ -1,16 +1,27 @@
 //! Crash states: what every crash that the simulation knows leaves of every workload, opened by the real engine.
+//!
+//! First the workloads that are written by hand, each under every profile; then walks that a seed draws, until the time is
+//! over. A state counts once, by the hash of the image that was opened, whichever workload and profile it came from; every
+//! one was opened, checked, appended to, opened again and compared.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use treering_tests::lab::{Part, Share};
 use treering_tests::sim::SimStorage;
-use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
+use treering_tests::sim::enumerate::Width;
+use treering_tests::sim::lab::{Broken, Budget, Orders, Profile, Record, explore_for};
 use treering_tests::sim::random::walk;
-use treering_tests::sim::workloads;
+use treering_tests::sim::workloads::{self, Workload};
 
 const PROFILES: [Profile; 4] = [Profile::Power, Profile::Killed, Profile::Hostile, Profile::Lying];
 /// The figure of a full run: so many walks beside all that is written by hand.
-const WALKS: u64 = 100_000;
+const WALKS: u64 = 20_000;
+/// So many states a second are expected of a thread, to share the time between workloads and walks.
+const STATES_A_SECOND: f64 = 5_000.0;
+/// Steps of a walk.
+const STEPS: usize = 25;
 
 pub(crate) struct CrashStates;
 
@@ -28,67 +39,123 @@ impl Part for CrashStates {
     }
 
     fn run(&self, share: &Share) {
-        let budget = Budget { deep_one_in: 20, ..Budget::of_environment(400) };
-        for profile in PROFILES {
-            for workload in workloads::ALL {
-                if share.is_over() {
-                    return;
-                }
+        let seen = Seen::default();
+        let items: Vec<(&Workload, Profile)> =
+            PROFILES.iter().flat_map(|profile| workloads::ALL.iter().map(|one| (one, *profile))).collect();
+        // Half of what the time allows goes to what is written by hand.
+        let by_hand = share.time().map_or(usize::MAX, |time| {
+            let states = time.as_secs_f64() * share.threads() as f64 * STATES_A_SECOND / 2.0;
+            (states as usize / items.len()).max(60)
+        });
+        let (next, seed) = (AtomicUsize::new(0), AtomicU64::new(0));
+        share.on_all(|_| {
+            while !share.is_over()
+                && let Some((workload, profile)) = items.get(next.fetch_add(1, Ordering::Relaxed))
+            {
                 share.say(format!("{profile:?} {}", workload.name));
                 let record = Record::of_workload(workload, None);
-                match explore(&record, profile, budget, workload.name) {
-                    Ok(count) => counted(share, &count),
-                    Err(broken) => share.fail(broken.what, broken.replay),
-                }
+                explored(&record, *profile, wide(by_hand), workload.name, share, &seen);
             }
-        }
-        let next = AtomicU64::new(0);
-        share.on_all(|_| {
             while !share.is_over() {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
+                let seed = seed.fetch_add(1, Ordering::Relaxed);
                 if share.is_full() && seed >= WALKS {
                     break;
                 }
-                if let Err(what) = walked(seed, share) {
-                    share.fail(what, format!("seed={seed}"));
-                }
+                share.say(format!("walk {seed}"));
+                walked(seed, None, share, &seen);
             }
         });
     }
 
     fn replay(&self, line: &str) -> Result<(), String> {
-        if let Some(seed) = line.strip_prefix("seed=") {
-            let seed = seed.parse().map_err(|_| "a walk is `seed=NUMBER`")?;
-            return walked(seed, &Share::new(None, 1));
+        let (name, rest) = line.split_once(' ').ok_or("a line begins with a workload or with `seed=NUMBER`")?;
+        let share = Share::new(None, 1);
+        if let Some(seed) = name.strip_prefix("seed=").and_then(|seed| seed.parse().ok()) {
+            walked(seed, Some(line), &share, &Seen::default());
+        } else {
+            let workload = workloads::ALL.iter().find(|workload| workload.name == name).ok_or("no such workload")?;
+            let profile = PROFILES.into_iter().find(|profile| rest.starts_with(&format!("{profile:?} ")));
+            let profile = profile.ok_or("a line names a profile after its workload")?;
+            let orders = Orders { only: Some(line), threads: 1, is_over: &|| false, opened: &|_, _| () };
+            // As wide as the run that found it: the seed of what is random depends on nothing else.
+            let found = explore_for(&Record::of_workload(workload, None), profile, wide(usize::MAX), name, orders);
+            return replayed(found.map(|count| count.opened));
         }
-        let workload = workloads::ALL.iter().find(|workload| line.starts_with(workload.name));
-        let workload = workload.ok_or("a line begins with a workload or with `seed=`")?;
-        let profile = PROFILES.into_iter().find(|profile| line.contains(&format!(" {profile:?} ")));
-        let profile = profile.ok_or("a line names a profile after its workload")?;
-        let record = Record::of_workload(workload, None);
-        explore(&record, profile, Budget::of_environment(usize::MAX), workload.name)
-            .map(drop)
-            .map_err(|broken| broken.what)
+        match share.outcome_now().failures.first() {
+            Some(failure) => Err(failure.what.clone()),
+            None => replayed(Ok(share.counted("opened") as usize)),
+        }
     }
 }
 
+fn replayed(found: Result<usize, Broken>) -> Result<(), String> {
+    match found {
+        Ok(0) => Err("this state is not among those that are made now".into()),
+        Ok(_) => Ok(()),
+        Err(broken) => Err(broken.what),
+    }
+}
+
+/// All subsets of up to twelve pending units, and the sample of more; so many states are opened.
+fn wide(states: usize) -> Budget {
+    let width = Width { exhaustive: 12, pairs: 2000, random: 256, moments_one_in: 1 };
+    Budget { states, deep_states: 12, deep_one_in: 80, width, is_second: false }
+}
+
 /// A walk that a seed draws, and what crashes leave of it.
-fn walked(seed: u64, share: &Share) -> Result<(), String> {
+fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
     let machine = SimStorage::new(seed);
-    let run = walk(&machine, seed, 25)?;
+    let name = format!("seed={seed}");
+    let run = match walk(&machine, seed, STEPS) {
+        Ok(run) => run,
+        Err(what) => return share.fail(what, name),
+    };
     let profiles = [Profile::Power, Profile::Hostile, Profile::Killed];
     // Where a failed sync took Written events along, a kill shows that they are gone.
     let profiles = &profiles[..if run.may_revert() { 2 } else { 3 }];
     let record = Record::of_run(&machine, run.finish());
     for profile in profiles {
-        let count = explore(&record, *profile, Budget::of_environment(200), "a walk")
-            .map_err(|broken| format!("{}\n{}", broken.what, broken.replay))?;
-        counted(share, &count);
+        match only {
+            None => explored(&record, *profile, wide(2_000), &name, share, seen),
+            Some(_) => {
+                let orders = Orders { only, threads: 1, is_over: &|| false, opened: &|_, _| () };
+                match explore_for(&record, *profile, wide(usize::MAX), &name, orders) {
+                    Ok(count) => share.count("opened", count.opened as u64),
+                    Err(broken) => share.fail(broken.what, broken.replay),
+                }
+            }
+        }
     }
-    Ok(())
 }
 
-fn counted(share: &Share, count: &Count) {
-    share.count("crash states", (count.opened + count.deep) as u64);
-    share.count("inside recovery", count.deep as u64);
+fn explored(record: &Record, profile: Profile, budget: Budget, name: &str, share: &Share, seen: &Seen) {
+    let (new, deep) = (AtomicU64::new(0), AtomicU64::new(0));
+    let opened = |hash, is_second| {
+        if seen.is_new(hash) {
+            new.fetch_add(1, Ordering::Relaxed);
+            deep.fetch_add(u64::from(is_second), Ordering::Relaxed);
+        }
+    };
+    let orders = Orders { only: None, threads: 1, is_over: &|| share.is_over(), opened: &opened };
+    match explore_for(record, profile, budget, name, orders) {
+        Ok(count) => share.count("openings of states", (count.opened + count.deep) as u64),
+        Err(broken) => share.fail(broken.what, broken.replay),
+    }
+    share.count("distinct crash states", new.into_inner());
+    share.count("of them inside recovery", deep.into_inner());
+}
+
+/// The images that were opened, by their hashes.
+struct Seen(Vec<Mutex<HashSet<u64>>>);
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen((0..64).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Seen {
+    fn is_new(&self, hash: u64) -> bool {
+        self.0[(hash >> 58) as usize].lock().expect("no panic under the lock").insert(hash)
+    }
 }

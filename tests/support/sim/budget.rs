@@ -13,6 +13,8 @@ pub struct Budget {
     pub deep_one_in: usize,
     /// How many are made at each moment.
     pub width: Width,
+    /// Whether they are of a second life.
+    pub is_second: bool,
 }
 
 impl Budget {
@@ -26,12 +28,14 @@ impl Budget {
                 deep_states: 6,
                 deep_one_in: 20,
                 width: Width { exhaustive: 7, pairs: 40, random: 24, moments_one_in: 1 },
+                is_second: false,
             },
             Some(factor) => Budget {
                 states: states.saturating_mul(factor),
                 deep_states: 40,
                 deep_one_in: 20,
                 width: Width { exhaustive: 12, pairs: 2000, random: 256, moments_one_in: 1 },
+                is_second: false,
             },
         }
     }

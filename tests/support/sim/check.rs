@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use treering::{
-    BatchId, BootId, Durability, Epoch, ErrorKind, Incarnation, Options, Position, ReadAllOptions, ReadOptions,
-    Receipt, Revision, Store, Visibility, maintain,
+    BatchId, BootId, Durability, Epoch, ErrorKind, Incarnation, Position, ReadAllOptions, ReadOptions, Receipt,
+    Revision, Store, Visibility, maintain,
 };
 
 use super::account::{Account, Demand, Entry, Oracle, Outcome, Plan};
-use super::{Call, Image, SimStorage};
-use crate::store::small;
+use super::{Call, Image, SimStorage, options};
 
 /// An event as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +69,6 @@ pub struct Life {
     pub account: Account,
     /// How many batches were found.
     pub found: usize,
-}
-
-fn options() -> Options {
-    small()
 }
 
 /// Opens, checks, goes on, checks again.
@@ -144,6 +139,9 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         }
         _ => store,
     };
+    if look.seed.is_multiple_of(4) {
+        store.work_in_background().map_err(|error| error.to_string())?; // finished segments are sealed, by chance
+    }
     let life = go_on(&storage, store, &mut account, oracle, &found)?;
     if look.verifies {
         let report = maintain::verify_on(Arc::new(storage.process()), &mut ()).map_err(|error| error.to_string())?;

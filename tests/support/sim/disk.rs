@@ -12,9 +12,10 @@
 //! may have reached the disk or may still; writing the bytes again makes new units.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
+
+use super::Image;
 
 /// The unit in which bytes reach the disk or do not.
 pub const SECTOR: usize = 512;
@@ -32,12 +33,11 @@ impl Sector {
     /// The sector with these bytes; `None` for zeros, which take no place.
     #[must_use]
     pub fn new(bytes: &[u8; SECTOR]) -> Option<Sector> {
-        if bytes.iter().all(|byte| *byte == 0) {
+        if *bytes == [0; SECTOR] {
             return None;
         }
-        let mut hasher = DefaultHasher::new();
-        bytes.hash(&mut hasher);
-        Some(Sector(Arc::new((hasher.finish(), *bytes))))
+        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
+        Some(Sector(Arc::new((words.fold(SECTOR as u64, mix), *bytes))))
     }
 
     /// Its bytes.
@@ -45,18 +45,19 @@ impl Sector {
     pub fn bytes(&self) -> &[u8; SECTOR] {
         &self.0.1
     }
+}
 
-    /// What this sector at `index` adds to the hash of its file.
-    #[must_use]
-    pub fn hash_at(&self, index: u64) -> u64 {
-        self.0.0 ^ (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left((index % 63) as u32)
-    }
+/// Takes one more word into a hash. Nobody chooses bytes to make two of them meet: it only has to be quick and to spread.
+#[must_use]
+pub fn mix(hash: u64, word: u64) -> u64 {
+    let wide = u128::from(hash ^ 0x9E37_79B9_7F4A_7C15) * u128::from(word ^ 0xD6E8_FEB8_6659_FD93);
+    (wide as u64) ^ ((wide >> 64) as u64) ^ hash.rotate_left(23)
 }
 
 /// What a sector adds to the hash of its file; zeros add nothing.
 #[must_use]
 pub fn hash_of(sector: Option<&Sector>, index: u64) -> u64 {
-    sector.map_or(0, |sector| sector.hash_at(index).wrapping_mul(0xD6E8_FEB8_6659_FD93))
+    sector.map_or(0, |sector| mix(sector.0.0, index + 1))
 }
 
 /// One picture of a file.
@@ -64,8 +65,8 @@ pub fn hash_of(sector: Option<&Sector>, index: u64) -> u64 {
 pub struct Content {
     /// Its length in bytes.
     pub len: u64,
-    /// Its sectors; those that are not here are zero.
-    pub sectors: BTreeMap<u64, Sector>,
+    /// Its sectors, in order; those that are not here are zero.
+    pub(super) sectors: Vec<Option<Sector>>,
     /// The blocks that it has.
     pub blocks: BTreeSet<u64>,
     /// Exclusive or of what its sectors add.
@@ -75,21 +76,38 @@ pub struct Content {
 impl Content {
     /// Puts a sector, or zeros.
     pub fn put(&mut self, index: u64, sector: Option<Sector>) {
-        self.hash ^= hash_of(sector.as_ref(), index);
-        let before = match sector {
-            Some(sector) => self.sectors.insert(index, sector),
-            None => self.sectors.remove(&index),
-        };
-        self.hash ^= hash_of(before.as_ref(), index);
+        let at = index as usize;
+        if at >= self.sectors.len() {
+            if sector.is_none() {
+                return;
+            }
+            self.sectors.resize(at + 1, None);
+        }
+        self.hash ^= hash_of(sector.as_ref(), index) ^ hash_of(self.sectors[at].as_ref(), index);
+        self.sectors[at] = sector;
+    }
+
+    /// A sector; `None` for zeros.
+    #[must_use]
+    pub fn get(&self, index: u64) -> Option<&Sector> {
+        self.sectors.get(index as usize)?.as_ref()
     }
 
     /// The bytes of a sector.
     #[must_use]
     pub fn sector(&self, index: u64) -> [u8; SECTOR] {
-        self.sectors.get(&index).map_or([0; SECTOR], |sector| *sector.bytes())
+        self.get(index).map_or([0; SECTOR], |sector| *sector.bytes())
     }
 
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Vec<(u64, Option<Sector>)> {
+    /// The sectors that are not zeros, with their places, from this one on.
+    pub fn sectors_from(&self, index: u64) -> impl DoubleEndedIterator<Item = (u64, &Sector)> {
+        let rest = self.sectors.get(index as usize..).unwrap_or_default();
+        let found = rest.iter().enumerate();
+        found.filter_map(move |(at, sector)| Some((index + at as u64, sector.as_ref()?)))
+    }
+
+    /// Writes bytes; the sectors that changed, as they are now.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Vec<(u64, Option<Sector>)> {
         let mut changed = Vec::new();
         let mut done = 0;
         while done < bytes.len() {
@@ -212,9 +230,9 @@ pub enum Call {
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     /// What readers see.
-    pub cache: BTreeMap<Inode, Content>,
+    pub cache: BTreeMap<Inode, Arc<Content>>,
     /// What is there whatever happens.
-    pub durable: BTreeMap<Inode, Content>,
+    pub durable: BTreeMap<Inode, Arc<Content>>,
     /// The directory as readers see it.
     pub names: BTreeMap<String, Inode>,
     /// The directory that is there whatever happens.
@@ -226,6 +244,16 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// The pictures after a crash: what it left is in the cache and durable.
+    #[must_use]
+    pub fn of_image(image: &Image) -> Disk {
+        let files: BTreeMap<Inode, Arc<Content>> =
+            image.files.values().map(|(inode, content)| (*inode, Arc::clone(content))).collect();
+        let names: BTreeMap<String, Inode> =
+            image.files.iter().map(|(name, (inode, _))| (name.clone(), *inode)).collect();
+        Disk { cache: files.clone(), durable: files, names: names.clone(), durable_names: names, ..Disk::default() }
+    }
+
     fn add(&mut self, unit: Unit) {
         self.pending.push(Pending { unit, call: self.calls, is_lost: false });
     }
@@ -234,8 +262,8 @@ impl Disk {
     pub fn apply(&mut self, call: &Call) {
         match call {
             Call::Create { name, inode, len } => {
-                self.cache.insert(*inode, Content { len: *len, ..Content::default() });
-                self.durable.insert(*inode, Content::default());
+                self.cache.insert(*inode, Arc::new(Content { len: *len, ..Content::default() }));
+                self.durable.insert(*inode, Arc::default());
                 if *len > 0 {
                     self.add(Unit::Length { inode: *inode, len: *len });
                 }
@@ -249,7 +277,7 @@ impl Disk {
             Call::Write { inode, offset, bytes } => self.write(*inode, *offset, bytes),
             Call::Allocate { inode, range } => {
                 let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
-                self.cache.entry(*inode).or_default().blocks.extend(blocks.clone());
+                Arc::make_mut(self.cache.entry(*inode).or_default()).blocks.extend(blocks.clone());
                 self.add(Unit::Blocks { inode: *inode, blocks });
             }
             Call::Punch { inode, range } => self.punch(*inode, range),
@@ -276,7 +304,7 @@ impl Disk {
     }
 
     fn write(&mut self, inode: Inode, offset: u64, bytes: &[u8]) {
-        let content = self.cache.entry(inode).or_default();
+        let content = Arc::make_mut(self.cache.entry(inode).or_default());
         let len = content.len;
         let changed = content.write(offset, bytes);
         let grown = content.len;
@@ -289,7 +317,7 @@ impl Disk {
     }
 
     fn punch(&mut self, inode: Inode, range: &Range<u64>) {
-        let content = self.cache.entry(inode).or_default();
+        let content = Arc::make_mut(self.cache.entry(inode).or_default());
         let end = range.end.min(content.len);
         if range.start >= end {
             return;
@@ -307,7 +335,7 @@ impl Disk {
             |pending: &Pending| pending.unit.inode() == Some(inode) && pending.call < begun && !pending.is_lost;
         let (moved, rest) = std::mem::take(&mut self.pending).into_iter().partition(is_moved);
         self.pending = rest;
-        let content = self.durable.entry(inode).or_default();
+        let content = Arc::make_mut(self.durable.entry(inode).or_default());
         for Pending { unit, call, .. } in moved {
             keep(&unit, content);
             // What was lost before at the same place is older: it can no longer show.
@@ -339,9 +367,9 @@ impl Disk {
     /// The cache shows of these sectors what the disk holds.
     fn show_old(&mut self, inode: Inode, sectors: &[u64]) {
         let old = &self.durable[&inode];
-        let shown = self.cache.entry(inode).or_default();
+        let shown = Arc::make_mut(self.cache.entry(inode).or_default());
         for index in sectors {
-            shown.put(*index, old.sectors.get(index).cloned());
+            shown.put(*index, old.get(*index).cloned());
         }
     }
 

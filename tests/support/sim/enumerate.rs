@@ -186,8 +186,7 @@ impl Base {
     /// What is durable at this moment.
     #[must_use]
     pub fn new(disk: &Disk) -> Base {
-        let files = disk.durable.iter().map(|(inode, content)| (*inode, Arc::new(content.clone())));
-        Base { files: files.collect(), last_inode: disk.durable.keys().max().copied().unwrap_or(0) }
+        Base { files: disk.durable.clone(), last_inode: disk.durable.keys().max().copied().unwrap_or(0) }
     }
 }
 
@@ -205,8 +204,10 @@ pub fn image(disk: &Disk, base: &Base, choice: &Choice) -> Image {
             Unit::Entry(entry) => entry.apply(&mut names),
             Unit::Sector { inode, index, sector, .. } => {
                 let content = Arc::make_mut(files.entry(*inode).or_default());
-                let old = content.sector(*index);
-                let sector = odd_sector(*fate, sector.as_ref(), &old, number as u64);
+                let sector = match fate {
+                    Fate::Kept => sector.clone(),
+                    _ => odd_sector(*fate, sector.as_ref(), &content.sector(*index), number as u64),
+                };
                 content.put(*index, sector);
                 content.blocks.insert(*index * SECTOR as u64 / BLOCK);
                 written.entry(*inode).or_default().insert(*index);
@@ -233,12 +234,11 @@ pub fn image(disk: &Disk, base: &Base, choice: &Choice) -> Image {
 fn odd_sector(fate: Fate, new: Option<&Sector>, old: &[u8; SECTOR], number: u64) -> Option<Sector> {
     let new_bytes = new.map_or([0; SECTOR], |sector| *sector.bytes());
     let cut = (Numbers(number).next() % SECTOR as u64) as usize;
-    let noise = crate::store::noise(number, SECTOR);
+    let noise = if fate == Fate::Noise { crate::store::noise(number, SECTOR) } else { Vec::new() };
     let mut bytes = *old;
     for at in (0..SECTOR).filter(|at| new_bytes[*at] != old[*at]) {
         bytes[at] = match fate {
-            Fate::Lost => old[at],
-            Fate::Kept => new_bytes[at],
+            Fate::Lost | Fate::Kept => unreachable!("a sector that is whole is not torn"),
             Fate::Zeros => 0,
             Fate::Noise => noise[at],
             Fate::NewThenOld => {
@@ -257,10 +257,7 @@ fn odd_sector(fate: Fate, new: Option<&Sector>, old: &[u8; SECTOR], number: u64)
             }
         };
     }
-    match fate {
-        Fate::Kept => new.cloned(),
-        _ => Sector::new(&bytes),
-    }
+    Sector::new(&bytes)
 }
 
 /// Allocated blocks that nothing was ever written to show something else than zeros.
@@ -268,13 +265,14 @@ fn fill_blanks(disk: &Disk, inode: Inode, content: &mut Content, written: Option
     const SECTORS: u64 = BLOCK / SECTOR as u64;
     let is_synced = |block: u64| {
         let sectors = block * SECTORS..(block + 1) * SECTORS;
-        disk.durable.get(&inode).is_some_and(|durable| durable.sectors.range(sectors).next().is_some())
+        disk.durable
+            .get(&inode)
+            .is_some_and(|durable| durable.sectors_from(sectors.start).next().is_some_and(|(at, _)| at < sectors.end))
     };
     // The cache writes whole blocks: where one was synced all of it was, zeros included.
     for block in content.blocks.clone().into_iter().filter(|block| !is_synced(*block)) {
         for index in block * SECTORS..(block + 1) * SECTORS {
-            let is_written =
-                content.sectors.contains_key(&index) || written.is_some_and(|written| written.contains(&index));
+            let is_written = content.get(index).is_some() || written.is_some_and(|written| written.contains(&index));
             if is_written || index * SECTOR as u64 >= content.len {
                 continue;
             }
@@ -285,7 +283,7 @@ fn fill_blanks(disk: &Disk, inode: Inode, content: &mut Content, written: Option
                     Sector::new(noise.as_slice().try_into().expect("it is as long as a sector"))
                 }
                 Blank::Of(other) if other == inode => None,
-                Blank::Of(other) => disk.cache[&other].sectors.get(&index).cloned(),
+                Blank::Of(other) => disk.cache[&other].get(index).cloned(),
             };
             content.put(index, sector);
         }

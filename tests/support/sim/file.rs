@@ -98,12 +98,14 @@ impl StorageFile for SimFile {
         // Past the cache: what the disk certainly holds.
         let content = &state.disk.durable[&self.inode];
         let len = content.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
-        for (at, byte) in buffer[..len].iter_mut().enumerate() {
-            let at = offset + at as u64;
-            *byte = content
-                .sectors
-                .get(&(at / disk::SECTOR as u64))
-                .map_or(0, |sector| sector.bytes()[(at % disk::SECTOR as u64) as usize]);
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            let (index, within) = (at / disk::SECTOR as u64, (at % disk::SECTOR as u64) as usize);
+            let part = (disk::SECTOR - within).min(len - done);
+            let bytes = content.get(index).map_or(&[0; disk::SECTOR], |sector| sector.bytes());
+            buffer[done..done + part].copy_from_slice(&bytes[within..within + part]);
+            done += part;
         }
         Ok(len)
     }
@@ -140,6 +142,17 @@ impl StorageFile for SimFile {
         self.file.punch(range.clone())?;
         self.storage.record(&mut state, Call::Punch { inode: self.inode, range });
         Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let state = self.storage.state();
+        let content = &state.disk.cache[&self.inode];
+        let mut found = content.sectors_from(offset / disk::SECTOR as u64);
+        let Some((first, _)) = found.next() else { return Ok(None) };
+        let last = found.next_back().map_or(first, |(last, _)| last);
+        let start = offset.max(first * disk::SECTOR as u64);
+        let end = content.len.min((last + 1) * disk::SECTOR as u64);
+        Ok((start < end).then_some(start..end))
     }
 
     fn allocated_len(&self) -> io::Result<u64> {

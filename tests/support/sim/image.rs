@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Inode;
-use super::disk::{Content, SECTOR, Sector};
+use super::disk::{Content, SECTOR, Sector, mix};
 
 /// Files by name. Which file it is goes along, since the place of the identity file is part of the state.
 #[derive(Clone, Debug, Default)]
@@ -21,17 +21,17 @@ pub struct Image {
 #[must_use]
 pub fn runs(content: &Content) -> Vec<(u64, Vec<u8>)> {
     let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
-    for (index, sector) in &content.sectors {
+    for (index, sector) in content.sectors_from(0) {
         let offset = index * SECTOR as u64;
         let visible = content.len.saturating_sub(offset).min(SECTOR as u64) as usize;
         if visible == 0 {
             break;
         }
         match runs.last_mut() {
-            Some((first, bytes)) if (*first + (bytes.len() / SECTOR) as u64) == *index => {
+            Some((first, bytes)) if (*first + (bytes.len() / SECTOR) as u64) == index => {
                 bytes.extend_from_slice(&sector.bytes()[..visible]);
             }
-            _ => runs.push((*index, sector.bytes()[..visible].to_vec())),
+            _ => runs.push((index, sector.bytes()[..visible].to_vec())),
         }
     }
     runs
@@ -64,9 +64,10 @@ impl Image {
     /// A number that differs where what can be seen differs.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        let files =
-            self.files.iter().map(|(name, (inode, content))| (name.as_str(), *inode, content.len, content.hash));
-        hash_files(files)
+        let hash = |(name, (inode, content)): (&String, &(Inode, Arc<Content>))| {
+            hash_file(hash_name(name), *inode, content.len, content.hash)
+        };
+        self.files.iter().map(hash).fold(0, u64::wrapping_add)
     }
 
     /// Bytes of a file, to look at or to change.
@@ -94,10 +95,14 @@ impl Image {
     }
 }
 
-/// As [`Image::hash`], of files that are not put together yet.
-pub fn hash_files<'a>(files: impl Iterator<Item = (&'a str, Inode, u64, u64)>) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    files.for_each(|file| file.hash(&mut hasher));
-    hasher.finish()
+/// What a file adds to the hash of an image.
+#[must_use]
+pub fn hash_file(name: u64, inode: Inode, len: u64, content: u64) -> u64 {
+    mix(mix(mix(name, inode), len), content)
+}
+
+/// The hash of a name.
+#[must_use]
+pub fn hash_name(name: &str) -> u64 {
+    name.bytes().fold(name.len() as u64, |hash, byte| mix(hash, byte.into()))
 }

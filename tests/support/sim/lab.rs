@@ -17,6 +17,7 @@ pub use super::budget::{Budget, Count};
 use super::check::{Look, account_of, check};
 use super::disk::{Call, Disk};
 use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Width, hostile, image, power};
+use super::hashes::Hashes;
 use super::workloads::{Run, Workload};
 use super::{Image, Plant, SimStorage};
 
@@ -95,8 +96,7 @@ impl Record {
     /// A second life, from what a crash left of the first.
     #[must_use]
     pub fn of_second_life(image: &Image, storage: &SimStorage, account: Account, boot: u64) -> Record {
-        let start = SimStorage::of_image(image, 0, boot_id(boot)).disk();
-        Record { start, trace: storage.trace(), account, boot }
+        Record { start: Disk::of_image(image), trace: storage.trace(), account, boot }
     }
 }
 
@@ -118,37 +118,61 @@ struct Group {
     is_plain: bool,
 }
 
-/// Runs all states of a record that the budget allows.
+/// Whose work an exploration is: which state alone it is to look at, when to stop, who hears of each state.
+#[derive(Clone, Copy)]
+pub struct Orders<'o> {
+    /// The only state to be opened, as a replay says it.
+    pub only: Option<&'o str>,
+    /// How many states are opened at once; 0 for as many as there are processors.
+    pub threads: usize,
+    /// Whether to stop now.
+    pub is_over: &'o (dyn Fn() -> bool + Sync),
+    /// Hears the hash of each image that was opened and kept its promises, and whether it is of a second life.
+    pub opened: &'o (dyn Fn(u64, bool) + Sync),
+}
+
+impl std::fmt::Debug for Orders<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Orders").field("only", &self.only).field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// Runs all states of a record that the budget allows; with `TREERING_CRASH_REPLAY` the one that it says.
 ///
 /// # Errors
 /// The first state that breaks a promise.
 pub fn explore(record: &Record, profile: Profile, budget: Budget, name: &str) -> Result<Count, Broken> {
     let only = std::env::var("TREERING_CRASH_REPLAY").ok();
+    let orders = Orders { only: only.as_deref(), threads: 0, is_over: &|| false, opened: &|_, _| () };
+    explore_for(record, profile, budget, name, orders)
+}
+
+/// As [`explore`], as it was ordered.
+///
+/// # Errors
+/// The first state that breaks a promise.
+pub fn explore_for(
+    record: &Record,
+    profile: Profile,
+    budget: Budget,
+    name: &str,
+    orders: Orders<'_>,
+) -> Result<Count, Broken> {
     let mut count = Count { calls: record.trace.len(), ..Count::default() };
-    let groups = match profile {
-        Profile::Lying => {
-            let syncs: Vec<usize> = (0..record.trace.len()).filter(|at| is_sync(&record.trace[*at])).collect();
-            let mut groups = HashMap::new();
-            for lie in syncs {
-                gather(record, profile, Some(lie), budget, &mut count, &mut groups);
-            }
-            groups
-        }
-        _ => {
-            let mut groups = HashMap::new();
-            gather(record, profile, None, budget, &mut count, &mut groups);
-            groups
-        }
-    };
-    count.distinct = groups.len();
-    let mut chosen = choose(groups, budget.states, only.as_ref().map_or(0, |_| usize::MAX));
-    if let Some(only) = &only {
-        chosen.retain(|(_, group)| replay_of(name, profile, group) == *only);
+    let mut groups = HashMap::new();
+    let syncs = || (0..record.trace.len()).filter(|at| is_sync(&record.trace[*at]));
+    let lies: Vec<Option<usize>> = if profile == Profile::Lying { syncs().map(Some).collect() } else { vec![None] };
+    for lie in lies {
+        gather(record, profile, lie, budget, &mut count, &mut groups);
     }
-    count.opened = chosen.len();
-    let (failure, deep) = open_all(record, profile, budget, name, &chosen);
-    count.deep = deep;
-    match failure {
+    count.distinct = groups.len();
+    let mut chosen = choose(groups, budget.states, orders.only.map_or(0, |_| usize::MAX));
+    if let Some(only) = orders.only {
+        chosen.retain(|(_, group)| replay_of(name, profile, group) == only);
+    }
+    let explored = open_all(record, profile, budget, name, &chosen, orders);
+    (count.opened, count.deep) = explored.opened;
+    match explored.failure {
         Some(broken) => Err(broken),
         None => Ok(count),
     }
@@ -223,11 +247,13 @@ fn gather(
         let is_looked_at = (at + record.trace.len()).is_multiple_of(budget.width.moments_one_in);
         if is_looked_at && lie.is_none_or(|lie| at > lie) {
             let base = Base::new(&disk);
+            let mut hashes = Hashes::new(&disk);
             let choices = choices_at(record, profile, &disk, budget.width, &mut numbers);
             for (number, choice) in choices.into_iter().enumerate() {
                 count.made += 1;
                 let is_plain = number < 2 || profile == Profile::Killed;
-                let hash = image_of(record, profile, &disk, &base, &choice).hash();
+                let quick = (profile != Profile::Killed).then(|| hashes.of(&choice)).flatten();
+                let hash = quick.unwrap_or_else(|| image_of(record, profile, &disk, &base, &choice).hash());
                 // Of the call that was under way something may be there, but nothing it leads to is demanded.
                 let first = at + usize::from(profile == Profile::Killed && !choice.fates.is_empty());
                 let group = groups.entry(hash).or_insert_with(|| Group { choice, lie, first, last: at, is_plain });
@@ -290,20 +316,22 @@ fn image_of(record: &Record, profile: Profile, disk: &Disk, base: &Base, choice:
     if profile != Profile::Killed {
         return image(disk, base, choice);
     }
-    let mut after = disk.clone();
-    if let Some(Call::Write { inode, offset, bytes }) = record.trace.get(choice.at) {
-        for (number, part) in bytes.chunks(PART).enumerate() {
-            if choice.fates.get(number) == Some(&Fate::Kept) {
-                let offset = offset + (number * PART) as u64;
-                after.apply(&Call::Write { inode: *inode, offset, bytes: part.into() });
+    let mut files = disk.cache.clone();
+    if let Some(Call::Write { inode, offset, bytes }) = record.trace.get(choice.at).filter(|_| !choice.fates.is_empty())
+    {
+        let file = Arc::make_mut(files.entry(*inode).or_default());
+        let mut number = 0;
+        for stretch in choice.fates.chunk_by(|one, two| one == two) {
+            let part = number * PART..(bytes.len()).min((number + stretch.len()) * PART);
+            if stretch[0] == Fate::Kept {
+                file.write(offset + part.start as u64, &bytes[part]);
             }
+            number += stretch.len();
         }
     }
-    let named = after
-        .names
-        .iter()
-        .filter_map(|(name, inode)| Some((name.clone(), (*inode, Arc::new(after.cache.get(inode)?.clone())))));
-    Image { files: named.collect(), last_inode: after.cache.keys().max().copied().unwrap_or(0) }
+    let last_inode = files.keys().max().copied().unwrap_or(0);
+    let named = disk.names.iter().filter_map(|(name, inode)| Some((name.clone(), (*inode, files.remove(inode)?))));
+    Image { files: named.collect(), last_inode }
 }
 
 /// Those that are opened: the plain ones first, then by the seed that their hash is.
@@ -331,46 +359,69 @@ fn replay_of(name: &str, profile: Profile, group: &Group) -> String {
     format!("{name} {profile:?} at={}{lie} blank={:?} fates={fates}", group.choice.at, group.choice.blank)
 }
 
-/// Opens the chosen states, on as many threads as there are processors. The first that breaks a promise, and how many
-/// states of second lives there were.
+/// What became of the chosen states.
+#[derive(Debug, Default)]
+struct Explored {
+    failure: Option<Broken>,
+    /// How many, and how many of second lives.
+    opened: (usize, usize),
+}
+
+/// Opens the chosen states, until one breaks a promise.
 fn open_all(
     record: &Record,
     profile: Profile,
     budget: Budget,
     name: &str,
     chosen: &[(u64, Group)],
-) -> (Option<Broken>, usize) {
-    let failure: Mutex<Option<Broken>> = Mutex::new(None);
-    let deep = Mutex::new(0);
-    let (sender, receiver) = mpsc::sync_channel::<(Image, &(u64, Group))>(8);
-    let receiver = Mutex::new(receiver);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Ok((image, (hash, group))) = { receiver.lock().expect("no panic under the lock").recv() } {
-                    if failure.lock().expect("no panic under the lock").is_some() {
-                        continue; // the sender must not wait for ever
-                    }
-                    let replay = || replay_of(name, profile, group);
-                    match open_one(record, profile, budget, &image, *hash, group) {
-                        Ok(states) => *deep.lock().expect("no panic under the lock") += states,
-                        Err(what) => {
-                            let folder = folder(*hash);
-                            let saved = image.save(&folder).map_or_else(|e| e.to_string(), |()| format!("{folder:?}"));
-                            let what = format!("{what}\nits files: {saved}");
-                            *failure.lock().expect("no panic under the lock") = Some(Broken { replay: replay(), what });
+    orders: Orders<'_>,
+) -> Explored {
+    let explored = Mutex::new(Explored::default());
+    let lock = || explored.lock().expect("no panic under the lock");
+    let is_over = || lock().failure.is_some() || (orders.is_over)();
+    let open =
+        |image: &Image, hash: u64, group: &Group| match open_one(record, profile, budget, image, hash, group, orders) {
+            Ok(states) => {
+                let opened = &mut lock().opened;
+                *opened = (opened.0 + 1, opened.1 + states);
+            }
+            Err(what) => {
+                let folder = folder(hash);
+                let saved = image.save(&folder).map_or_else(|e| e.to_string(), |()| format!("{folder:?}"));
+                let replay = replay_of(name, profile, group);
+                lock().failure.get_or_insert(Broken { replay, what: format!("{what}\nits files: {saved}") });
+            }
+        };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    let threads = if orders.threads == 0 { processors } else { orders.threads };
+    if threads == 1 {
+        make_images(record, profile, chosen, |image, (hash, group)| {
+            let goes_on = !is_over();
+            if goes_on {
+                open(&image, *hash, group);
+            }
+            goes_on
+        });
+    } else {
+        let (sender, receiver) = mpsc::sync_channel::<(Image, &(u64, Group))>(8);
+        let receiver = Mutex::new(receiver);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Ok((image, (hash, group))) = { receiver.lock().expect("no panic under the lock").recv() }
+                    {
+                        // The sender must not wait for ever, also once it is over.
+                        if !is_over() {
+                            open(&image, *hash, group);
                         }
                     }
-                }
-            });
-        }
-        make_images(record, profile, chosen, |image, group| {
-            failure.lock().expect("no panic under the lock").is_none() && sender.send((image, group)).is_ok()
+                });
+            }
+            make_images(record, profile, chosen, |image, group| !is_over() && sender.send((image, group)).is_ok());
+            drop(sender);
         });
-        drop(sender);
-    });
-    (failure.into_inner().expect("no panic"), deep.into_inner().expect("no panic"))
+    }
+    explored.into_inner().expect("no panic under the lock")
 }
 
 /// Walks through the trace again and makes the images of what was chosen, in order, until `take` says no.
@@ -413,6 +464,7 @@ fn open_one(
     image: &Image,
     hash: u64,
     group: &Group,
+    orders: Orders<'_>,
 ) -> Result<usize, String> {
     let demand = demand_of(profile);
     let oracle = Oracle { account: &record.account, first: group.first, last: group.last, demand };
@@ -421,10 +473,11 @@ fn open_one(
     let look = Look { boot: boot_id(boot), seed: hash, verifies: hash.is_multiple_of(8) };
     let checked = catch_unwind(AssertUnwindSafe(|| check(image, &oracle, look)));
     let life = checked.map_err(|panic| format!("P7: a panic: {}", words_of(&*panic)))??;
+    (orders.opened)(hash, budget.is_second);
     let is_deep = budget.deep_one_in > 0 && (hash / 8).is_multiple_of(budget.deep_one_in as u64);
     let Some(life) = life.filter(|_| is_deep && profile != Profile::Lying) else { return Ok(0) };
     let second = Record::of_second_life(image, &life.storage, life.account, boot);
-    let budget = Budget { states: budget.deep_states, deep_one_in: 0, ..budget };
+    let budget = Budget { states: budget.deep_states, deep_one_in: 0, is_second: true, ..budget };
     let mut count = Count::default();
     let mut groups = HashMap::new();
     gather(&second, Profile::Power, None, budget, &mut count, &mut groups);
@@ -433,7 +486,7 @@ fn open_one(
     let mut broken = None;
     make_images(&second, Profile::Power, &chosen, |image, (hash, group)| {
         opened += 1;
-        match open_one(&second, Profile::Power, budget, &image, *hash, group) {
+        match open_one(&second, Profile::Power, budget, &image, *hash, group, orders) {
             Ok(_) => true,
             Err(what) => {
                 let place = replay_of("second life of", Profile::Power, group);

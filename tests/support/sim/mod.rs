@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use treering::BootId;
 use treering::storage::mem::{MemStorage, Operation};
 use treering::storage::{Access, DirectoryEntry, FileSystem, Storage, StorageFile};
+use treering::{BootId, Options};
 
 pub mod account;
 pub mod budget;
@@ -22,6 +22,7 @@ pub mod check;
 pub mod disk;
 pub mod enumerate;
 mod file;
+pub mod hashes;
 pub mod image;
 pub mod lab;
 pub mod plant;
@@ -33,6 +34,13 @@ pub mod workloads;
 pub use disk::{Call, Disk, Inode};
 pub use image::Image;
 pub use plant::Plant;
+
+/// How stores are opened in simulations: the smallest segments, and no threads: the background works when it is told to, so
+/// that the same script makes the same trace.
+#[must_use]
+pub fn options() -> Options {
+    crate::store::small().background_threads(false)
+}
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,17 +141,13 @@ impl SimStorage {
     pub fn of_image(image: &Image, seed: u64, boot: BootId) -> SimStorage {
         let memory = MemStorage::with_seed(seed);
         memory.set_boot_id(boot);
-        let mut disk = Disk::default();
-        for (name, (inode, content)) in &image.files {
+        for (name, (_, content)) in &image.files {
             let file = memory.create(name, content.len).expect("there is memory");
             for (index, bytes) in image::runs(content) {
                 file.write_at(&bytes, index * disk::SECTOR as u64).expect("there is memory");
             }
-            disk.cache.insert(*inode, (**content).clone());
-            disk.durable.insert(*inode, (**content).clone());
-            disk.names.insert(name.clone(), *inode);
         }
-        disk.durable_names = disk.names.clone();
+        let disk = Disk::of_image(image);
         let next_inode = 1 + image.files.values().map(|(inode, _)| *inode).max().unwrap_or(0).max(image.last_inode);
         SimStorage::over(memory, State { disk, next_inode, next_process: 2, ..State::default() })
     }

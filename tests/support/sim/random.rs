@@ -8,8 +8,7 @@ use treering::{Durability, Store};
 use super::enumerate::Numbers;
 use super::sweep::{Swept, append, open};
 use super::workloads::Run;
-use super::{Failure, SimStorage};
-use crate::store::small;
+use super::{Failure, SimStorage, options};
 
 const SIZES: [usize; 12] = [0, 1, 10, 60, 128, 200, 440, 600, 1500, 3500, 9_000, 17_000];
 const STREAMS: [&str; 4] = ["a", "b", "c", "d"];
@@ -67,7 +66,7 @@ fn step(run: &mut Run, numbers: &mut Numbers, reverts: bool, swept: &mut Swept) 
         }
         10 => {
             // A reader that finds out what the disk holds: what it calls durable must be.
-            let reader = Store::open_read_only_on(Arc::new(run.machine().process()), small());
+            let reader = Store::open_read_only_on(Arc::new(run.machine().process()), options());
             run.note_of(&reader.map_err(|error| format!("P13: {error:?}"))?);
             return Ok(());
         }

@@ -14,8 +14,7 @@ use super::check::{Seen, read};
 use super::disk::{Content, Disk};
 use super::enumerate::Numbers;
 use super::lab::{Record, boot_id};
-use super::{Image, Inode, SimStorage};
-use crate::store::small;
+use super::{Image, Inode, SimStorage, options};
 
 /// What became of the flips.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +38,7 @@ fn end_of(record: &Record) -> (Disk, Image) {
 }
 
 fn picture(disk: &Disk) -> Image {
-    let files = disk.names.iter().map(|(name, inode)| (name.clone(), (*inode, Arc::new(disk.cache[inode].clone()))));
+    let files = disk.names.iter().map(|(name, inode)| (name.clone(), (*inode, Arc::clone(&disk.cache[inode]))));
     Image { files: files.collect(), last_inode: disk.cache.keys().max().copied().unwrap_or(0) }
 }
 
@@ -72,7 +71,7 @@ pub fn flip(record: &Record, stride: usize) -> Result<Rotten, String> {
 fn judge(image: &Image, account: &Account, seed: u64, rotten: &mut Rotten) -> Result<(), String> {
     rotten.states += 1;
     let storage = SimStorage::of_image(image, seed, boot_id(1));
-    let store = Store::open_on(Arc::new(storage.process()), small()).map_err(|error| format!("P5: {error:?}"))?;
+    let store = Store::open_on(Arc::new(storage.process()), options()).map_err(|error| format!("P5: {error:?}"))?;
     let (events, losses) = read(&store)?;
     let report = store.open_report();
     let is_reported = losses > 0 || !report.damage.is_empty();
@@ -107,7 +106,7 @@ fn judge(image: &Image, account: &Account, seed: u64, rotten: &mut Rotten) -> Re
         }
     }
     store.close().map_err(|error| format!("close: {error}"))?;
-    let store = Store::open_on(Arc::new(storage.process()), small()).map_err(|error| format!("again: {error:?}"))?;
+    let store = Store::open_on(Arc::new(storage.process()), options()).map_err(|error| format!("again: {error:?}"))?;
     let (again, _) = read(&store)?;
     let (before, behind) = again.split_at(events.len().min(again.len()));
     if same_events(before) != same_events(&events)
@@ -170,7 +169,7 @@ pub fn copy(record: &Record, copies: usize) -> Result<Copied, String> {
             let at = listed + numbers.below(last - listed + 1);
             if let Some((inode, content)) = file_at(&moments[at], name) {
                 times.push(format!("{name}@{at}"));
-                image.files.insert(name.clone(), (1000 + inode, Arc::new(content)));
+                image.files.insert(name.clone(), (1000 + inode, content));
             }
         }
         copied.copies += 1;
@@ -180,14 +179,14 @@ pub fn copy(record: &Record, copies: usize) -> Result<Copied, String> {
     Ok(copied)
 }
 
-fn file_at(disk: &Disk, name: &str) -> Option<(Inode, Content)> {
+fn file_at(disk: &Disk, name: &str) -> Option<(Inode, Arc<Content>)> {
     let inode = disk.names.get(name)?;
-    Some((*inode, disk.cache[inode].clone()))
+    Some((*inode, Arc::clone(&disk.cache[inode])))
 }
 
 fn judge_copy(image: &Image, account: &Account, listed: usize, last: usize, copied: &mut Copied) -> Result<(), String> {
     let storage = SimStorage::of_image(image, copied.copies as u64, boot_id(1));
-    let reader = Store::open_read_only_on(Arc::new(storage.process()), small());
+    let reader = Store::open_read_only_on(Arc::new(storage.process()), options());
     let reader = reader.map_err(|error| format!("P17: {error:?}"))?;
     let (events, losses) = read(&reader)?;
     let damage = &reader.open_report().damage;
@@ -203,7 +202,7 @@ fn judge_copy(image: &Image, account: &Account, listed: usize, last: usize, copi
     let is_incomplete = !damage.is_empty();
     copied.incomplete += usize::from(is_incomplete);
     drop(reader);
-    let store = match Store::open_on(Arc::new(storage.process()), small()) {
+    let store = match Store::open_on(Arc::new(storage.process()), options()) {
         Err(error) if error.kind() == ErrorKind::CopyIncomplete && is_incomplete => return Ok(()),
         other => other.map_err(|error| format!("P17: a whole copy is refused: {error:?}"))?,
     };
@@ -216,7 +215,7 @@ fn judge_copy(image: &Image, account: &Account, listed: usize, last: usize, copi
         return Err("P4: a copy goes on in the life of its original".into());
     }
     store.close().map_err(|error| error.to_string())?;
-    let store = Store::open_on(Arc::new(storage.process()), small()).map_err(|error| error.to_string())?;
+    let store = Store::open_on(Arc::new(storage.process()), options()).map_err(|error| error.to_string())?;
     let (again, _) = read(&store)?;
     copied.written += 1;
     match again.len() == events.len() + 1 && again.starts_with(&events) {

@@ -16,8 +16,7 @@ use super::check::{Seen, read};
 use super::enumerate::Width;
 use super::lab::{Budget, Profile, Record, boot_id, explore, hold_end};
 use super::workloads::{Run, Workload};
-use super::{Failure, Fault, Image, SimStorage};
-use crate::store::small;
+use super::{Failure, Fault, Image, SimStorage, options};
 
 /// In which ways calls fail.
 pub const WAYS: &[Failure] = &[
@@ -108,7 +107,7 @@ fn explore_after(record: &Record, fault: Fault, states: usize, swept: &mut Swept
     hold_end(record, fault.how == Failure::SyncReverts)?;
     let moments_one_in = if states > 10 { 1 } else { 16 };
     let width = Width { exhaustive: 3, pairs: 2, random: 2, moments_one_in };
-    let budget = Budget { states, deep_states: 0, deep_one_in: 0, width };
+    let budget = Budget { states, deep_states: 0, deep_one_in: 0, width, is_second: false };
     let count = explore(record, Profile::Power, budget, "sweep")
         .map_err(|broken| format!("{}\n{}", broken.what, broken.replay))?;
     swept.states += count.opened;
@@ -125,7 +124,7 @@ pub fn sweep_opening(workload: &Workload, images: usize, states: usize) -> Resul
     for (image, account) in super::lab::images(&first, Profile::Power, images)? {
         let calls = {
             let machine = SimStorage::of_image(&image, 3, boot_id(2));
-            let _store = Store::open_on(Arc::new(machine.process()), small()).map_err(|error| error.to_string())?;
+            let _store = Store::open_on(Arc::new(machine.process()), options()).map_err(|error| error.to_string())?;
             machine.calls()
         };
         let faults = (0..calls).flat_map(|after| {
@@ -144,7 +143,7 @@ fn open_one(image: &Image, account: &Account, fault: Fault, states: usize, swept
     let machine = SimStorage::of_image(image, fault.after, boot_id(2));
     let process = machine.process();
     machine.fail(Some(fault));
-    let opened = Store::open_on(Arc::new(process.clone()), small());
+    let opened = Store::open_on(Arc::new(process.clone()), options());
     if let Err(error) = &opened {
         swept.unopened += 1;
         if ![ErrorKind::Io, ErrorKind::NoSpace, ErrorKind::Poisoned].contains(&error.kind()) {

@@ -2,15 +2,13 @@
 //!
 //! To add one: write a function of a [`Run`] and name it in [`ALL`]. What it appends goes into the account by itself.
 
-use std::time::Duration;
-
 use treering::storage::mem::Operation;
 use treering::{Durability, Error, Store};
 
 use super::account::{Account, Outcome, Plan};
 use super::check::{look_on, read};
-use super::{Failure, Fault, SimStorage};
-use crate::store::{noise, small};
+use super::{Failure, Fault, SimStorage, options};
+use crate::store::noise;
 
 /// A workload: its name, and what it does.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +102,7 @@ impl Run {
     /// What opening said.
     pub fn try_open(&mut self) -> Result<(), Error> {
         self.process = self.machine.process();
-        let store = Store::open_on(std::sync::Arc::new(self.process.clone()), small())?;
+        let store = Store::open_on(std::sync::Arc::new(self.process.clone()), options())?;
         self.forgive(&store);
         let epoch = store.open_report().epoch;
         assert!(self.account.seen_at(usize::MAX).1 < Some(epoch), "P4: the epoch {epoch} was seen before");
@@ -231,18 +229,13 @@ impl Run {
         self.store = None;
     }
 
-    /// Lets the background do its work: until the trace did not grow for a while.
+    /// Lets the background do its work.
+    ///
+    /// # Panics
+    /// Where no store is open.
     pub fn rest(&mut self) {
-        let mut len = self.machine.trace_len();
-        loop {
-            std::thread::sleep(Duration::from_millis(25));
-            let now = self.machine.trace_len();
-            if now == len {
-                break;
-            }
-            len = now;
-        }
-        self.account.note(self.store.as_ref().expect("the store is open"), len);
+        self.store().work_in_background().expect("the store is open for writing");
+        self.note();
     }
 
     /// Makes the next call of a kind fail.
@@ -478,7 +471,7 @@ fn a_second_writer(run: &mut Run) {
     run.open();
     run.append("a", 40, Synced);
     let machine = run.machine().clone();
-    if let Ok(store) = Store::open_on(std::sync::Arc::new(machine.process()), small()) {
+    if let Ok(store) = Store::open_on(std::sync::Arc::new(machine.process()), options()) {
         // Never; but where locks are free, this is what happens.
         let plan = run.plan(&[("b", &[60])], Synced);
         let _ = run.account.append(&store, plan, || machine.trace_len());

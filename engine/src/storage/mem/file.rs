@@ -11,6 +11,7 @@
 //! follow; so that nothing is lost, growth is refused while a writable mapping exists. Files that are created at their
 //! full length, as segments are, never move.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -101,18 +102,48 @@ pub(super) struct Inode {
     handles: AtomicU64,
 }
 
-/// A region for `len` bytes.
-fn region_for(len: u64) -> io::Result<Region> {
+thread_local! {
+    /// Regions of the smallest size whose file is gone, all zeros again: simulations make thousands of files a second, and to
+    /// map, fault in and unmap each of them would take most of their time.
+    static SPARE: RefCell<Vec<Arc<Region>>> = const { RefCell::new(Vec::new()) };
+}
+/// So many of them are kept by a thread.
+const SPARE_MAX: usize = 64;
+
+/// A region for `len` bytes, all of them zero.
+fn region_for(len: u64) -> io::Result<Arc<Region>> {
     if len > MAX_LEN {
         return Err(Errno::FBIG.into());
     }
-    Region::zeroed(usize::try_from(len.max(MIN_REGION)).map_err(|_| Errno::FBIG)?)
+    if len <= MIN_REGION
+        && let Some(spare) = SPARE.with_borrow_mut(Vec::pop)
+    {
+        return Ok(spare);
+    }
+    Ok(Arc::new(Region::zeroed(usize::try_from(len.max(MIN_REGION)).map_err(|_| Errno::FBIG)?)?))
+}
+
+/// Keeps the region of a file that is gone, where nobody else has it: its blocks are zeroed, the others are zero.
+fn give_back(content: &mut Content) {
+    let is_plain = content.disk.is_none() && content.region.len() as u64 == MIN_REGION;
+    if !is_plain || Arc::get_mut(&mut content.region).is_none() {
+        return;
+    }
+    let _ = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            for block in (0..content.len.div_ceil(BLOCK)).filter(|&block| content.allocated.contains(block)) {
+                content.region.clear((block * BLOCK) as usize..((block + 1) * BLOCK).min(MIN_REGION) as usize);
+            }
+            spare.push(Arc::clone(&content.region));
+        }
+    });
 }
 
 impl Inode {
     /// A new file of `len` bytes, none of them allocated.
     pub(super) fn new(controls: &Arc<Controls>, len: u64) -> io::Result<Inode> {
-        let region = Arc::new(region_for(len)?);
+        let region = region_for(len)?;
         let place =
             FilePlace { file_system: controls.file_system(), inode: controls.next_inode(), birth: controls.glance() };
         let disk = controls.models_disk().then(Disk::default);
@@ -194,7 +225,9 @@ impl Inode {
 
 impl Drop for Inode {
     fn drop(&mut self) {
-        self.controls.give_blocks(self.content.get_mut().allocated.count);
+        let content = self.content.get_mut();
+        self.controls.give_blocks(content.allocated.count);
+        give_back(content);
     }
 }
 
@@ -223,7 +256,7 @@ impl Content {
             self.region.read(at, bytes);
             larger.write(at, bytes);
         }
-        self.region = Arc::new(larger);
+        self.region = larger;
         Ok(())
     }
 
