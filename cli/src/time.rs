@@ -44,6 +44,31 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
     i64::try_from(seconds * NANOS + nanos).ok()
 }
 
+/// Takes a moment as people give it: RFC 3339, a day (its beginning in UTC), or how long before `now`: `90s`, `15m`, `2h`,
+/// `3d`.
+///
+/// # Errors
+/// What is taken, in one sentence.
+pub(crate) fn parse_moment(text: &str, now: i64) -> Result<i64, String> {
+    let ago = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let nanos = is_plain.then(|| number.parse::<i128>().ok())??.checked_mul(seconds * NANOS)?;
+        i64::try_from(i128::from(now).checked_sub(nanos)?).ok()
+    };
+    parse_rfc3339(text).or_else(|| parse_rfc3339(&format!("{text}T00:00:00Z"))).or_else(ago).ok_or_else(|| {
+        "give a time with its offset (2026-02-12T14:11:57Z), a day in UTC (2026-02-12), or how long ago (90s, 15m, 2h, 3d)"
+            .to_owned()
+    })
+}
+
 /// As RFC 3339 in UTC with milliseconds: `2026-02-12T14:11:57.667Z`.
 pub(crate) fn format_utc(nanos: i64) -> String {
     let seconds = nanos.div_euclid(1_000_000_000);
@@ -136,6 +161,38 @@ mod tests {
         ];
         for (text, nanos) in cases {
             assert_eq!(parse_rfc3339(text), Some(nanos), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_times_days_and_how_long_ago() {
+        let now = 1_770_905_517_667_000_000;
+        for (text, nanos) in [
+            ("2026-02-12T14:11:57.667Z", now),
+            ("2026-02-12", 1_770_854_400_000_000_000),
+            ("0s", now),
+            ("90s", now - 90_000_000_000),
+            ("15m", now - 900_000_000_000),
+            ("2h", now - 7_200_000_000_000),
+            ("3d", now - 259_200_000_000_000),
+        ] {
+            assert_eq!(parse_moment(text, now), Ok(nanos), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "-1h",
+            "+1h",
+            "1",
+            "1w",
+            "1.5h",
+            "yesterday",
+            "2026-02-30",
+            "99999999999999999999d",
+            "9999999d",
+            "ä",
+        ] {
+            assert!(parse_moment(text, now).is_err(), "{text}");
         }
     }
 

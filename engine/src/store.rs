@@ -299,6 +299,20 @@ impl Store {
         self.view.log_reader(options)
     }
 
+    /// Where the log ended at a time, in nanoseconds since 1970: the end of its longest prefix of whole batches in which no
+    /// event was recorded later. With [`ReadOptions::at`] and [`ReadAllOptions::at`] the store is read as it was then.
+    ///
+    /// The time is that of `recorded_at`. Clocks may go backwards, the prefix does not: of two times the later one has the
+    /// longer prefix, or the same. Events that are lost count as recorded in time, since nobody knows. The cost is a look
+    /// at a few segments and index blocks, and one stretch of frames.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) from the system; [`Unsupported`](ErrorKind::Unsupported) where the log goes on with what only
+    /// a newer version knows.
+    pub fn end_at(&self, recorded: i64, visibility: Visibility) -> Result<Position> {
+        self.view.end_at(recorded, visibility)
+    }
+
     /// One event.
     ///
     /// # Errors

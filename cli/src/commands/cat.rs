@@ -6,14 +6,16 @@
 //! gives the file as it was when R was the head.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
-use treering::{Options, ReadOptions, Revision, Store, Token, Visibility};
+use treering::{EventRef, Options, ReadOptions, Revision, Store, Token, Visibility};
 
 use crate::args::token;
 use crate::commands::show::{DamageMet, Shown};
 use crate::exit::{Failure, Outcome};
 use crate::import::mark::{Gluer, ending};
 use crate::output::{Out, printable, width};
+use crate::time::parse_moment;
 
 /// Print the events of a stream
 #[derive(Debug, clap::Args)]
@@ -24,7 +26,12 @@ Examples:
   treering cat s SESSION --from 100 --to 199 a hundred of them
   treering cat s SESSION --raw > log.jsonl   the file that was imported, byte for byte
   treering cat s SESSION --json | jq .type   every field, one object a line
+  treering cat s SESSION --since 2h          what happened in the last two hours
+  treering cat s SESSION --type failure      events of one type
+  treering cat s SESSION --at 2026-02-12     the stream as it was when that day began (UTC)
 
+--since and --until go by the time that is shown, when it happened; --at by when it was recorded.
+TIME is 2026-02-12T14:11:57Z, a day, or how long ago: 90s, 15m, 2h, 3d.
 Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
     /// The store
@@ -43,6 +50,18 @@ pub(crate) struct Args {
     /// Only what lies behind the event that this token names (as --json shows it; it may be of any stream)
     #[arg(long, value_name = "TOKEN", value_parser = token)]
     after: Option<Token>,
+    /// Only what happened at this time or later
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<i64>,
+    /// Only what happened before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<i64>,
+    /// The stream as it was recorded up to this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<i64>,
+    /// Only events of this type
+    #[arg(long = "type", value_name = "T")]
+    event_type: Option<String>,
     /// Payloads only, each followed by LF
     #[arg(long, conflicts_with = "json")]
     raw: bool,
@@ -52,6 +71,16 @@ pub(crate) struct Args {
     /// Only what is durable
     #[arg(long)]
     durable: bool,
+}
+
+impl Args {
+    /// Whether an event is asked for, by its time and type.
+    fn wants(&self, event: &EventRef<'_>) -> bool {
+        let time = event.occurred_at().unwrap_or(event.recorded_at());
+        self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+            && self.event_type.as_ref().is_none_or(|wanted| wanted == event.event_type())
+    }
 }
 
 /// Runs the command.
@@ -73,6 +102,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     if let Some(after) = &args.after {
         options = options.after_token(after);
     }
+    if let Some(time) = args.at {
+        options = options.at(store.end_at(time, visibility(args.durable))?);
+    }
     let mut reader = store.read_stream(&args.stream, options)?;
     let mut out = Out::stdout();
     let mut damage = DamageMet::at_opening(&store);
@@ -88,6 +120,9 @@ pub(crate) fn run(args: Args) -> Outcome {
                 continue;
             }
         };
+        if !args.wants(&event) {
+            continue;
+        }
         if args.raw {
             let marks = ending(event.metadata());
             gluer.push(event.revision().get(), event.payload(), marks, |bytes| out.bytes(bytes))?;
@@ -105,6 +140,12 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// What readers are shown: everything committed, unless told otherwise.
 pub(crate) fn visibility(durable: bool) -> Visibility {
     if durable { Visibility::Durable } else { Visibility::Committed }
+}
+
+/// A moment on the command line.
+pub(crate) fn moment(text: &str) -> Result<i64, String> {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    parse_moment(text, i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// The error for a stream that is not there.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use treering::{Options, ReadAllOptions, ReadOptions, Store};
 
-use crate::commands::cat::{no_such_stream, visibility};
+use crate::commands::cat::{moment, no_such_stream, visibility};
 use crate::commands::show::{DamageMet, Shown};
 use crate::exit::Outcome;
 use crate::output::{Out, bytes_bar};
@@ -18,6 +18,7 @@ use crate::output::{Out, bytes_bar};
 Examples:
   treering export s > all.jsonl                 the whole store, in the order of the log
   treering export s SESSION OTHER > two.jsonl   two streams, one after the other
+  treering export s --at 2026-02-12 > then.jsonl the store as it was when that day began (UTC)
   treering import new all.jsonl                 and back: ids, times and revisions are equal
 
 Payload and metadata are strings where they are UTF-8, else payload_base64 and metadata_base64. Times are integers,
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// The streams; all of them unless given
     #[arg(value_name = "STREAM")]
     streams: Vec<String>,
+    /// The store as it was recorded up to this time: 2026-02-12T14:11:57Z, a day, or how long ago (90s, 15m, 2h, 3d)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<i64>,
     /// Only what is durable
     #[arg(long)]
     durable: bool,
@@ -42,10 +46,15 @@ pub(crate) fn run(args: Args) -> Outcome {
     let mut out = Out::stdout();
     let mut damage = DamageMet::at_opening(&store);
     let visibility = visibility(args.durable);
+    let at = args.at.map(|time| store.end_at(time, visibility)).transpose()?;
+    let (mut all, mut one) = (ReadAllOptions::new().visibility(visibility), ReadOptions::new().visibility(visibility));
+    if let Some(at) = at {
+        (all, one) = (all.at(at), one.at(at));
+    }
     if args.streams.is_empty() {
-        let end = store.watermarks().committed.get();
+        let end = at.unwrap_or(store.watermarks().committed).get();
         let bar = bytes_bar(end);
-        let mut reader = store.read_all(ReadAllOptions::new().visibility(visibility))?;
+        let mut reader = store.read_all(all)?;
         let mut events: u64 = 0;
         while let Some(next) = reader.next() {
             match next {
@@ -67,7 +76,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             out.flush()?;
             return Err(no_such_stream(name));
         }
-        let mut reader = store.read_stream(name, ReadOptions::new().visibility(visibility))?;
+        let mut reader = store.read_stream(name, one)?;
         while let Some(next) = reader.next() {
             match next {
                 Ok(event) => Shown::from(&event).without_token().as_json(&mut out)?,

@@ -14,10 +14,14 @@ use crate::output::{Out, Table, count, printable};
 #[command(after_help = "\
 Examples:
   treering streams s
+  treering streams s SESSION/                    those whose names begin so
   treering streams s --json | jq -r .stream")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
+    /// Only streams whose names begin so
+    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    prefix: String,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -41,7 +45,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let store = Store::open_read_only(&args.store, Options::new())?;
     let mut out = Out::stdout();
     let mut table = Table::new(&["stream", ">events", ">head at", ""]);
-    for stream in store.streams() {
+    for stream in store.streams().iter().filter(|stream| stream.name.starts_with(&args.prefix)) {
         let (head, last_event) = (stream.head.get(), stream.last_event.get());
         let (events, head_known) = (last_event + 1, stream.is_head_known);
         let head_position = stream.head_position.get();

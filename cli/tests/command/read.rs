@@ -47,6 +47,45 @@ fn cat_shows_the_stretch_that_was_asked_for() {
     place.run("cat", &["gone"]).failed(1, "there is no stream gone");
 }
 
+/// Events that happened an hour apart, recorded now; and a store that is exported as it was between two appends.
+#[test]
+fn times_choose_by_when_it_happened_and_at_by_when_it_was_recorded() {
+    let place = Place::new();
+    let line = |hour: u32, kind: &str| {
+        format!(
+            "{{\"type\":\"{kind}\",\"sessionId\":\"s\",\"timestamp\":\"2026-02-12T{hour:02}:00:00Z\",\"n\":{hour}}}\n"
+        )
+    };
+    let lines: Vec<String> = (10..16).map(|hour| line(hour, if hour % 2 == 0 { "user" } else { "failure" })).collect();
+    let path = place.write("s.jsonl", lines.concat());
+    place.run("import", &[path.to_str().unwrap(), "--stream", "s"]).ok();
+    let cases: &[(&[&str], std::ops::Range<usize>)] = &[
+        (&["--since", "2026-02-12T12:00:00Z"], 2..6),
+        (&["--since", "2026-02-12T13:00:00+01:00", "--until", "2026-02-12T14:00:00Z"], 2..4),
+        (&["--until", "2026-02-12"], 0..0),
+        (&["--since", "2026-02-12"], 0..6),
+        (&["--since", "0s"], 0..0),
+        (&["--at", "0s"], 0..6),
+        (&["--at", "2026-02-12T23:00:00Z"], 0..0),
+    ];
+    for (args, expected) in cases {
+        let raw = place.run("cat", &[&["s", "--raw"], *args].concat()).text();
+        assert_eq!(raw, lines[expected.clone()].concat(), "{args:?}");
+    }
+    let failures = place.run("cat", &["s", "--raw", "--type", "failure", "--since", "2026-02-12T12:30:00Z"]).text();
+    assert_eq!(failures, [&lines[3][..], &lines[5][..]].concat());
+    place.run("cat", &["s", "--since", "yesterday"]).failed(2, "how long ago");
+    let before = place.run("export", &[]).text();
+    std::thread::sleep(Duration::from_millis(3));
+    place.feed("append", &["later"], b"x\n").ok();
+    // Its time is shown in whole milliseconds, rounded down: after all that came before, and not after itself.
+    let shown = place.run("cat", &["later"]).text();
+    let time = shown.split_whitespace().nth(1).unwrap();
+    assert_eq!(place.run("export", &["--at", time]).text(), before);
+    assert_eq!(place.run("cat", &["later", "--at", time]).text(), "");
+    assert_eq!(place.run("export", &["--at", "0s"]).json().len(), 7);
+}
+
 #[test]
 fn raw_shows_the_file_as_it_was_at_a_revision() {
     let place = Place::new();

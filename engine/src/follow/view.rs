@@ -12,6 +12,7 @@ use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
 use crate::index::streams::{Stream, StreamTable};
+use crate::index::time;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
@@ -80,6 +81,10 @@ impl View {
 
     pub(crate) fn visible(&self, visibility: Visibility) -> Position {
         self.marks.visible(visibility)
+    }
+
+    pub(crate) fn end_at(&self, recorded: i64, visibility: Visibility) -> Result<Position> {
+        time::end_at(&self.set, recorded, self.visible(visibility))
     }
 
     pub(crate) fn stream(&self, name: &str) -> Option<Stream> {

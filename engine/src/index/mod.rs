@@ -1,5 +1,6 @@
-//! Finding: where the events of a stream lie.
+//! Finding: where the events of a stream lie, and where the log stood at a time.
 
 pub(crate) mod find;
 pub(crate) mod known_places;
 pub(crate) mod streams;
+pub(crate) mod time;

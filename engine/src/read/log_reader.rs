@@ -21,6 +21,7 @@ use crate::{Error, Result};
 pub struct ReadAllOptions {
     pub(crate) from: Position,
     pub(crate) after_token: Option<Token>,
+    pub(crate) at: Option<Position>,
     pub(crate) visibility: Visibility,
 }
 
@@ -42,6 +43,14 @@ impl ReadAllOptions {
     #[must_use]
     pub fn after_token(mut self, token: &Token) -> ReadAllOptions {
         self.after_token = Some(*token);
+        self
+    }
+
+    /// The log as it was when it ended at `position`: whole batches, those that begin before it. A time is turned into
+    /// such a position by [`Store::end_at`](crate::Store::end_at).
+    #[must_use]
+    pub fn at(mut self, position: Position) -> ReadAllOptions {
+        self.at = Some(position);
         self
     }
 
@@ -67,6 +76,8 @@ pub struct LogReader {
     begun: Option<Token>,
     /// The event that was handed out last; zero before the first.
     last: Position,
+    /// Batches that begin there or behind are not read.
+    behind: Position,
     walk: LogWalk,
     /// Up to where the log was visible when this was last looked up.
     limit: Position,
@@ -92,6 +103,7 @@ impl LogReader {
             from,
             begun: options.after_token,
             last: Position::ZERO,
+            behind: options.at.unwrap_or(Position::MAX),
             walk: LogWalk::new(set, from),
             limit: Position::ZERO,
             held: None,
@@ -156,6 +168,9 @@ impl LogReader {
                 self.enter_next_section()?;
                 continue;
             }
+            if self.walk.at() >= self.behind {
+                return Ok(false);
+            }
             if self.walk.at() >= self.limit {
                 self.limit = self.marks.visible(self.visibility);
             }
@@ -169,10 +184,12 @@ impl LogReader {
                     }
                     self.limit = visible;
                 }
+                // Void stretches are passed in silence, so that what comes may lie behind.
+                Walked::Damage(damage) if damage.positions.start >= self.behind => return Ok(false),
                 Walked::Damage(damage) => return Err(Error::from_damage(*damage)),
                 Walked::Frame(place) => {
                     let frame = self.walk.frame(place);
-                    if frame.kind() != KIND_BATCH {
+                    if frame.kind() != KIND_BATCH || place.position >= self.behind {
                         continue;
                     }
                     let segment = self.walk.segment().expect("the frame lies in a segment");

@@ -29,6 +29,7 @@ pub struct ReadOptions {
     pub(crate) to: Option<Revision>,
     pub(crate) last: Option<u64>,
     pub(crate) after_token: Option<Token>,
+    pub(crate) at: Option<Position>,
     pub(crate) backwards: bool,
     pub(crate) visibility: Visibility,
 }
@@ -66,6 +67,14 @@ impl ReadOptions {
     #[must_use]
     pub fn after_token(mut self, token: &Token) -> ReadOptions {
         self.after_token = Some(*token);
+        self
+    }
+
+    /// The stream as it was when the log ended at `position`: whole batches, those that begin before it. What else is asked
+    /// for is taken from that. A time is turned into such a position by [`Store::end_at`](crate::Store::end_at).
+    #[must_use]
+    pub fn at(mut self, position: Position) -> ReadOptions {
+        self.at = Some(position);
         self
     }
 
@@ -131,6 +140,7 @@ impl StreamReader {
         visible: Position,
         options: ReadOptions,
     ) -> Result<Option<StreamReader>> {
+        let visible = options.at.map_or(visible, |at| at.min(visible));
         let table = finder.streams.read();
         let Some(stream) = table.by_name(name) else { return Ok(None) };
         let Stream { id, slot, first, head: lost_up_to, last_event, head_position, .. } = *stream;
