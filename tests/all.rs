@@ -18,6 +18,7 @@ mod damage;
 mod durability;
 mod follow;
 mod guard;
+mod hostile;
 mod kill;
 mod limits;
 mod model;

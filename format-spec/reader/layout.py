@@ -238,6 +238,8 @@ def _section(c, header, first_position):
     s.codec = s.key = s.stored_check = s.raw_length = None
     if s.coded:
         s.codec, s.key, s.raw_length, s.stored_check = c.number(1), c.var(), c.var(BATCH_MAX), c.number(4)
+        if s.raw_length > 1024 * s.body_length:
+            raise Bad("a raw length out of proportion (BAT-7)")
     types = c.var(c.end)
     if types == 0:
         raise Bad("a section without types")
@@ -421,6 +423,8 @@ def watermark_slot(data):
     c.zeros(5, False)
     if flags & ~1:
         raise Bad("a slot with an unknown flag")
+    if frame >= durable or durable > NUMBER_MAX or index > frame or number > NUMBER_MAX:
+        raise Bad("a slot that contradicts itself (WMK-6)")
     return Slot(generation, store, incarnation, durable, check, frame, index, number, salt, takeover, bool(flags & 1),
                 int.from_bytes(data[112:120], "little"))
 

@@ -56,6 +56,22 @@ fn stale_void_and_prepared_segments_are_not_read() {
     shown_by(&["damaged/stale-segment", "void/whole-segment", "void/whole-frames-then-roll", "valid/other-files"]);
 }
 
+/// [WMK-6] A slot that contradicts itself under a right check is none.
+#[test]
+fn a_slot_that_contradicts_itself_is_none() {
+    let good = Watermark::decode(&pages::bytes("watermark_slot")).unwrap();
+    let most = Position(1 << 63);
+    for bad in [
+        Watermark { last_frame: good.durable, ..good },
+        Watermark { durable: Position(most.0 + 8), ..good },
+        Watermark { last_index_block: Position(good.last_frame.0 + 8), ..good },
+        Watermark { next_number: most.0 + 1, ..good },
+    ] {
+        assert!(matches!(Watermark::decode(&bad.encode()), Err(Fault::Bad(_))), "{bad:?}");
+    }
+    assert!(Watermark::decode(&Watermark { durable: most, next_number: most.0, ..good }.encode()).is_ok());
+}
+
 /// [STO-1] Derived files of any content, or none, change no event. [WMK-2] Another store's watermark raises no witness.
 #[test]
 fn derived_files_change_no_event() {

@@ -157,10 +157,16 @@ impl WatermarkFile {
         debug_assert_eq!(watermark.generation, self.generation + 1);
         let failed = |error: io::Error| Error::io("write", file_name::WATERMARK, error);
         if self.file.is_none() {
+            let create = || {
+                let file = storage.create(file_name::WATERMARK, WATERMARK_FILE_BYTES)?;
+                storage.sync_directory().map(|()| file)
+            };
             let file = match storage.open(file_name::WATERMARK, Access::ReadWrite) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => storage
-                    .create(file_name::WATERMARK, WATERMARK_FILE_BYTES)
-                    .and_then(|file| storage.sync_directory().map(|()| file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => create(),
+                // A link or a pipe of that name: where it leads is nobody's business, and the name is ours.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    storage.remove(file_name::WATERMARK).and_then(|()| create())
+                }
                 other => other,
             };
             self.file = Some(file.map_err(failed)?);

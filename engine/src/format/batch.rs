@@ -280,6 +280,11 @@ impl<'a> Sections<'a> {
                 stored_check: wire.u32()?,
             }),
         };
+        if let Some(coding) = &coding
+            && coding.raw_len > u64::from(body_len) * codec::RATIO_MAX
+        {
+            return Err(out_of_proportion(coding.raw_len, body_len));
+        }
         let type_count = wire.var_up_to(u64::from(count), "the number of types")? as u32;
         if count == 0 || type_count == 0 {
             return Err(empty_section(count));
@@ -360,6 +365,11 @@ fn not_before() -> Fault {
 #[cold]
 fn empty_section(count: u32) -> Fault {
     Fault::bad(if count == 0 { "a section is empty" } else { "a section has no types" })
+}
+
+#[cold]
+fn out_of_proportion(raw_len: u64, stored_len: u32) -> Fault {
+    Fault::bad(format!("a coded body of {stored_len} bytes cannot hold {raw_len}"))
 }
 
 #[cold]

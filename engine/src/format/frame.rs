@@ -7,7 +7,7 @@
 use super::Fault;
 use crate::checksum::{Seeds, long_check, long_check_of_parts, short_check};
 use crate::ids::{BatchId, Position};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, NUMBER_MAX};
 
 /// Length of the frame header, in bytes; the plain part follows it.
 pub const FRAME_HEADER_BYTES: usize = 72;
@@ -152,7 +152,8 @@ impl<'a> Frame<'a> {
             return Err(Fault::bad("the witness lies before the log"));
         }
         let events = frame.events();
-        if events as usize > len || (events != 0 && kind != KIND_BATCH && kind < KIND_IGNORABLE) {
+        let is_too_many = events as usize > len || frame.first_number() > NUMBER_MAX;
+        if is_too_many || (events != 0 && kind != KIND_BATCH && kind < KIND_IGNORABLE) {
             return Err(frame.too_many_events());
         }
         Ok(Frame { bytes, ..frame })
@@ -201,10 +202,11 @@ impl<'a> Frame<'a> {
     #[inline(never)]
     fn too_many_events(&self) -> Fault {
         Fault::bad(format!(
-            "a frame of kind {} and {} bytes cannot hold {} events",
+            "a frame of kind {} and {} bytes cannot hold {} events behind {} others",
             self.kind(),
             self.frame_len(),
-            self.events()
+            self.events(),
+            self.first_number()
         ))
     }
 

@@ -4,6 +4,7 @@ use super::Fault;
 use super::wire::Wire;
 use crate::checksum::long_check;
 use crate::ids::{BootId, Incarnation, Position, Salt, StoreId};
+use crate::limits::NUMBER_MAX;
 
 /// First bytes of a slot.
 pub const WATERMARK_MAGIC: [u8; 8] = *b"TRINGWMK";
@@ -104,6 +105,13 @@ impl Watermark {
             return Err(Fault::bad(format!("reserved flags {flags:#x} of the slot are set")));
         }
         wire.zeros(5, "the reserved part of the slot")?;
+        if last_frame >= durable || durable.0 > NUMBER_MAX || last_index_block > last_frame || next_number > NUMBER_MAX
+        {
+            return Err(Fault::bad(format!(
+                "the slot says that the log was durable to {durable}, with its last frame at {last_frame}, its last index \
+                 block at {last_index_block} and {next_number} events"
+            )));
+        }
         Ok(Watermark {
             generation,
             store,

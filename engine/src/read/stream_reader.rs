@@ -294,16 +294,32 @@ impl StreamReader {
         loop {
             let Some((from, to)) = self.range else { return Ok(false) };
             let wanted = if self.backwards { to } else { from };
-            if let Some(held) = &mut self.held
-                && held.seek(wanted)?
-            {
-                // An error is this event's: the next call goes on behind it.
-                let stepped = held.step();
-                self.pass(wanted, wanted);
-                return stepped;
+            if let Some(held) = &mut self.held {
+                let stepped = match held.seek(wanted) {
+                    Ok(true) => Some(held.step()),
+                    Ok(false) => None,
+                    Err(error) => Some(Err(error)),
+                };
+                if let Some(stepped) = stepped {
+                    // An error is this event's: the next call goes on behind it.
+                    self.pass(wanted, wanted);
+                    match stepped {
+                        Err(error) if self.is_told(&error) => continue,
+                        stepped => return stepped,
+                    }
+                }
             }
             self.enter_frame_of(wanted)?;
         }
+    }
+
+    /// Whether an error is the damage that was told last: an entry that cannot be decoded hides those behind it too.
+    #[cold]
+    fn is_told(&mut self, error: &Error) -> bool {
+        let Some(damage) = error.damage() else { return false };
+        let is_told = self.told.as_ref() == Some(&damage.positions);
+        self.told = Some(damage.positions.clone());
+        is_told
     }
 
     /// Takes revisions out of the range: they were handed out, or are lost.

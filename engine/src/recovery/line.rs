@@ -77,7 +77,8 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
         let ordinal = match wanted {
             Some(stated) => stated.predecessor.ordinal,
             None => {
-                let lower = ordinals.iter().rev().find(|(ordinal, _)| ordinal.0 < below);
+                let lower = ordinals.partition_point(|(ordinal, _)| ordinal.0 < below).checked_sub(1);
+                let lower = lower.map(|index| &ordinals[index]);
                 let lower_end = lower.map_or(0, |(ordinal, span)| ordinal.0 + u64::from(*span));
                 // Above the newest segment that proves itself nobody knows what was there.
                 if let Some(lost) = line.known.last().filter(|_| line.newest.is_some()) {
@@ -112,7 +113,8 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
         let segment = match opened {
             Ok(segment) => segment,
             Err(Unusable::HeadLost(damage)) => {
-                let span = ordinals.iter().find(|(other, _)| *other == ordinal).map_or(1, |(_, span)| *span);
+                let there = ordinals.binary_search_by_key(&ordinal, |(other, _)| *other);
+                let span = there.map_or(1, |index| ordinals[index].1);
                 let room = (next_base.0 - ordinal.0 * segment_bytes) / segment_bytes;
                 let stated_end = wanted.map_or(0, |stated| stated.predecessor.end.0);
                 let stated = stated_end.saturating_sub(ordinal.0 * segment_bytes).div_ceil(segment_bytes);

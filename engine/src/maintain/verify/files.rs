@@ -124,7 +124,7 @@ fn contradiction(found: &Found, slot: &Watermark) -> Option<String> {
         return None; // an older slot, or a newer one than what was verified
     }
     let frame = segment.frame(slot.last_frame, segment.file_end()).ok()?;
-    let next = frame.first_number() + u64::from(frame.events());
+    let next = frame.first_number().saturating_add(u64::from(frame.events()));
     let is_same = frame.end() == slot.durable && frame.frame_check() == slot.last_check && next == slot.next_number;
     (!is_same).then(|| format!("says something else of the frame at {} than that is", slot.last_frame))
 }
