@@ -19,11 +19,25 @@ use treering_tests::sim::sweep::{sweep, sweep_opening};
 use treering_tests::sim::workloads::{self, Workload};
 use treering_tests::sim::{Disk, SimStorage};
 
-const PREFIX: &[&str] =
-    &["singles", "written_then_synced", "rolls", "index_blocks_and_seals", "closed_and_opened", "jumbo"];
+const PREFIX: &[&str] = &[
+    "singles",
+    "written_then_synced",
+    "rolls",
+    "index_blocks_and_seals",
+    "closed_and_opened",
+    "jumbo",
+    "prepared_segments",
+    "seals_in_several_lives",
+];
 const ATOMIC: &[&str] = &["batches_to_many_streams"];
 const INVENTED: &[&str] = &["torn_and_rolled", "frames_behind_a_tear", "payloads_that_are_segments"];
-const TWICE: &[&str] = &["takeovers", "two_writers_end_at_the_same_byte", "a_second_writer"];
+const TWICE: &[&str] = &[
+    "takeovers",
+    "two_writers_end_at_the_same_byte",
+    "a_second_writer",
+    "retries_by_batch_id",
+    "control_page_replaced",
+];
 const FAIL_STOP: &[&str] = &["failed_sync_then_eviction", "reverted_sync", "late_error"];
 const FULL: &[&str] = &["full_disk"];
 

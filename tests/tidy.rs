@@ -8,9 +8,11 @@ use std::fs;
 use std::path::Path;
 
 mod bans;
+mod faults;
 mod layers;
 mod ledger;
 mod markdown;
+mod plants;
 mod source;
 
 use source::File;
@@ -140,6 +142,17 @@ fn promises_and_their_tests_agree() {
 #[test]
 fn rules_of_the_format_and_their_tests_agree() {
     nothing(ledger::rules(&workspace()));
+}
+
+#[test]
+fn faults_and_what_holds_them_agree() {
+    let files = workspace();
+    nothing(faults::check(file(&files, "tests/FAULTS.md"), &files));
+}
+
+#[test]
+fn planted_bugs_are_in_one_place_and_claimed() {
+    nothing(plants::check(&workspace()));
 }
 
 #[test]

@@ -71,6 +71,11 @@ pub mod format;
 #[allow(dead_code, unreachable_pub)]
 mod format;
 #[cfg(feature = "unstable")]
+pub mod planted;
+#[cfg(not(feature = "unstable"))]
+#[allow(dead_code, unreachable_pub)]
+mod planted;
+#[cfg(feature = "unstable")]
 pub mod storage;
 #[cfg(not(feature = "unstable"))]
 #[allow(dead_code, unreachable_pub, unused_imports)]

@@ -34,6 +34,9 @@ struct Arguments {
     /// Sees a violation again: a line that an earlier run printed.
     #[arg(long, value_name = "LINE")]
     replay: Option<String>,
+    /// Switches a planted bug on, in the build that has them, and stops at the first violation.
+    #[arg(long, value_name = "NAME", hide = true)]
+    plant: Option<String>,
 }
 
 /// Something that was promised is broken.
@@ -52,6 +55,10 @@ fn main() -> ExitCode {
         eprintln!("no part is named {unknown:?}; `--only list` names them all");
         return ExitCode::from(USAGE);
     }
+    if let Some(name) = arguments.plant.as_ref().filter(|name| !treering::planted::plant(name)) {
+        eprintln!("no bug {name:?} can be switched on in this build");
+        return ExitCode::from(USAGE);
+    }
     if let Some(line) = &arguments.replay {
         return replay(&all, line);
     }
@@ -61,7 +68,8 @@ fn main() -> ExitCode {
         .collect();
     let time = (!arguments.full).then(|| Duration::from_secs_f64(arguments.minutes.clamp(0.01, 1e6) * 60.0));
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let done = run::all(&chosen, time, threads);
+    let failures = arguments.plant.is_some().then_some(1);
+    let done = run::all(&chosen, time, threads, failures);
     match arguments.json {
         true => println!("{}", report::json(&done, threads)),
         false => print!("{}", report::table(&done, threads)),

@@ -63,6 +63,7 @@ pub struct Share {
     began: Instant,
     time: Option<Duration>,
     threads: usize,
+    failures_max: usize,
     is_stopped: AtomicBool,
     outcome: Mutex<Outcome>,
     now: Mutex<String>,
@@ -76,10 +77,17 @@ impl Share {
             began: Instant::now(),
             time,
             threads: threads.max(1),
+            failures_max: FAILURES_MAX,
             is_stopped: AtomicBool::new(false),
             outcome: Mutex::default(),
             now: Mutex::default(),
         }
+    }
+
+    /// The same, over at so many failures.
+    #[must_use]
+    pub fn stop_at(self, failures: Option<usize>) -> Share {
+        Share { failures_max: failures.unwrap_or(FAILURES_MAX), ..self }
     }
 
     /// Whether the part runs until its own figure is reached, however long that takes.
@@ -141,7 +149,7 @@ impl Share {
     pub fn fail(&self, what: impl Into<String>, replay: impl Into<String>) {
         let mut outcome = self.outcome();
         outcome.failures.push(Failure { what: what.into(), replay: replay.into() });
-        if outcome.failures.len() >= FAILURES_MAX {
+        if outcome.failures.len() >= self.failures_max {
             self.is_stopped.store(true, Ordering::Relaxed);
         }
     }

@@ -13,6 +13,7 @@ use std::task::{Poll, Waker};
 use crate::commit::group::{Entered, Role};
 use crate::commit::writer::Writer;
 use crate::ids::Position;
+use crate::planted::{Plant, planted};
 use crate::segment::one::Segment;
 use crate::sync::now;
 use crate::watermark::LogEnd;
@@ -91,6 +92,9 @@ impl Writer {
     /// One sync, as leader; hands the lead on, whatever happens.
     fn lead(&self) -> Result<()> {
         let start = now();
+        if planted(Plant::DurableBeforeSync) {
+            self.marks.make_durable(self.marks.get().committed);
+        }
         let synced = self.sync_files();
         match synced {
             Ok(durable) => {
@@ -101,6 +105,10 @@ impl Writer {
                 }
                 self.signals.note_durable();
                 Ok(())
+            }
+            Err(error) if planted(Plant::NoPoisonAfterSync) => {
+                self.group.served(None, std::time::Duration::ZERO);
+                Err(error)
             }
             Err(error) => Err(self.stop(&error)),
         }
@@ -116,7 +124,14 @@ impl Writer {
             (files.older.clone(), Arc::clone(&files.active))
         };
         for segment in older.iter().chain([&active]) {
-            segment.file.sync_data().map_err(|error| Error::io("sync", &segment.name, error))?;
+            let is_active = segment.ordinal() == active.ordinal();
+            if planted(Plant::ActiveNotSynced) && is_active || planted(Plant::LeftNotSynced) && !is_active {
+                continue;
+            }
+            let synced = segment.file.sync_data();
+            let synced =
+                if planted(Plant::SyncRetried) { synced.or_else(|_| segment.file.sync_data()) } else { synced };
+            synced.map_err(|error| Error::io("sync", &segment.name, error))?;
         }
         if !older.is_empty() {
             self.files.lock().older.retain(|left| older.iter().all(|synced| synced.ordinal() != left.ordinal()));
@@ -131,6 +146,9 @@ impl Writer {
         self.poison.check()?; // also where everything is durable: bytes of unknown effect may lie behind the end
         if let Some(prepared) = self.next_segment.lock().prepared.take() {
             crate::segment::create::discard(&*self.set.storage, prepared);
+        }
+        if planted(Plant::ClosedBeforeSync) {
+            self.marks.make_durable(self.marks.get().committed);
         }
         self.wait_durable(self.marks.get().committed)?;
         watermark.write(self, true)

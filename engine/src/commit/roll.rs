@@ -14,6 +14,7 @@ use crate::format::open::{OpenFrame, OpenReason, Predecessor, open_position};
 use crate::format::seal::Seal;
 use crate::format::segment_header::FIRST_FRAME_OFFSET;
 use crate::ids::{Position, SegmentOrdinal};
+use crate::planted::{Plant, planted};
 use crate::segment::create::{self, Prepared};
 use crate::segment::one::Segment;
 use crate::{Error, ErrorKind, Result, limits};
@@ -75,7 +76,11 @@ impl Writer {
             max_recorded_at: tail.max_recorded_at,
             previous_check: tail.previous_check,
             first_number: tail.next_number,
-            witness: Some(self.marks.get().durable.min(tail.at)),
+            witness: Some(if planted(Plant::OpenWitnessCommitted) {
+                tail.at
+            } else {
+                self.marks.get().durable.min(tail.at)
+            }),
             recorded_at: self.set.storage.now(),
         };
         let segment = match create::publish(&*self.set.storage, &prepared, &open, &[]) {
@@ -155,7 +160,8 @@ impl Writer {
             return Ok(None);
         };
         let end = known.end.expect("it was filtered by it");
-        if end > self.doubts.damaged_from || self.marks.get().durable < end {
+        let is_durable = self.marks.get().durable >= end || planted(Plant::SealBeforeDurable);
+        if end > self.doubts.damaged_from || !is_durable {
             return Ok(None);
         }
         let segment = self.set.open(&known)?;

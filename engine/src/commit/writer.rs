@@ -22,6 +22,7 @@ use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_IN
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
 use crate::index::streams::{Placed, StreamTable};
 use crate::options::{Durability, Options};
+use crate::planted::{Plant, planted};
 use crate::poison::Poison;
 use crate::process::control::ControlPage;
 use crate::segment::set::SegmentSet;
@@ -110,7 +111,7 @@ impl Writer {
         let mut sections = SectionReceipts::default();
         let level = self.level_of(batch);
         let mut put = self.put(batch, level, &mut sections)?;
-        if level == Durability::Synced {
+        if level == Durability::Synced && !planted(Plant::AckBeforeSync) {
             self.wait_durable(put.end)?;
             put.is_durable = true;
         }
@@ -167,6 +168,7 @@ impl Writer {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
         let reserve = tail.index.reserve(batch.sections.len(), name_bytes);
+        let reserve = if planted(Plant::NoRoomForIndexBlock) { 0 } else { reserve };
         let mut encoded = self.encode(tail, batch, existing);
         let len = tail.scratch.len() as u64;
         if tail.at.0 + len + reserve > tail.segment.file_end().0 {
@@ -176,7 +178,10 @@ impl Writer {
             self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(batch.sections.len(), names))?;
             encoded = self.encode(tail, batch, existing);
         }
-        tail.put_scratch(Some(level)).map_err(|error| self.failed_write(tail, error))?;
+        if let Err(error) = tail.put_scratch(Some(level)) {
+            tail.next_number += if planted(Plant::NumberMovesFirst) { events } else { 0 };
+            return Err(self.failed_write(tail, error));
+        }
         Ok(self.adopt(tail, batch, existing, encoded, receipts))
     }
 
@@ -200,7 +205,11 @@ impl Writer {
             takeover: tail.takeover,
             frame_len: 0,
             plain_len: 0,
-            witness: Some(self.marks.get().durable.min(tail.at)),
+            witness: Some(if planted(Plant::WitnessCommitted) {
+                tail.at
+            } else {
+                self.marks.get().durable.min(tail.at)
+            }),
             events: 0,
             previous_check: tail.previous_check,
             first_number: tail.next_number,
@@ -331,7 +340,7 @@ impl Writer {
     /// What a failed write means: for want of space nothing happened, else nobody writes any more.
     fn failed_write(&self, tail: &Tail, error: std::io::Error) -> Error {
         let (error, known) = write_error(&tail.segment, error);
-        if known { error } else { self.stop(&error) }
+        if known || planted(Plant::WriteErrorsAreNoSpace) { error } else { self.stop(&error) }
     }
 
     /// Poisons the store; the error that says so.

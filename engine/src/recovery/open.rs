@@ -12,6 +12,7 @@ use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
 use crate::ids::{BootId, Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::StreamTable;
 use crate::options::Options;
+use crate::planted::{Plant, planted};
 use crate::process::control::{self, ControlPage, Owner, Seen};
 use crate::recovery::decision::{Opening, Place, Proceed, TailState, WatermarkState};
 use crate::recovery::identity::{self, Identity};
@@ -78,6 +79,9 @@ pub(crate) struct OpenedReader {
 
 /// Opens a store for reading: writes no byte, makes no file, takes no lock.
 pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
+    if planted(Plant::ReaderSyncsDirectory) {
+        let _ = storage.sync_directory();
+    }
     // Every segment repeats what the identity file says: without it, a store can be read but not locked.
     let Some((identity, damage)) = identity::read_or_recover(&*storage)? else { return Err(no_store(&*storage)) };
     let found = find(storage, &identity)?;
@@ -105,7 +109,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
             identity::begin(&*storage, options)?
         }
     };
-    if !is_new {
+    if !is_new && !planted(Plant::LockSkipped) {
         identity::lock(&*storage, &*identity.file)?;
     }
     if !identity.block.is_writable() {
@@ -131,6 +135,8 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         place: found.place,
     };
     let (row, proceed) = opening.decide();
+    let is_plain_roll = matches!(proceed, Proceed::Roll { new_incarnation: false, .. });
+    let proceed = if planted(Plant::GoesOnInOldTail) && is_plain_roll { Proceed::Continue } else { proceed };
     let was_clean = matches!(row, "O1" | "O2") && !found.line.known.is_empty();
     let life = |incarnation| Life { incarnation, identity_place: place, boot };
     let generation = found.generation;
@@ -179,7 +185,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let writer = Writer::new(set, streams, marks, options.clone(), life, tail, doubts).with_control(control);
     let writer = Arc::new(writer);
     let mut watermark = WatermarkFile::new(generation);
-    if continues {
+    if continues && !planted(Plant::CleanSlotLeft) {
         // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
         watermark.write(&writer, false)?;
     }
@@ -234,6 +240,9 @@ fn read_watermarks(storage: &dyn Storage, identity: &Identity) -> Vec<Watermark>
 /// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
 fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
     let Some(newest) = line.newest.as_deref() else { return false };
+    if planted(Plant::StaleWatermark) {
+        return true;
+    }
     if watermark.incarnation != newest.head.open.incarnation {
         return false;
     }
@@ -303,7 +312,7 @@ fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
     found.set.keep(&segment);
     let allocated = (replay.at.0 - segment.base.0).next_multiple_of(4096).min(segment.head.header.file_bytes());
     let mut tail = tail_at(found, segment, Output::new(options.mapped_writes, allocated));
-    tail.takeover = found.takeover() + 1;
+    tail.takeover = found.takeover() + u16::from(!planted(Plant::TakeoverNotCounted));
     Ok(tail)
 }
 
@@ -370,6 +379,9 @@ fn tail_at(found: &Found, segment: Arc<Segment>, output: Output) -> Tail {
 
 /// Makes durable what nobody witnessed. If that fails, whoever opens the store next knows that something did.
 pub(crate) fn make_durable(found: &Found, kept: Option<&Segment>) -> Result<()> {
+    if planted(Plant::TakeoverNotMadeDurable) {
+        return Ok(());
+    }
     rewrite::make_durable(&found.set, &found.replay, kept).inspect_err(|error| {
         if error.kind() != ErrorKind::NoSpace {
             control::poison_page(&*found.set.storage);

@@ -6,6 +6,7 @@
 
 use crate::format::watermark::Watermark;
 use crate::ids::{BootId, Position, SegmentOrdinal};
+use crate::planted::{Plant, planted};
 use crate::process::control::Seen;
 use crate::recovery::decision::ControlState;
 use crate::recovery::identity::Identity;
@@ -22,7 +23,8 @@ pub(crate) fn read(storage: &dyn Storage, identity: &Identity) -> Option<Seen> {
     Seen::read(storage).filter(|seen| {
         let owner = seen.owner;
         boot != BootId::default()
-            && (owner.boot, owner.mount) == (boot, mount)
+            && (owner.boot == boot || planted(Plant::PageOfOtherBoot))
+            && owner.mount == mount
             && (owner.store, owner.identity) == (identity.block.store, identity.place)
     })
 }
@@ -31,7 +33,7 @@ pub(crate) fn read(storage: &dyn Storage, identity: &Identity) -> Option<Seen> {
 pub(crate) fn witness(seen: &Seen, set: &SegmentSet, line: &Line) -> Option<Position> {
     let newest = line.newest.as_deref()?;
     let durable = seen.durable.filter(|_| seen.owner.incarnation == newest.head.open.incarnation)?;
-    holds(set, line, durable).then_some(durable.end)
+    (planted(Plant::PageUnproven) || holds(set, line, durable)).then_some(durable.end)
 }
 
 /// What a writer is told by a page that counts, for the table of openings.
@@ -43,16 +45,18 @@ pub(crate) fn state(
     replay: &Replay,
 ) -> ControlState {
     let Some(seen) = seen else { return ControlState::None };
-    if seen.is_poisoned {
+    if seen.is_poisoned && !planted(Plant::PagePoisonIgnored) {
         return ControlState::Poisoned;
     }
     let is_agreed = is_newest(seen, line, replay)
         && takeover_of(seen, line, replay) >= Some(takeover_known(watermark, replay))
         && seen.committed.is_some_and(|committed| {
             let is_there = committed.end < replay.at && holds(set, line, committed);
-            is_there || committed.end == replay.at && committed.last_check == replay.previous_check
+            planted(Plant::PageNotCompared)
+                || is_there
+                || committed.end == replay.at && committed.last_check == replay.previous_check
         });
-    match (is_agreed, seen.is_sync_in_flight) {
+    match (is_agreed, seen.is_sync_in_flight && !planted(Plant::InFlightIgnored)) {
         (false, _) => ControlState::None,
         (true, true) => ControlState::InFlight,
         (true, false) => ControlState::Idle,

@@ -20,6 +20,7 @@ use crate::format::watermark::Watermark;
 use crate::format::wire::text;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::streams::{Placed, StreamTable};
+use crate::planted::{Plant, planted};
 use crate::recovery::decision::{Blocks, ChainEnd, EndMeaning, FileMeaning, FileSeen, Owner, Place, Stop, TailState};
 use crate::recovery::line::{Line, Stated};
 use crate::segment::one::{Segment, Unusable};
@@ -230,7 +231,7 @@ impl Replay {
     /// Reads a segment of the line to its end. `false`: the log ends in it.
     fn read_segment(&mut self, known: &Known, stated: Option<Stated>, is_last: bool) -> Result<bool> {
         let segment = Arc::clone(self.segment.as_ref().expect("a segment was entered"));
-        let limit = known.end.unwrap_or(segment.file_end());
+        let limit = known.end.filter(|_| !planted(Plant::StatedEndIgnored)).unwrap_or(segment.file_end());
         let mut previous_check = segment.first_check();
         let mut looked_again_at = Position::ZERO;
         self.set_end = last_set_byte(&segment, self.at, limit);
@@ -268,7 +269,9 @@ impl Replay {
                 place: self.place,
             };
             let at = self.at;
-            match end.decide().1 {
+            let meaning = end.decide().1;
+            let is_hidden = planted(Plant::DamageIsTorn) && meaning == EndMeaning::Damage;
+            match if is_hidden { EndMeaning::Torn } else { meaning } {
                 EndMeaning::Log => return Ok(true),
                 EndMeaning::End => return self.end_or_gap(&segment, is_last),
                 // A writer that is at work may have ended the frame since: it is looked at once more.
@@ -392,6 +395,7 @@ impl Replay {
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
                     if frame.end() > self.witness.min(self.set_end)
+                        && !planted(Plant::FrameCheckIgnored)
                         && prove_whole(&frame, segment).is_err()
                         && let Err(fault) = {
                             segment.read_frame_again(frame.place());

@@ -12,6 +12,7 @@ use crate::format::open::{HeadBlock, OpenFrame};
 use crate::format::segment_header::{FIRST_FRAME_OFFSET, SegmentHeader};
 use crate::format::store_block::StoreBlock;
 use crate::ids::{Salt, SegmentOrdinal};
+use crate::planted::{Plant, planted};
 use crate::segment::one::Segment;
 use crate::storage::{Storage, StorageFile};
 use crate::{Error, Result};
@@ -95,7 +96,8 @@ pub(crate) fn publish(
             .map_err(|error| CreateError::known(Error::io("write", name, error)))?;
     }
     file.write_at(&head, 0).map_err(|error| CreateError::known(Error::io("write", name, error)))?;
-    file.sync_data().map_err(|error| CreateError::known(Error::io("sync", name, error)))?;
+    let synced = if planted(Plant::PublishedUnsynced) { Ok(()) } else { file.sync_data() };
+    synced.map_err(|error| CreateError::known(Error::io("sync", name, error)))?;
     let segment = file_name::segment(header.ordinal);
     storage.rename(name, &segment).map_err(|error| {
         // A rename that failed for any other reason than these may have happened all the same.
@@ -110,7 +112,8 @@ pub(crate) fn publish(
         CreateError { error: Error::io("rename to", &segment, error), is_effect_unknown: !known }
     })?;
     let unknown = |error: Error| CreateError { error, is_effect_unknown: true };
-    storage.sync_directory().map_err(|error| unknown(Error::io("sync the directory of", &segment, error)))?;
+    let synced = if planted(Plant::NoDirectorySyncAtRoll) { Ok(()) } else { storage.sync_directory() };
+    synced.map_err(|error| unknown(Error::io("sync the directory of", &segment, error)))?;
     Segment::from_file(Arc::clone(file), segment, header.ordinal, &header.store)
         .map_err(|unusable| unknown(unusable.into()))
 }

@@ -35,7 +35,7 @@ mod words;
 pub mod conformance;
 
 pub use mapping::{Mapping, Prefaulter, WritableMapping};
-pub use words::SharedWords;
+pub use words::{OnStore, SharedWords};
 
 /// The longest file name, in bytes.
 const MAX_NAME_LEN: usize = 255;

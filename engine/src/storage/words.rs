@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 
 use super::mapping::Region;
 
-/// Whether stores still land; see [`SharedWords::of_process`].
-pub(super) type IsAlive = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Hears of a store, by the word's index and the value, before it happens; whether it lands.
+pub type OnStore = Arc<dyn Fn(usize, u64) -> bool + Send + Sync>;
 
 /// The first words of a file, as shared memory.
 ///
@@ -21,7 +21,7 @@ pub(super) type IsAlive = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct SharedWords {
     region: Arc<Region>,
     count: usize,
-    is_alive: Option<IsAlive>,
+    on_store: Option<OnStore>,
 }
 
 impl SharedWords {
@@ -29,13 +29,15 @@ impl SharedWords {
     pub(super) fn of(region: Arc<Region>, count: usize) -> SharedWords {
         assert!(count * size_of::<u64>() <= region.len(), "more words than the region has");
         region.add_writer();
-        SharedWords { region, count, is_alive: None }
+        SharedWords { region, count, on_store: None }
     }
 
-    /// The same, for a process that may be said to be dead: its stores land nowhere from then on.
-    pub(super) fn of_process(region: Arc<Region>, count: usize, is_alive: IsAlive) -> SharedWords {
-        let mut words = SharedWords::of(region, count);
-        words.is_alive = Some(is_alive);
+    /// The same words, for a simulation: it hears of each store before it happens, and says whether it lands. Those of a
+    /// process that is dead do not.
+    #[must_use]
+    pub fn watched(self, on_store: OnStore) -> SharedWords {
+        let mut words = self;
+        words.on_store = Some(on_store);
         words
     }
 
@@ -65,7 +67,7 @@ impl SharedWords {
     #[inline]
     pub fn store(&self, index: usize, value: u64) {
         assert!(index < self.count, "word {index} of {}", self.count);
-        if self.is_alive.as_ref().is_none_or(|is_alive| is_alive()) {
+        if self.on_store.as_ref().is_none_or(|on_store| on_store(index, value)) {
             self.region.word(index * size_of::<u64>()).store(value.to_le(), Ordering::Release);
         }
     }

@@ -5,6 +5,7 @@
 //! one was opened, checked, appended to, opened again and compared.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -53,8 +54,10 @@ impl Part for CrashStates {
                 && let Some((workload, profile)) = items.get(next.fetch_add(1, Ordering::Relaxed))
             {
                 share.say(format!("{profile:?} {}", workload.name));
-                let record = Record::of_workload(workload, None);
-                explored(&record, *profile, wide(by_hand), workload.name, share, &seen);
+                match recorded(workload) {
+                    Ok(record) => explored(&record, *profile, wide(by_hand), workload.name, share, &seen),
+                    Err(what) => share.fail(what, format!("{} {profile:?} ", workload.name)),
+                }
             }
             while !share.is_over() {
                 let seed = seed.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +81,7 @@ impl Part for CrashStates {
             let profile = profile.ok_or("a line names a profile after its workload")?;
             let orders = Orders { only: Some(line), threads: 1, is_over: &|| false, opened: &|_, _| () };
             // As wide as the run that found it: the seed of what is random depends on nothing else.
-            let found = explore_for(&Record::of_workload(workload, None), profile, wide(usize::MAX), name, orders);
+            let found = explore_for(&recorded(workload)?, profile, wide(usize::MAX), name, orders);
             return replayed(found.map(|count| count.opened));
         }
         match share.outcome_now().failures.first() {
@@ -86,6 +89,14 @@ impl Part for CrashStates {
             None => replayed(Ok(share.counted("opened") as usize)),
         }
     }
+}
+
+/// What a workload does; an assertion of its own that fails is a violation too.
+fn recorded(workload: &Workload) -> Result<Record, String> {
+    catch_unwind(AssertUnwindSafe(|| Record::of_workload(workload, None))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        format!("the workload {} itself stops: {}", workload.name, text.unwrap_or("without words"))
+    })
 }
 
 fn replayed(found: Result<usize, Broken>) -> Result<(), String> {
@@ -106,7 +117,8 @@ fn wide(states: usize) -> Budget {
 fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
     let machine = SimStorage::new(seed);
     let name = format!("seed={seed}");
-    let run = match walk(&machine, seed, STEPS) {
+    let walked = catch_unwind(AssertUnwindSafe(|| walk(&machine, seed, STEPS)));
+    let run = match walked.unwrap_or_else(|_| Err("P7: a panic, whose words are above".into())) {
         Ok(run) => run,
         Err(what) => return share.fail(what, name),
     };

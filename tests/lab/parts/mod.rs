@@ -4,6 +4,8 @@ mod crash;
 mod errors;
 mod kills;
 mod model;
+mod plants;
+mod rot;
 
 use treering_tests::lab::Part;
 
@@ -13,7 +15,9 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         Box::new(crash::CrashStates),
         Box::new(errors::ErrorSweep),
         Box::new(model::ModelSequences),
+        Box::new(rot::Rot),
         Box::new(kills::CallKills),
         Box::new(kills::Kills),
+        Box::new(plants::PlantedBugs),
     ]
 }

@@ -54,6 +54,8 @@ pub fn read(store: &Store) -> Result<(Vec<Seen>, usize), String> {
 pub struct Look {
     /// The machine's run after the crash.
     pub boot: BootId,
+    /// The mount of the file system after it.
+    pub mount: u64,
     /// For randomness of its own.
     pub seed: u64,
     /// Whether also every byte is verified.
@@ -77,6 +79,7 @@ pub struct Life {
 /// The first broken promise, in words.
 pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Life>, String> {
     let storage = SimStorage::of_image(image, look.seed, look.boot);
+    storage.memory().set_mount_id(Some(look.mount));
     let reader = Store::open_read_only_on(Arc::new(storage.process()), options());
     let seen_by_reader = match &reader {
         Ok(store) => Some(read(store)?.0),

@@ -8,6 +8,9 @@
 //! - one entry of the directory: made, renamed, removed.
 //!
 //! A sync of a file moves to the disk what was pending for that file when it began; a sync of the directory all entries.
+//! The control page is apart: the engine never syncs it, so that a loss of power keeps it as it was first written, or not at
+//! all. Words that are stored into it are calls of the trace too, but change the cache alone.
+//!
 //! Nothing else does, and nothing is in order. What a failed sync was to move becomes *lost*: no later sync moves it, yet it
 //! may have reached the disk or may still; writing the bytes again makes new units.
 
@@ -22,6 +25,8 @@ pub const SECTOR: usize = 512;
 /// The unit in which space is allocated.
 pub const BLOCK: u64 = 4096;
 
+/// The name of the control page.
+pub const CONTROL: &str = treering::format::file_name::CONTROL;
 /// A file, whatever its name.
 pub type Inode = u64;
 
@@ -141,6 +146,8 @@ pub enum Unit {
     Length { inode: Inode, len: u64 },
     /// Blocks of a file.
     Blocks { inode: Inode, blocks: Range<u64> },
+    /// A control page, as it was when it was last written as a whole.
+    Page { inode: Inode, content: Arc<Content> },
     /// An entry of the directory.
     Entry(Entry),
 }
@@ -165,6 +172,7 @@ impl Unit {
             Unit::Sector { inode, .. }
             | Unit::Hole { inode, .. }
             | Unit::Length { inode, .. }
+            | Unit::Page { inode, .. }
             | Unit::Blocks { inode, .. } => Some(*inode),
             Unit::Entry(_) => None,
         }
@@ -212,6 +220,8 @@ pub enum Call {
     Remove { name: String },
     /// Bytes that are in the cache now.
     Write { inode: Inode, offset: u64, bytes: Arc<[u8]> },
+    /// A word of shared memory was stored.
+    Store { inode: Inode, index: usize, value: u64 },
     /// Blocks for a range.
     Allocate { inode: Inode, range: Range<u64> },
     /// A hole.
@@ -239,6 +249,8 @@ pub struct Disk {
     pub durable_names: BTreeMap<String, Inode>,
     /// Between the two, oldest first.
     pub pending: Vec<Pending>,
+    /// The files that are control pages.
+    pub pages: BTreeSet<Inode>,
     /// How many calls there were.
     pub calls: usize,
 }
@@ -251,7 +263,15 @@ impl Disk {
             image.files.values().map(|(inode, content)| (*inode, Arc::clone(content))).collect();
         let names: BTreeMap<String, Inode> =
             image.files.iter().map(|(name, (inode, _))| (name.clone(), *inode)).collect();
-        Disk { cache: files.clone(), durable: files, names: names.clone(), durable_names: names, ..Disk::default() }
+        let pages = names.get(CONTROL).copied().into_iter().collect();
+        Disk {
+            cache: files.clone(),
+            durable: files,
+            names: names.clone(),
+            durable_names: names,
+            pages,
+            ..Disk::default()
+        }
     }
 
     fn add(&mut self, unit: Unit) {
@@ -264,6 +284,9 @@ impl Disk {
             Call::Create { name, inode, len } => {
                 self.cache.insert(*inode, Arc::new(Content { len: *len, ..Content::default() }));
                 self.durable.insert(*inode, Arc::default());
+                if name == CONTROL {
+                    self.pages.insert(*inode);
+                }
                 if *len > 0 {
                     self.add(Unit::Length { inode: *inode, len: *len });
                 }
@@ -274,7 +297,14 @@ impl Disk {
                 self.enter(Entry::Rename { from: from.clone(), to: to.clone(), inode });
             }
             Call::Remove { name } => self.enter(Entry::Remove { name: name.clone() }),
+            Call::Write { inode, offset, bytes } if self.pages.contains(inode) => {
+                self.write_page(*inode, *offset, bytes)
+            }
             Call::Write { inode, offset, bytes } => self.write(*inode, *offset, bytes),
+            Call::Store { inode, index, value } => {
+                let content = Arc::make_mut(self.cache.entry(*inode).or_default());
+                content.write(*index as u64 * 8, &value.to_le_bytes());
+            }
             Call::Allocate { inode, range } => {
                 let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
                 Arc::make_mut(self.cache.entry(*inode).or_default()).blocks.extend(blocks.clone());
@@ -314,6 +344,14 @@ impl Disk {
         if grown > len {
             self.add(Unit::Length { inode, len: grown });
         }
+    }
+
+    fn write_page(&mut self, inode: Inode, offset: u64, bytes: &[u8]) {
+        let content = Arc::make_mut(self.cache.entry(inode).or_default());
+        content.write(offset, bytes);
+        let content = Arc::clone(&self.cache[&inode]);
+        self.pending.retain(|pending| !matches!(&pending.unit, Unit::Page { inode: other, .. } if *other == inode));
+        self.add(Unit::Page { inode, content });
     }
 
     fn punch(&mut self, inode: Inode, range: &Range<u64>) {
@@ -412,6 +450,7 @@ pub fn keep(unit: &Unit, content: &mut Content) {
         }
         Unit::Length { len, .. } => content.len = content.len.max(*len),
         Unit::Blocks { blocks, .. } => content.blocks.extend(blocks.clone()),
+        Unit::Page { content: page, .. } => content.clone_from(page),
         Unit::Entry(_) => {}
     }
 }

@@ -54,6 +54,26 @@ pub enum Blank {
     Noise,
 }
 
+/// What became of the control page where only processes died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Page {
+    /// It is as its writer left it.
+    #[default]
+    Kept,
+    /// Somebody removed it.
+    Lost,
+    /// It is that of another moment of the trace: an older one was put back, or the log was.
+    At(usize),
+    /// One bit of a word is another.
+    Flipped(usize, u32),
+    /// A word is this one.
+    Word(usize, u64),
+    /// It is sound, but this word of its header is that of another store, life, boot, mount or place.
+    Foreign(usize),
+    /// It is right, and the file system was mounted anew.
+    Remounted,
+}
+
 /// One state: the moment, and what became of each pending unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -63,6 +83,8 @@ pub struct Choice {
     pub fates: Vec<Fate>,
     /// For blocks without content.
     pub blank: Blank,
+    /// The control page.
+    pub page: Page,
 }
 
 /// How many states are made at each moment.
@@ -99,9 +121,10 @@ impl Numbers {
     }
 }
 
-/// The pending units whose fate shows: blocks do only where the disk is hostile.
+/// The pending units whose fate is chosen: that of blocks shows only where the disk is hostile; a control page is kept, since
+/// after a loss of power none is to be believed.
 fn shown(disk: &Disk) -> Vec<usize> {
-    let is_shown = |index: &usize| !matches!(disk.pending[*index].unit, Unit::Blocks { .. });
+    let is_shown = |index: &usize| !matches!(disk.pending[*index].unit, Unit::Blocks { .. } | Unit::Page { .. });
     (0..disk.pending.len()).filter(is_shown).collect()
 }
 
@@ -115,7 +138,7 @@ pub fn power(disk: &Disk, width: Width, numbers: &mut Numbers) -> Vec<Choice> {
         for (number, unit) in units.iter().enumerate() {
             fates[*unit] = if is_kept(number) { Fate::Kept } else { Fate::Lost };
         }
-        Choice { at: disk.calls, fates, blank: Blank::Zeros }
+        Choice { at: disk.calls, fates, blank: Blank::Zeros, page: Page::Kept }
     };
     let mut choices = vec![choice(&|_| true), choice(&|_| false)];
     for edge in 1..k {
@@ -157,20 +180,20 @@ pub fn hostile(disk: &Disk, width: Width, numbers: &mut Numbers) -> Vec<Choice> 
         for (fate, others) in odd.iter().flat_map(|fate| [(fate, Fate::Kept), (fate, Fate::Lost)]) {
             let mut fates = vec![others; disk.pending.len()];
             fates[*unit] = *fate;
-            choices.push(Choice { at, fates, blank: Blank::Zeros });
+            choices.push(Choice { at, fates, blank: Blank::Zeros, page: Page::Kept });
         }
     }
     let inodes: Vec<Inode> = disk.cache.keys().copied().collect();
     let blanks: Vec<Blank> = inodes.iter().map(|inode| Blank::Of(*inode)).chain([Blank::Noise]).collect();
     for blank in &blanks {
         for fate in [Fate::Kept, Fate::Lost] {
-            choices.push(Choice { at, fates: vec![fate; disk.pending.len()], blank: *blank });
+            choices.push(Choice { at, fates: vec![fate; disk.pending.len()], blank: *blank, page: Page::Kept });
         }
     }
     for _ in 0..width.random {
         let fates = (0..disk.pending.len()).map(|_| Fate::ALL[numbers.below(Fate::ALL.len())]).collect();
         let blank = if numbers.below(2) == 0 { Blank::Zeros } else { blanks[numbers.below(blanks.len())] };
-        choices.push(Choice { at, fates, blank });
+        choices.push(Choice { at, fates, blank, page: Page::Kept });
     }
     choices
 }

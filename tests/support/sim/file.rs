@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use treering::FilePlace;
 use treering::storage::mem::Operation;
-use treering::storage::{LockHolder, Mapping, StorageFile, WritableMapping};
+use treering::storage::{LockHolder, Mapping, SharedWords, StorageFile, WritableMapping};
 
 use super::plant::Plant;
 use super::{Call, Failure, Inode, Met, SimStorage, State, disk, error_of};
@@ -176,6 +176,20 @@ impl StorageFile for SimFile {
         // The refusals of the memory below come first, as they would.
         self.file.map_writable(range).map(drop)?;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn map_words(&self, count: usize) -> io::Result<SharedWords> {
+        self.storage.count(&mut self.storage.state(), Operation::MapWritable)?;
+        let (storage, inode) = (self.storage.clone(), self.inode);
+        let on_store = move |index, value| {
+            let mut state = storage.state();
+            let is_alive = !state.dead.contains(&storage.process);
+            if is_alive {
+                storage.record(&mut state, Call::Store { inode, index, value });
+            }
+            is_alive
+        };
+        Ok(self.file.map_words(count)?.watched(Arc::new(on_store)))
     }
 
     fn try_lock(&self) -> io::Result<bool> {

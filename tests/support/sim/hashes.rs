@@ -17,6 +17,8 @@ enum Change {
     /// Places of a file, and what each adds instead.
     Places(usize, Vec<(usize, u64)>),
     Length(usize, u64),
+    /// A file as a whole: its hash and length.
+    Whole(usize, u64, u64),
     Make(u64, Inode),
     Rename(u64, u64, Inode),
     Remove(u64),
@@ -64,6 +66,7 @@ impl Hashes {
                 Change::Places(numbers[inode], adds.collect())
             }
             Unit::Length { inode, len } => Change::Length(numbers[inode], *len),
+            Unit::Page { inode, content } => Change::Whole(numbers[inode], content.hash, content.len),
             Unit::Blocks { .. } => Change::Nothing,
             Unit::Entry(Entry::Make { name, inode }) => Change::Make(hash_name(name), *inode),
             Unit::Entry(Entry::Rename { from, to, inode }) => Change::Rename(hash_name(from), hash_name(to), *inode),
@@ -99,6 +102,7 @@ impl Hashes {
                     }
                 }
                 Change::Length(file, len) => self.now_files[*file].1 = self.now_files[*file].1.max(*len),
+                Change::Whole(file, hash, len) => self.now_files[*file] = (*hash, *len),
                 Change::Make(name, inode) => put(names, *name, *inode),
                 Change::Rename(from, to, inode) => {
                     names.retain(|(name, _)| name != from);

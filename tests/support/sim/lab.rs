@@ -15,8 +15,9 @@ use treering::BootId;
 use super::account::{Account, Demand, Oracle};
 pub use super::budget::{Budget, Count};
 use super::check::{Look, account_of, check};
+use super::control;
 use super::disk::{Call, Disk};
-use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Width, hostile, image, power};
+use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Page, Width, hostile, image, power};
 use super::hashes::Hashes;
 use super::workloads::{Run, Workload};
 use super::{Image, Plant, SimStorage};
@@ -46,8 +47,8 @@ pub struct Broken {
 /// What a crash may have interrupted: calls from a first image on, and the account of them.
 #[derive(Debug)]
 pub struct Record {
-    start: Disk,
-    trace: Vec<Call>,
+    pub(super) start: Disk,
+    pub(super) trace: Vec<Call>,
     account: Account,
     boot: u64,
 }
@@ -186,11 +187,11 @@ pub fn explore_for(
 pub fn hold_end(record: &Record, reverted: bool) -> Result<(), String> {
     let mut disk = record.start.clone();
     record.trace.iter().for_each(|call| disk.apply(call));
-    let choice = Choice { at: disk.calls, fates: Vec::new(), blank: Blank::Zeros };
+    let choice = Choice { at: disk.calls, fates: Vec::new(), blank: Blank::Zeros, page: Page::Kept };
     let image = image_of(record, Profile::Killed, &disk, &Base::new(&disk), &choice);
     let demand = if reverted { Demand::Durable } else { Demand::Acknowledged };
     let oracle = Oracle { account: &record.account, first: disk.calls, last: disk.calls, demand };
-    let look = Look { boot: boot_id(record.boot), seed: disk.calls as u64, verifies: true };
+    let look = Look { boot: boot_id(record.boot), mount: 1, seed: disk.calls as u64, verifies: true };
     let checked = catch_unwind(AssertUnwindSafe(|| check(&image, &oracle, look)));
     checked.map_err(|panic| format!("P7: a panic: {}", words_of(&*panic)))?.map(drop)
 }
@@ -245,6 +246,9 @@ fn gather(
     let mut numbers = Numbers(record.trace.len() as u64);
     for at in 0..=record.trace.len() {
         let is_looked_at = (at + record.trace.len()).is_multiple_of(budget.width.moments_one_in);
+        // A word that was stored changes nothing of what a loss of power leaves.
+        let is_store = at > 0 && matches!(record.trace[at - 1], Call::Store { .. });
+        let is_looked_at = is_looked_at && !(is_store && profile != Profile::Killed);
         if is_looked_at && lie.is_none_or(|lie| at > lie) {
             let base = Base::new(&disk);
             let mut hashes = Hashes::new(&disk);
@@ -254,6 +258,8 @@ fn gather(
                 let is_plain = number < 2 || profile == Profile::Killed;
                 let quick = (profile != Profile::Killed).then(|| hashes.of(&choice)).flatten();
                 let hash = quick.unwrap_or_else(|| image_of(record, profile, &disk, &base, &choice).hash());
+                // The same files on another mount are another state.
+                let hash = hash ^ u64::from(choice.page == Page::Remounted);
                 // Of the call that was under way something may be there, but nothing it leads to is demanded.
                 let first = at + usize::from(profile == Profile::Killed && !choice.fates.is_empty());
                 let group = groups.entry(hash).or_insert_with(|| Group { choice, lie, first, last: at, is_plain });
@@ -281,16 +287,17 @@ fn choices_at(record: &Record, profile: Profile, disk: &Disk, width: Width, numb
         Profile::Power => power(disk, width, numbers),
         Profile::Hostile => hostile(disk, width, numbers),
         Profile::Lying => power(disk, Width { exhaustive: 3, pairs: 2, random: 4, ..width }, numbers),
-        Profile::Killed => killed(disk, record.trace.get(disk.calls)),
+        Profile::Killed => killed(record, disk),
     }
 }
 
 /// What a killed process leaves: the cache, and of the write that it was in some bytes. The fates say which: none, or one
 /// for each stretch of the write.
-fn killed(disk: &Disk, call: Option<&Call>) -> Vec<Choice> {
-    let choice = |fates| Choice { at: disk.calls, fates, blank: Blank::Zeros };
+fn killed(record: &Record, disk: &Disk) -> Vec<Choice> {
+    let choice = |fates| Choice { at: disk.calls, fates, blank: Blank::Zeros, page: Page::Kept };
     let mut choices = vec![choice(Vec::new())];
-    if let Some(Call::Write { bytes, .. }) = call {
+    choices.extend(control::pages(record, disk).into_iter().map(|page| Choice { page, ..choice(Vec::new()) }));
+    if let Some(Call::Write { bytes, .. }) = record.trace.get(disk.calls) {
         let parts = bytes.len().div_ceil(PART);
         for cut in 1..parts {
             choices.push(choice((0..parts).map(|part| kept_if(part < cut)).collect()));
@@ -331,7 +338,9 @@ fn image_of(record: &Record, profile: Profile, disk: &Disk, base: &Base, choice:
     }
     let last_inode = files.keys().max().copied().unwrap_or(0);
     let named = disk.names.iter().filter_map(|(name, inode)| Some((name.clone(), (*inode, files.remove(inode)?))));
-    Image { files: named.collect(), last_inode }
+    let mut image = Image { files: named.collect(), last_inode };
+    control::change(record, &mut image, choice.page);
+    image
 }
 
 /// Those that are opened: the plain ones first, then by the seed that their hash is.
@@ -356,7 +365,9 @@ fn choose(groups: HashMap<u64, Group>, states: usize, at_least: usize) -> Vec<(u
 fn replay_of(name: &str, profile: Profile, group: &Group) -> String {
     let fates: String = group.choice.fates.iter().map(|fate| fate.digit()).collect();
     let lie = group.lie.map_or(String::new(), |lie| format!(" lie={lie}"));
-    format!("{name} {profile:?} at={}{lie} blank={:?} fates={fates}", group.choice.at, group.choice.blank)
+    let Choice { at, blank, page, .. } = &group.choice;
+    let page = if *page == Page::Kept { String::new() } else { format!(" page={page:?}") };
+    format!("{name} {profile:?} at={at}{lie}{page} blank={blank:?} fates={fates}")
 }
 
 /// What became of the chosen states.
@@ -470,7 +481,8 @@ fn open_one(
     let oracle = Oracle { account: &record.account, first: group.first, last: group.last, demand };
     // A kill changes nothing about the machine.
     let boot = if profile == Profile::Killed { record.boot } else { record.boot + 1 };
-    let look = Look { boot: boot_id(boot), seed: hash, verifies: hash.is_multiple_of(8) };
+    let mount = if group.choice.page == Page::Remounted { 2 } else { 1 };
+    let look = Look { boot: boot_id(boot), mount, seed: hash, verifies: hash.is_multiple_of(8) };
     let checked = catch_unwind(AssertUnwindSafe(|| check(image, &oracle, look)));
     let life = checked.map_err(|panic| format!("P7: a panic: {}", words_of(&*panic)))??;
     (orders.opened)(hash, budget.is_second);

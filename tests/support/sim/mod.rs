@@ -5,7 +5,7 @@
 //! moment. Several processes share a directory; one can be killed, after which none of its calls does anything and its
 //! locks are free, whatever its threads and destructors still try.
 //!
-//! It offers no mapped writes: every byte of a store passes through `write_at`. A mapped copy differs from that only in
+//! It offers shared words, for the control page, and no mapped writes: every byte of the log passes through `write_at`. A mapped copy differs from that only in
 //! which bytes a killed process leaves, any set instead of a prefix, and that is made up when crash states are made.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ use treering::{BootId, Options};
 pub mod account;
 pub mod budget;
 pub mod check;
+pub mod control;
 pub mod disk;
 pub mod enumerate;
 mod file;
@@ -397,6 +398,10 @@ impl Storage for SimStorage {
 
     fn boot_id(&self) -> BootId {
         self.machine.memory.boot_id()
+    }
+
+    fn mount_id(&self) -> Option<u64> {
+        self.machine.memory.mount_id()
     }
 
     fn file_system(&self) -> io::Result<FileSystem> {

@@ -3,10 +3,12 @@
 //! To add one: write a function of a [`Run`] and name it in [`ALL`]. What it appends goes into the account by itself.
 
 use treering::storage::mem::Operation;
+use treering::storage::{Access, Storage as _};
 use treering::{Durability, Error, Store};
 
 use super::account::{Account, Outcome, Plan};
 use super::check::{look_on, read};
+use super::disk::CONTROL;
 use super::{Failure, Fault, SimStorage, options};
 use crate::store::noise;
 
@@ -44,6 +46,10 @@ workloads! {
     late_error
     payloads_that_are_segments
     a_second_writer
+    prepared_segments
+    seals_in_several_lives
+    retries_by_batch_id
+    control_page_replaced
 }
 
 /// A workload under way.
@@ -478,4 +484,94 @@ fn a_second_writer(run: &mut Run) {
         run.append("a", 80, Synced);
     }
     run.append("a", 10, Synced);
+}
+
+fn prepared_segments(run: &mut Run) {
+    run.open();
+    run.append("a", 300, Written);
+    run.rest(); // the next segment is prepared
+    for number in 0..3 {
+        run.append("a", 3000, if number == 1 { Synced } else { Written });
+    }
+    run.rest();
+    run.append("b", 20, Written);
+    run.kill(); // and one is left behind
+    run.open();
+    run.append("a", 200, Synced);
+    run.rest();
+    run.append("a", 7000, Written);
+    run.append("b", 7000, Written);
+    run.close();
+}
+
+fn seals_in_several_lives(run: &mut Run) {
+    run.open();
+    for _ in 0..3 {
+        run.append("a", 5000, Written);
+        run.rest(); // nothing is durable: nothing may be sealed
+    }
+    run.sync();
+    run.rest();
+    run.append("b", 30, Written);
+    run.kill();
+    run.open();
+    run.rest();
+    run.append("b", 5000, Written);
+    run.append("b", 5000, Synced);
+    run.rest();
+    run.close();
+    run.open();
+    run.append("a", 60, Written);
+    run.rest();
+}
+
+fn retries_by_batch_id(run: &mut Run) {
+    run.open();
+    let plans: Vec<Plan> = (0..4u64)
+        .map(|number| run.plan(&[("a", &[40]), ("b", &[600, 0])], if number % 2 == 0 { Synced } else { Written }))
+        .collect();
+    let again = |run: &mut Run, plan: &Plan| run.try_append(plan.clone()).expect("a retry succeeds");
+    plans.iter().for_each(|plan| again(run, plan));
+    again(run, &plans[1]);
+    run.append("c", 6000, Written); // rolls
+    again(run, &plans[0]);
+    run.kill();
+    run.open();
+    again(run, &plans[3]);
+    run.close();
+    run.open();
+    again(run, &plans[2]);
+    run.append("a", 10, Synced);
+}
+
+fn control_page_replaced(run: &mut Run) {
+    let other = run.machine().process();
+    let page = |storage: &SimStorage| storage.open(CONTROL, Access::ReadWrite).expect("there is a page");
+    run.open();
+    run.append("a", 300, Synced);
+    let mut old = vec![0; 4096];
+    let _ = page(&other).read_at(&mut old, 0).expect("it can be read");
+    run.append("a", 90, Written);
+    // Garbled under its writer.
+    page(&other).write_at(&noise(5, 200), 320).expect("it can be written");
+    run.append("a", 100, Written);
+    run.append("b", 10, Synced);
+    run.kill();
+    run.open();
+    run.append("a", 120, Written);
+    // Deleted under its writer.
+    other.remove(CONTROL).expect("it can be removed");
+    run.append("a", 50, Written);
+    run.kill();
+    run.open();
+    run.append("b", 60, Written);
+    // Replaced under its writer by one of an earlier life.
+    other.remove(CONTROL).expect("it can be removed");
+    let file = other.create(CONTROL, 0).expect("the name is free");
+    file.write_at(&old, 0).expect("it can be written");
+    run.append("a", 70, Written);
+    run.kill();
+    run.open();
+    run.append("a", 10, Synced);
+    run.append("a", 20, Written);
 }

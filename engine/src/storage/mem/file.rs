@@ -430,7 +430,8 @@ impl StorageFile for MemFile {
             disk.is_shared = true;
         }
         let controls = Arc::clone(&self.inode.controls);
-        Ok(SharedWords::of_process(Arc::clone(&content.region), count, Arc::new(move || !controls.is_dead())))
+        let words = SharedWords::of(Arc::clone(&content.region), count);
+        Ok(words.watched(Arc::new(move |_, _| !controls.is_dead())))
     }
 
     fn try_lock(&self) -> io::Result<bool> {

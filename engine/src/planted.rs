@@ -1,0 +1,130 @@
+//! Bugs on purpose, to see that the tests notice.
+//!
+//! Each is a mistake that was made once, here or elsewhere, or nearly was. Built with `--cfg treering_planted` (for the
+//! laboratory only: never a feature, and no manifest sets it) one of them is switched on at run time, by its name. In every
+//! other build [`planted`] is `false` as it stands, and the compiler leaves nothing of it.
+//!
+//! To add one: name it here, ask for it where the mistake would be, in one line, and say in `tests/lab/parts/plants.rs`
+//! which part of the laboratory finds it.
+
+macro_rules! plants {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        /// A bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Plant {
+            $($(#[$doc])* $name,)*
+        }
+
+        /// All of them, with their names.
+        pub const ALL: &[(&str, Plant)] = &[$((stringify!($name), Plant::$name)),*];
+    };
+}
+
+plants! {
+    /// A Synced append does not wait for its sync.
+    AckBeforeSync
+    /// A sync leaves the active segment out.
+    ActiveNotSynced
+    /// A sync leaves segments out that were left.
+    LeftNotSynced
+    /// The durable mark rises before the sync.
+    DurableBeforeSync
+    /// A sync that failed is tried again, and believed.
+    SyncRetried
+    /// A failed sync does not poison.
+    NoPoisonAfterSync
+    /// Every failed write is taken for a full disk.
+    WriteErrorsAreNoSpace
+    /// The number of events moves before the write has succeeded.
+    NumberMovesFirst
+    /// Frames witness what was committed.
+    WitnessCommitted
+    /// The open frame after a roll witnesses what was committed.
+    OpenWitnessCommitted
+    /// Closed as clean before the last sync.
+    ClosedBeforeSync
+    /// A roll does not make its name durable.
+    NoDirectorySyncAtRoll
+    /// A segment gets its name before it was synced.
+    PublishedUnsynced
+    /// Opening for reading syncs the directory.
+    ReaderSyncsDirectory
+    /// The frame check is not looked at above the witness.
+    FrameCheckIgnored
+    /// Recovery goes on in an old tail.
+    GoesOnInOldTail
+    /// A takeover does not make durable what no witness covers.
+    TakeoverNotMadeDurable
+    /// A takeover syncs without writing the same bytes again.
+    TakeoverSyncsOnly
+    /// The stated end of a segment is not looked at.
+    StatedEndIgnored
+    /// A takeover does not count in the epoch.
+    TakeoverNotCounted
+    /// Who goes on in a segment leaves the CLEAN slot standing.
+    CleanSlotLeft
+    /// The writer's lock is not taken.
+    LockSkipped
+    /// The header check of a frame is not looked at.
+    HeaderCheckIgnored
+    /// The check of a body before coding, or of an event, is not looked at.
+    EventCheckIgnored
+    /// Damage is taken for a torn tail.
+    DamageIsTorn
+    /// A reader calls durable what it sees.
+    ReaderTrustsCache
+    /// A retry is not recognised by its batch id.
+    RetryForgotten
+    /// A segment is sealed before it is durable.
+    SealBeforeDurable
+    /// Behind damage anything that looks like a frame is one.
+    SearchAnywhere
+    /// A control page of another run of the machine counts.
+    PageOfOtherBoot
+    /// What the control page says was durable is not looked up in the log.
+    PageUnproven
+    /// What the control page says was committed is not looked up in the log.
+    PageNotCompared
+    /// A sync that was under way when its writer died is not asked about.
+    InFlightIgnored
+    /// That a write or sync had failed is not asked about.
+    PagePoisonIgnored
+    /// Expected revisions are not looked at.
+    ExpectationsIgnored
+    /// No room is kept for the index block.
+    NoRoomForIndexBlock
+    /// A watermark slot of another file counts.
+    StaleWatermark
+}
+
+/// Whether this build can switch them on.
+pub const IS_PLANTED: bool = cfg!(treering_planted);
+
+/// Which is switched on, one more than its place; 0 for none.
+#[cfg(treering_planted)]
+static ACTIVE: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Whether this bug is switched on.
+#[cfg(treering_planted)]
+#[inline]
+pub(crate) fn planted(plant: Plant) -> bool {
+    ACTIVE.load(std::sync::atomic::Ordering::Relaxed) == plant as usize + 1
+}
+
+/// Whether this bug is switched on: never.
+#[cfg(not(treering_planted))]
+#[inline(always)]
+pub(crate) const fn planted(_: Plant) -> bool {
+    false
+}
+
+/// Switches a bug on, for the rest of the process. `false` where there is none of this name, or this build has none.
+#[must_use]
+pub fn plant(name: &str) -> bool {
+    let found = ALL.iter().find(|(known, _)| *known == name);
+    #[cfg(treering_planted)]
+    if let Some((_, plant)) = found {
+        ACTIVE.store(*plant as usize + 1, std::sync::atomic::Ordering::Relaxed);
+    }
+    IS_PLANTED && found.is_some()
+}
