@@ -274,22 +274,23 @@ fn check_event(event: &NewEvent<'_>) -> Result<usize> {
 /// and processes they differ as 128 random bits do. That they cannot be guessed is not needed.
 fn random_id() -> BatchId {
     thread_local! {
-        static SEEDS: Cell<[u64; 2]> = {
+        static SEEDS: [Cell<u64>; 2] = {
             // The keys of one thread are related to each other; the hash under them is not.
-            let seed = |number: u64| RandomState::new().hash_one(number);
-            Cell::new([seed(0), seed(1)])
+            let seed = |number: u64| Cell::new(RandomState::new().hash_one(number));
+            [seed(0), seed(1)]
         };
     }
-    let mix = |seed: u64| {
+    let next = |cell: &Cell<u64>| {
+        let seed = cell.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        cell.set(seed);
         let value = (seed ^ seed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let value = (value ^ value >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         value ^ value >> 31
     };
-    let next = SEEDS.get().map(|seed| seed.wrapping_add(0x9E37_79B9_7F4A_7C15));
-    SEEDS.set(next);
+    let (low, high) = SEEDS.with(|[low, high]| (next(low), next(high)));
     let mut id = [0; 16];
-    id[..8].copy_from_slice(&mix(next[0]).to_le_bytes());
-    id[8..].copy_from_slice(&mix(next[1]).to_le_bytes());
+    id[..8].copy_from_slice(&low.to_le_bytes());
+    id[8..].copy_from_slice(&high.to_le_bytes());
     BatchId(id)
 }
 

@@ -6,5 +6,4 @@ mod receipt;
 
 pub(crate) use batch::BatchSection;
 pub use batch::{Batch, Expected, NewEvent};
-pub(crate) use receipt::Put;
 pub use receipt::{FrameProof, Receipt, SectionReceipt, SectionReceipts};

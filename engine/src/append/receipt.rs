@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::format::token::Token;
 use crate::ids::{BatchId, Epoch, Incarnation, Position, Revision, StoreId};
 use crate::options::Durability;
@@ -33,6 +31,23 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Of a batch that is on its way into the log. It is filled in where it is, from the batch's admission on: passed back
+    /// from function to function, it would be copied for every append while it is being written.
+    #[inline]
+    pub(crate) fn begun() -> Receipt {
+        Receipt {
+            batch: BatchId::default(),
+            epoch: Epoch::default(),
+            incarnation: Incarnation::default(),
+            position: Position::ZERO,
+            end: Position::ZERO,
+            level: Durability::Written,
+            is_repeated: false,
+            sections: SectionReceipts::default(),
+            proof: FrameProof::default(),
+        }
+    }
+
     /// The place behind the last event of the batch: reading goes on with what was appended after it.
     ///
     /// A batch that was only Written may be lost with the power, and its token with it; once it is durable the token is good
@@ -65,55 +80,52 @@ pub struct FrameProof {
     pub check: u64,
 }
 
-/// Where a batch is, as a receipt will say it; small, since it is handed through the writer for every append.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Put {
-    pub(crate) epoch: Epoch,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) position: Position,
-    pub(crate) end: Position,
-    pub(crate) is_durable: bool,
-    pub(crate) is_repeated: bool,
-    pub(crate) proof: FrameProof,
-}
-
-impl Put {
-    /// The receipt for the batch, in which its streams are as `sections` say.
-    #[inline]
-    pub(crate) fn receipt(self, batch: BatchId, sections: SectionReceipts) -> Receipt {
-        Receipt {
-            batch,
-            epoch: self.epoch,
-            incarnation: self.incarnation,
-            position: self.position,
-            end: self.end,
-            level: if self.is_durable { Durability::Synced } else { Durability::Written },
-            is_repeated: self.is_repeated,
-            sections,
-            proof: self.proof,
-        }
-    }
-}
-
 /// The streams' parts of a receipt, to be used as a slice. Mostly one, which then needs no memory of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SectionReceipts(SmallVec<[SectionReceipt; 1]>);
+pub struct SectionReceipts(Sections);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sections {
+    UpToOne(Option<SectionReceipt>),
+    Many(Vec<SectionReceipt>),
+}
+
+impl Default for Sections {
+    fn default() -> Sections {
+        Sections::UpToOne(None)
+    }
+}
 
 impl std::ops::Deref for SectionReceipts {
     type Target = [SectionReceipt];
 
     #[inline]
     fn deref(&self) -> &[SectionReceipt] {
-        &self.0
+        match &self.0 {
+            Sections::UpToOne(section) => section.as_slice(),
+            Sections::Many(sections) => sections,
+        }
     }
 }
 
 impl SectionReceipts {
-    #[inline]
-    pub(crate) fn push(&mut self, section: SectionReceipt) {
-        match self.0.is_empty() {
-            true => self.0 = SmallVec::from_buf([section]),
-            false => self.0.push(section),
+    /// Adds what `make` makes: called where the section is to lie, it is made there and not copied.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, make: impl FnOnce() -> SectionReceipt) {
+        match &mut self.0 {
+            Sections::UpToOne(none @ None) => *none = Some(make()),
+            _ => self.many().push(make()),
+        }
+    }
+
+    #[inline(never)]
+    fn many(&mut self) -> &mut Vec<SectionReceipt> {
+        if let Sections::UpToOne(first) = &mut self.0 {
+            self.0 = Sections::Many(first.take().into_iter().collect());
+        }
+        match &mut self.0 {
+            Sections::Many(sections) => sections,
+            Sections::UpToOne(_) => unreachable!("it was just made many"),
         }
     }
 }
@@ -123,7 +135,7 @@ impl<'r> IntoIterator for &'r SectionReceipts {
     type IntoIter = std::slice::Iter<'r, SectionReceipt>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.iter()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Admission: what a batch expects of its streams, and whether it was appended before.
 
 use crate::append::encode::{Continued, Existing};
-use crate::append::{Batch, BatchSection, Expected, FrameProof, Put, SectionReceipt, SectionReceipts};
+use crate::append::{Batch, BatchSection, Expected, FrameProof, Receipt, SectionReceipt, SectionReceipts};
 use crate::commit::tail::Tail;
 use crate::commit::writer::Writer;
 use crate::error::Conflict;
@@ -11,25 +11,27 @@ use crate::format::frame::Frame;
 use crate::ids::{Epoch, Position, Revision};
 use crate::index::find;
 use crate::index::streams::{Stream, StreamTable};
+use crate::options::Durability;
 use crate::planted::{Plant, planted};
 use crate::{Error, Result};
 
 impl Writer {
-    /// Admits a batch, under the tail's lock: `None` where it may be appended, with the streams that it continues in
-    /// `existing`; where it is in the log already, what its first receipt said, with the streams' parts in `receipts`.
+    /// Admits a batch, under the tail's lock: `true` where it may be appended, with the streams that it continues in
+    /// `existing`; `false` where it is in the log already, with what its first receipt said in `receipt`.
     pub(crate) fn admit(
         &self,
         tail: &Tail,
         batch: &Batch<'_>,
         existing: &mut Continued,
-        receipts: &mut SectionReceipts,
-    ) -> Result<Option<Put>> {
+        receipt: &mut Receipt,
+    ) -> Result<bool> {
         let streams = self.streams.read();
         if batch.is_id_given
             && !planted(Plant::RetryForgotten)
             && let Some(frame) = tail.retries.frame_of(batch.id)
         {
-            return self.repeated(&streams, batch, frame, &batch.sections[0], receipts).map(Some);
+            *receipt = self.repeated(&streams, batch, frame, &batch.sections[0])?;
+            return Ok(false);
         }
         for section in batch.sections.iter() {
             let stream = streams.by_name(section.stream);
@@ -50,7 +52,8 @@ impl Writer {
                     (stream, owned.filter(|owned| stream.is_some_and(|stream| *owned <= stream.last_event)))
                 {
                     let frame = find::frame_holding(&self.set, stream, owned)?;
-                    return self.repeated(&streams, batch, frame, section, receipts).map(Some);
+                    *receipt = self.repeated(&streams, batch, frame, section)?;
+                    return Ok(false);
                 }
                 return Err(conflict(section, stream));
             }
@@ -61,7 +64,7 @@ impl Writer {
                 last_place: stream.last_place,
             }));
         }
-        Ok(None)
+        Ok(true)
     }
 
     /// What the receipt of the first try said, where the frame holds this very batch; else the conflict on `section`.
@@ -71,8 +74,7 @@ impl Writer {
         batch: &Batch<'_>,
         position: Position,
         section: &BatchSection<'_>,
-        receipts: &mut SectionReceipts,
-    ) -> Result<Put> {
+    ) -> Result<Receipt> {
         let segment = self.set.holding(position)?;
         let frame = segment.frame(position, segment.file_end()).map_err(|fault| {
             Error::from_damage(segment.damage(position, position, crate::DamageClass::Damage, fault.to_string()))
@@ -94,14 +96,16 @@ impl Writer {
                 format!("the batch id {} was used before for other events; give each batch an id of its own", batch.id),
             ));
         };
-        *receipts = sections;
-        Ok(Put {
+        let is_durable = self.marks.get().durable >= frame.end();
+        Ok(Receipt {
+            batch: batch.id,
             epoch: Epoch { segment: segment.ordinal(), takeover: frame.takeover() },
             incarnation: segment.head.open.incarnation,
             position,
             end: frame.end(),
-            is_durable: self.marks.get().durable >= frame.end(),
+            level: if is_durable { Durability::Synced } else { Durability::Written },
             is_repeated: true,
+            sections,
             proof: FrameProof {
                 store: self.set.store.store,
                 first_number: frame.first_number(),
@@ -141,7 +145,7 @@ impl Writer {
                     return Ok(None);
                 }
             }
-            receipts.push(SectionReceipt {
+            receipts.push(|| SectionReceipt {
                 stream: stream.name.clone(),
                 first_revision: section.first_revision,
                 last_revision: section.last_revision(),

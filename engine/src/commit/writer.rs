@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::append::encode::{Continued, Existing, encode_batch};
-use crate::append::{Batch, FrameProof, Put, Receipt, SectionReceipt, SectionReceipts};
+use crate::append::{Batch, FrameProof, Receipt, SectionReceipt};
 use crate::commit::durable::Files;
 use crate::commit::group::Group;
 use crate::commit::index_state::Noted;
@@ -108,48 +108,47 @@ impl Writer {
 
     /// Appends a batch and waits for its level.
     pub(crate) fn append(&self, batch: &Batch<'_>) -> Result<Receipt> {
-        let mut sections = SectionReceipts::default();
+        let mut receipt = Receipt::begun();
         let level = self.level_of(batch);
-        let mut put = self.put(batch, level, &mut sections)?;
+        self.put(batch, level, &mut receipt)?;
         if level == Durability::Synced && !planted(Plant::AckBeforeSync) {
-            self.wait_durable(put.end)?;
-            put.is_durable = true;
+            self.wait_durable(receipt.end)?;
+            receipt.level = Durability::Synced;
         }
-        Ok(put.receipt(batch.id, sections))
+        Ok(receipt)
     }
 
     /// Appends a batch: when this returns it is in the log and visible as committed.
     pub(crate) fn submit(self: &Arc<Self>, batch: &Batch<'_>) -> Result<Pending> {
-        let mut sections = SectionReceipts::default();
+        let mut receipt = Receipt::begun();
         let level = self.level_of(batch);
-        let put = self.put(batch, level, &mut sections)?;
-        Ok(Pending::new(Arc::clone(self), put.receipt(batch.id, sections), level))
+        self.put(batch, level, &mut receipt)?;
+        Ok(Pending::new(Arc::clone(self), receipt, level))
     }
 
     fn level_of(&self, batch: &Batch<'_>) -> Durability {
         batch.durability.unwrap_or(self.options.durability)
     }
 
-    /// Puts a batch into the log; the streams' parts of its receipt go into `receipts`, which is empty.
-    fn put(&self, batch: &Batch<'_>, level: Durability, receipts: &mut SectionReceipts) -> Result<Put> {
+    /// Puts a batch into the log and fills in its receipt.
+    fn put(&self, batch: &Batch<'_>, level: Durability, receipt: &mut Receipt) -> Result<()> {
         let body_bytes = batch.check()?;
-        let put = {
+        {
             let mut tail = self.tail.lock();
             self.poison.check()?;
             if tail.is_closed {
                 return Err(Error::new(ErrorKind::Closed, "the store was closed"));
             }
             let mut existing = Continued::new();
-            match self.admit(&tail, batch, &mut existing, receipts)? {
-                Some(first) => first,
-                None => self.write_batch(&mut tail, batch, body_bytes, &existing, level, receipts)?,
+            if self.admit(&tail, batch, &mut existing, receipt)? {
+                self.write_batch(&mut tail, batch, body_bytes, &existing, level, receipt)?;
             }
-        };
+        }
         if level == Durability::Written {
             self.signals.note_unsynced();
             self.hold_back()?;
         }
-        Ok(put)
+        Ok(())
     }
 
     fn write_batch(
@@ -159,8 +158,8 @@ impl Writer {
         body_bytes: usize,
         existing: &[Option<Existing>],
         level: Durability,
-        receipts: &mut SectionReceipts,
-    ) -> Result<Put> {
+        receipt: &mut Receipt,
+    ) -> Result<()> {
         let events = batch.events() as u64;
         let name_bytes: usize = batch.sections.iter().map(|section| section.stream.len()).sum();
         debug_assert!(existing.len() == batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
@@ -182,7 +181,8 @@ impl Writer {
             tail.next_number += if planted(Plant::NumberMovesFirst) { events } else { 0 };
             return Err(self.failed_write(tail, error));
         }
-        Ok(self.adopt(tail, batch, existing, encoded, receipts))
+        self.adopt(tail, batch, existing, encoded, receipt);
+        Ok(())
     }
 
     /// Encodes the batch for the tail's place, into its scratch buffer.
@@ -226,8 +226,8 @@ impl Writer {
         batch: &Batch<'_>,
         existing: &[Option<Existing>],
         encoded: Encoded,
-        receipts: &mut SectionReceipts,
-    ) -> Put {
+        receipt: &mut Receipt,
+    ) {
         let position = tail.at;
         let mut first_position = position;
         let mut max_recorded_at = tail.max_recorded_at;
@@ -243,7 +243,7 @@ impl Writer {
                 None => streams.place(Some(section.stream), placed).then(|| streams.by_id(stream)).flatten(),
             };
             let known = known.expect("the table was asked before the batch was admitted");
-            receipts.push(SectionReceipt {
+            receipt.sections.push(|| SectionReceipt {
                 stream: Arc::clone(&known.name),
                 first_revision,
                 last_revision: known.head,
@@ -254,7 +254,7 @@ impl Writer {
             }
             first_position.0 += u64::from(count);
         }
-        let noted = receipts.iter().zip(existing).map(|(section, existing)| Noted {
+        let noted = receipt.sections.iter().zip(existing).map(|(section, existing)| Noted {
             stream: existing.map_or(crate::StreamId(section.first_position.0), |existing| existing.stream),
             name: &section.stream,
             first_revision: section.first_revision,
@@ -264,26 +264,22 @@ impl Writer {
         if batch.is_id_given {
             tail.retries.remember(batch.id, position);
         }
-        let first_number = tail.next_number;
+        receipt.batch = batch.id;
+        receipt.position = position;
+        receipt.epoch = tail.epoch();
+        receipt.incarnation = self.life.incarnation;
+        receipt.proof =
+            FrameProof { store: self.set.store.store, first_number: tail.next_number, check: encoded.frame_check };
         tail.next_number += first_position.0 - position.0;
         tail.max_recorded_at = max_recorded_at;
         self.advance(tail, encoded.frame_check);
         drop(streams);
-        let put = Put {
-            epoch: tail.epoch(),
-            incarnation: self.life.incarnation,
-            position,
-            end: tail.at,
-            is_durable: false,
-            is_repeated: false,
-            proof: FrameProof { store: self.set.store.store, first_number, check: encoded.frame_check },
-        };
+        receipt.end = tail.at;
         self.write_due_index_block(tail);
         self.prepare_in_time(tail);
         if let Some((ahead, to)) = tail.output.take_ahead(tail.at.0 - tail.segment.base.0) {
             self.signals.want_pages(ahead, to);
         }
-        put
     }
 
     /// Moves the tail behind the frame in scratch, which is in the page cache now, and publishes it.

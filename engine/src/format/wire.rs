@@ -38,11 +38,16 @@ impl<const N: usize> Few<N> {
     /// Adds `value` as LEB128 in its shortest form.
     #[inline]
     pub fn var(&mut self, mut value: u64) -> &mut Few<N> {
+        // Kept in a register: a length that is stored and loaded for every byte is what this would mostly wait for.
+        let mut len = self.len;
         while value >= 0x80 {
-            self.u8(value as u8 | 0x80);
+            self.bytes[len] = value as u8 | 0x80;
+            len += 1;
             value >>= 7;
         }
-        self.u8(value as u8)
+        self.bytes[len] = value as u8;
+        self.len = len + 1;
+        self
     }
 
     /// Adds bytes as they are.
