@@ -1,4 +1,4 @@
-//! All tests, one binary.
+//! All tests, one binary (but for `schedules`, for which everything is built anew).
 //!
 //! A test that holds a promise begins with its number (`p05_…`) and is listed in `engine/PROMISES.md`; one that holds a
 //! rule of the format names the rule in square brackets. Both are checked by `tidy`.

@@ -41,7 +41,6 @@ fn p01_a_store_whose_writer_is_killed_again_and_again_goes_on_in_one_segment() {
         eprintln!("this kernel or file system has no memory that outlives a process, so there is nothing to test");
         return;
     }
-    // A writer that was killed before it printed its epoch may have begun it.
     assert!(epochs.len() > 5 && epochs.iter().all(|(segment, _)| *segment == epochs[0].0), "{epochs:?}");
     assert!(count.receipts > 100, "{count:?}");
 }

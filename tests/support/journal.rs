@@ -5,6 +5,7 @@
 //! byte of a store passes through here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
@@ -22,10 +23,19 @@ pub struct Journal {
     account: Arc<Account>,
 }
 
-#[derive(Debug, Default)]
+type InSync = dyn Fn(&str) -> io::Result<()> + Send + Sync;
+
+#[derive(Default)]
 struct Account {
     state: Mutex<State>,
     changed: Condvar,
+    in_sync: Option<Box<InSync>>,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(to)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +51,14 @@ impl Journal {
     #[must_use]
     pub fn new() -> Journal {
         Journal::default()
+    }
+
+    /// An empty directory whose syncs of files do this between their beginning and their end: let others go on, fail, panic.
+    /// It is told the file's name, for a prepared segment the one that it will have.
+    #[must_use]
+    pub fn with_syncs(in_sync: impl Fn(&str) -> io::Result<()> + Send + Sync + 'static) -> Journal {
+        let account = Account { in_sync: Some(Box::new(in_sync)), ..Account::default() };
+        Journal { account: Arc::new(account), ..Journal::default() }
     }
 
     /// The storage below, for its counts and faults.
@@ -159,6 +177,7 @@ impl JournalFile {
             );
             covered
         };
+        self.account.in_sync.as_ref().map_or(Ok(()), |hook| hook(&name))?;
         sync()?;
         let mut state = self.account.state.lock().expect("no panic under the lock");
         let durable = state.durable.entry(name).or_default();

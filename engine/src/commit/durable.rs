@@ -7,6 +7,7 @@
 //! The control page says that the sync is under way for as long as it is: whoever takes over from a writer that was killed
 //! meanwhile does not know what became of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -17,7 +18,7 @@ use crate::planted::{Plant, planted};
 use crate::segment::one::Segment;
 use crate::sync::now;
 use crate::watermark::LogEnd;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The files that hold bytes above the durable mark, in log order.
 #[derive(Debug)]
@@ -95,7 +96,11 @@ impl Writer {
         if planted(Plant::DurableBeforeSync) {
             self.marks.make_durable(self.marks.get().committed);
         }
-        let synced = self.sync_files();
+        // A panic leaves the effect as unknown as an error does, and nobody may wait for ever for who was to lead.
+        let synced = catch_unwind(AssertUnwindSafe(|| self.sync_files())).unwrap_or_else(|panic| {
+            self.stop(&Error::new(ErrorKind::Io, "the thread that led a sync panicked"));
+            resume_unwind(panic)
+        });
         match synced {
             Ok(durable) => {
                 self.control.end_sync(durable);

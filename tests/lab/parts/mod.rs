@@ -6,6 +6,7 @@ mod kills;
 mod model;
 mod plants;
 mod rot;
+mod schedules;
 
 use treering_tests::lab::Part;
 
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         Box::new(errors::ErrorSweep),
         Box::new(model::ModelSequences),
         Box::new(rot::Rot),
+        Box::new(schedules::Schedules),
         Box::new(kills::CallKills),
         Box::new(kills::Kills),
         Box::new(plants::PlantedBugs),

@@ -39,7 +39,7 @@ pub struct Torture {
     pub seed: u64,
     /// So many lives.
     pub lives: u64,
-    /// The one kind of all lives, where it does not change.
+    /// The one kind of all lives, where it does not change; then they are killed at work only, when the store is open.
     pub kind: Option<&'static str>,
     /// So many followers, at most four.
     pub followers: usize,
@@ -89,12 +89,12 @@ pub fn torture(
         // One in three dies while it opens the store or soon after, the others at work; a few while they close it, and a few
         // close it.
         let (batches, lines) = match dice.below(12) {
-            0 => (1 + dice.below(40), u64::MAX),
-            1 => {
+            0 if torture.kind.is_none() => (1 + dice.below(40), u64::MAX),
+            1 if torture.kind.is_none() => {
                 let batches = 1 + dice.below(40);
                 (batches, batches + 1) // the first line says that the store is open
             }
-            2..6 => (1_000_000, 0),
+            2..6 if torture.kind.is_none() => (1_000_000, 0),
             _ => (1_000_000, 1 + dice.below(200)),
         };
         writer.args(["--batches", &batches.to_string()]);

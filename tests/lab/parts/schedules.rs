@@ -1,0 +1,87 @@
+//! Orders of events: the test binary `schedules`, built for the scheduler into a folder of its own, for as long as there is
+//! time.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use treering_tests::lab::{Part, Share};
+
+/// So many tests share the time.
+const SCENARIOS: f64 = 7.0;
+/// So long each of them runs where there is no end of time.
+const SECONDS_WANTED: f64 = 120.0;
+
+pub(crate) struct Schedules;
+
+impl Part for Schedules {
+    fn name(&self) -> &'static str {
+        "schedules"
+    }
+
+    fn about(&self) -> &'static str {
+        "orders of events in commit, watermarks and wake-ups"
+    }
+
+    fn weight(&self) -> u32 {
+        8
+    }
+
+    fn run(&self, share: &Share) {
+        share.say("being built for the scheduler");
+        match tests().arg("--no-run").output() {
+            Err(error) => return share.skip(format!("cargo cannot be started: {error}")),
+            Ok(built) if !built.status.success() => return share.skip(format!("it cannot be built: {}", tail(&built))),
+            Ok(_) => {}
+        }
+        let each = |left: std::time::Duration| left.as_secs_f64() * share.threads() as f64 / SCENARIOS * 0.9;
+        let seconds = share.left().map_or(SECONDS_WANTED, each).max(1.0);
+        share.say("trying orders");
+        let ran = tests()
+            .args(["--", "--nocapture", "--test-threads", &share.threads().to_string()])
+            .env("TREERING_SCHEDULE_SECONDS", seconds.to_string())
+            .output();
+        let ran = match ran {
+            Ok(ran) => ran,
+            Err(error) => return share.skip(format!("cargo cannot be started: {error}")),
+        };
+        let text = String::from_utf8_lossy(&ran.stdout);
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if let ["orders:", count, _] = words[..] {
+                share.count("schedules", count.parse().unwrap_or(0));
+            }
+            if let Some(replay) = line.strip_prefix("broken: TREERING_SCHEDULE='") {
+                share.fail(tail(&ran), replay.trim_end_matches('\''));
+            }
+        }
+        if !ran.status.success() && share.outcome_now().failures.is_empty() {
+            share.fail(tail(&ran), "");
+        }
+    }
+
+    fn replay(&self, line: &str) -> Result<(), String> {
+        let ran = tests().args(["--", "--nocapture"]).env("TREERING_SCHEDULE", line).output();
+        let ran = ran.map_err(|error| format!("cargo cannot be started: {error}"))?;
+        if ran.status.success() { Ok(()) } else { Err(tail(&ran)) }
+    }
+}
+
+/// `cargo test` of the binary, with the scheduler.
+fn tests() -> Command {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["test", "--quiet", "--release", "--test", "schedules", "--manifest-path"])
+        .arg(package.join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(package.join("../target/shuttle"));
+    cargo.env("RUSTFLAGS", "--cfg treering_shuttle").stdin(Stdio::null());
+    cargo
+}
+
+/// The last lines of what it said.
+fn tail(output: &Output) -> String {
+    let text = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("panicked") || line.contains("error")).collect();
+    let told = if lines.is_empty() { text.lines().rev().take(5).collect() } else { lines };
+    told.into_iter().take(8).map(|line| line.chars().take(300).collect::<String>()).collect::<Vec<_>>().join("\n")
+}
