@@ -78,14 +78,14 @@ fn p05_lost_sectors_cost_the_frames_that_they_hold() {
 
 #[test]
 fn p03_lost_sectors_above_the_witness_end_the_log_and_invent_nothing() {
-    for shape in [Shape::Killed] {
+    for shape in [Shape::Killed, Shape::Unwitnessed] {
         check(shape, Class::Blocks, budget(800, 2), 500);
     }
 }
 
 #[test]
 fn p05_no_file_is_cut_short_in_silence() {
-    for shape in Shape::SMALL {
+    for shape in Shape::ALL {
         check(shape, Class::Cuts, budget(2_000, 20), 1_000);
     }
 }
@@ -102,6 +102,15 @@ fn p03_what_follows_the_end_of_a_file_means_nothing() {
 fn p03_files_of_another_store_time_or_name_are_told_apart() {
     for shape in Shape::ALL {
         check(shape, Class::Files, Budget::all(1), 15);
+    }
+}
+
+/// What the sweeps found once: a segment without a head that no witness covered kept writers out; of a stream that was read
+/// backwards a second loss hid everything before the first.
+#[test]
+fn p05_faults_that_once_cost_more_than_they_hit_do_no_more() {
+    for line in ["unwitnessed length 4 2048 zero", "unwitnessed block 1 8192 512 swap 3 25088", "full missing 0 1"] {
+        treering_tests::damage::replay(line).unwrap();
     }
 }
 

@@ -24,6 +24,8 @@ const QUIET: Duration = Duration::from_millis(10);
 
 /// A burst of copies is over once nobody has asked for pages for so long.
 const CALM: Duration = Duration::from_millis(20);
+/// A segment that could not be sealed is looked at again after so long, at the latest.
+const SEAL_AGAIN: Duration = Duration::from_secs(1);
 /// So many finished segments may wait for their seals while a burst of copies goes on.
 const UNSEALED_MAX: u64 = 16;
 
@@ -372,8 +374,8 @@ impl Sealer {
         self.due = match (unsealed, is_going_on) {
             (0, _) => None,
             (_, true) => Some(now),
-            // What is not durable yet is sealed after its sync.
-            (_, false) => Some(now + writer.options.sync_interval.max(QUIET)),
+            // What is not durable yet is sealed after its sync, which may come long before the interval ends.
+            (_, false) => Some(now + writer.options.sync_interval.clamp(QUIET, SEAL_AGAIN)),
         };
         if unsealed <= UNSEALED_MAX {
             self.due = self.due.max(self.due.and(self.calm_at.filter(|at| *at > now)));

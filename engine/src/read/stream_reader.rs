@@ -107,6 +107,8 @@ pub struct StreamReader {
     places: VecDeque<Place>,
     /// The first revision to look up once few places are left; `None` where they reach as far as is known.
     beyond: Option<Revision>,
+    /// The revision down to which the places reach that were found by walking around damage, backwards.
+    walked_to: Revision,
     /// The damage that was reported last.
     told: Option<Range<Position>>,
     segment: Option<Arc<Segment>>,
@@ -155,6 +157,7 @@ impl StreamReader {
             range: None,
             places: VecDeque::new(),
             beyond: None,
+            walked_to: Revision(0),
             told: None,
             segment: None,
             held: None,
@@ -404,6 +407,7 @@ impl StreamReader {
             None if queued > 0 => {}
             None if backwards => {
                 let lowest = stretch.start.map_or(from, |(start, _)| start.max(from));
+                self.walked_to = lowest;
                 let around = self.finder.around_damage(self.slot, lowest)?;
                 self.places.extend(around.into_iter().rev());
             }
@@ -426,11 +430,12 @@ impl StreamReader {
             Some(Place::Frame(position)) => *position,
             Some(Place::Lost(_)) => return Ok(()),
             None => {
-                // Backwards, the frame in which the stretch begins would be among the places, were it whole; forwards nothing
-                // of the stream lies behind.
-                match self.finder.stretch(self.slot, wanted).start.filter(|_| self.backwards) {
-                    Some((start, _)) => self.pass(start.min(wanted), wanted),
-                    None => self.range = None,
+                // Backwards, the frame in which the stretch begins would be among the places, were it whole; what lies before
+                // the stretch is looked up next. Forwards nothing of the stream lies behind.
+                match self.backwards {
+                    true if self.walked_to <= wanted => self.pass(self.walked_to, wanted),
+                    true => {}
+                    false => self.range = None,
                 }
                 return Ok(());
             }

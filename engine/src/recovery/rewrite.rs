@@ -18,7 +18,7 @@ use crate::ids::Position;
 use crate::planted::{Plant, planted};
 use crate::recovery::replay::Replay;
 use crate::segment::one::Segment;
-use crate::segment::set::{Known, SegmentSet};
+use crate::segment::set::SegmentSet;
 use crate::storage::Access;
 use crate::{DamageClass, Error, Result};
 
@@ -39,7 +39,7 @@ pub(crate) fn make_durable(set: &SegmentSet, replay: &Replay, kept: Option<&Segm
         let segment = match kept.filter(|_| is_last) {
             Some(kept) => kept,
             None => {
-                opened = open(set, &known)?;
+                opened = set.open_with(&known, Access::ReadWrite)?;
                 &opened
             }
         };
@@ -68,10 +68,6 @@ pub(crate) fn make_durable(set: &SegmentSet, replay: &Replay, kept: Option<&Segm
         (Some(kept), Some(torn)) => clear(kept, replay.at, torn.positions.end),
         _ => Ok(()),
     }
-}
-
-fn open(set: &SegmentSet, known: &Known) -> Result<Segment> {
-    Ok(Segment::open(&*set.storage, known.ordinal, Access::ReadWrite, &set.store)?)
 }
 
 /// Writes both copies of the head block to where they are.

@@ -179,11 +179,12 @@ impl Segment {
     pub(crate) fn open_without_head(
         storage: &dyn Storage,
         ordinal: SegmentOrdinal,
+        access: Access,
         store: &StoreBlock,
         lost: &LostHead,
     ) -> Result<Segment, Unusable> {
         let name = file_name::segment(ordinal);
-        let file = storage.open(&name, Access::Read);
+        let file = storage.open(&name, access);
         let file = file.map_err(|error| Unusable::System(Error::io("open", &name, error)))?;
         let mapping = file.map().map_err(|error| Unusable::System(Error::io("map", &name, error)))?;
         let LostHead { salt, span, incarnation } = *lost;

@@ -227,13 +227,18 @@ impl SegmentSet {
         if let Some(damage) = &known.damage {
             return Err(Unusable::Damaged(damage.clone()));
         }
-        let segment = match &known.lost_head {
-            Some(lost) => Segment::open_without_head(&*self.storage, known.ordinal, &self.store, lost)?,
-            None => Segment::open(&*self.storage, known.ordinal, Access::Read, &self.store)?,
-        };
+        let segment = self.open_with(known, Access::Read)?;
         let segment = Arc::new(segment);
         self.keep(&segment);
         Ok(segment)
+    }
+
+    /// Opens the file of a known segment once more, for reading or writing.
+    pub(crate) fn open_with(&self, known: &Known, access: Access) -> Result<Segment, Unusable> {
+        match &known.lost_head {
+            Some(lost) => Segment::open_without_head(&*self.storage, known.ordinal, access, &self.store, lost),
+            None => Segment::open(&*self.storage, known.ordinal, access, &self.store),
+        }
     }
 
     /// Keeps an open segment for later use.

@@ -65,9 +65,13 @@ fn read_streams(store: &Store, found: &mut Found, what: &str) {
         let forwards = read_stream(store, &stream.name, stream.head.0, false, found, what);
         let mut backwards = read_stream(store, &stream.name, stream.head.0, true, found, what);
         backwards.reverse();
-        for read in [forwards, backwards] {
+        for (read, way) in [(forwards, "forwards"), (backwards, "backwards")] {
             let in_log: Vec<u64> = read.iter().copied().filter(|at| found.events.contains_key(at)).collect();
-            assert_eq!(in_log, wanted, "{what}: {:?} holds what the log holds of it", stream.name);
+            assert_eq!(
+                in_log, wanted,
+                "{what}: {:?}, read {way}, holds what the log holds of it; {:#?}",
+                stream.name, found.damage
+            );
             let is_sound = in_log.len() == read.len() || !found.damage.is_empty();
             assert!(is_sound, "{what}: {:?} has more than a sound log", stream.name);
         }
