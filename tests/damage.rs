@@ -106,10 +106,15 @@ fn p03_files_of_another_store_time_or_name_are_told_apart() {
 }
 
 /// What the sweeps found once: a segment without a head that no witness covered kept writers out; of a stream that was read
-/// backwards a second loss hid everything before the first.
+/// backwards a second loss hid everything before the first; a control page and a tail that went bad together gave a place twice.
 #[test]
 fn p05_faults_that_once_cost_more_than_they_hit_do_no_more() {
-    for line in ["unwitnessed length 4 2048 zero", "unwitnessed block 1 8192 512 swap 3 25088", "full missing 0 1"] {
+    for line in [
+        "unwitnessed length 4 2048 zero",
+        "unwitnessed block 1 8192 512 swap 3 25088",
+        "full missing 0 1",
+        "killed block 0 14336 512 swap 1 512",
+    ] {
         treering_tests::damage::replay(line).unwrap();
     }
 }

@@ -72,8 +72,16 @@ fn revision(ran: Ran) -> u64 {
     ran.json()[0]["first_revision"].as_u64().unwrap()
 }
 
+/// What a flip came to.
+struct Outcome {
+    /// Events that are lost.
+    lost: u32,
+    /// Streams that were not appended to before the accept.
+    unknown: u32,
+}
+
 /// All of the way: told, read around, appended to as far as is safe, accepted, appended to everywhere.
-fn check(before: &Before, at: u64, when: &str) {
+fn check(before: &Before, at: u64, when: &str) -> Outcome {
     let place = &before.place;
     let ran = place.run("verify", &["--json"]);
     assert_eq!(ran.code, 4, "{when}: {}", ran.stderr);
@@ -130,7 +138,9 @@ fn check(before: &Before, at: u64, when: &str) {
             }
         }
     }
+    let unknown = before.events.len() - given.len();
     accept_and_go_on(before, &mut given, when);
+    Outcome { lost: lost.len() as u32, unknown: unknown as u32 }
 }
 
 fn accept_and_go_on(before: &Before, given: &mut BTreeMap<String, Vec<u64>>, when: &str) {
@@ -179,7 +189,7 @@ fn a_flipped_payload_costs_its_event_and_is_accepted() {
     let damage = &lines_of(&ran)[0];
     let lost = &damage["streams"][0];
     assert_eq!((&lost["stream"], &lost["first_revision"], &lost["last_revision"]), (&"b".into(), &5.into(), &5.into()));
-    check(&before, at + 3, "a payload");
+    assert_eq!(check(&before, at + 3, "a payload").lost, 1);
 }
 
 #[test]
@@ -188,7 +198,7 @@ fn a_flipped_frame_header_hides_no_head_that_can_be_proven() {
         let before = filled();
         let at = before.frames[stream][number] + 10;
         flip(&before.place.store(), at, 1);
-        check(&before, at, &format!("the header of frame {number} of {stream}"));
+        assert_eq!(check(&before, at, &format!("the header of frame {number} of {stream}")).lost, 1);
     }
 }
 
@@ -197,7 +207,7 @@ fn a_flipped_frame_that_makes_a_stream_costs_its_first_event() {
     let before = filled();
     let at = before.frames["once"][0] + 20;
     flip(&before.place.store(), at, 0x80);
-    check(&before, at, "the frame that makes a stream");
+    assert_eq!(check(&before, at, "the frame that makes a stream").lost, 1);
 }
 
 #[test]
@@ -207,23 +217,68 @@ fn a_flipped_head_block_costs_nothing() {
         flip(&before.place.store(), at, 4);
         let ran = before.place.run("verify", &["--json"]);
         assert_eq!(lines_of(&ran)[0]["streams"], Value::Array(Vec::new()), "{when}: no event lies there");
-        check(&before, at, when);
+        assert_eq!(check(&before, at, when).lost, 0);
     }
 }
 
+/// The files of a store, to be put back where they lie: a copy would be a store of its own.
+struct Saved(BTreeMap<std::path::PathBuf, (u64, Vec<u8>)>);
+
+/// No segment of these tests has events behind this.
+const SAVED_BYTES: usize = 64 << 10;
+
+impl Saved {
+    fn of(store: &Path) -> Saved {
+        let paths = std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
+        Saved(paths.map(|path| (path.clone(), Saved::read(&path))).collect())
+    }
+
+    fn read(path: &Path) -> (u64, Vec<u8>) {
+        let file = std::fs::File::open(path).unwrap();
+        let len = file.metadata().unwrap().len();
+        let mut bytes = vec![0; SAVED_BYTES.min(len as usize)];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        (len, bytes)
+    }
+
+    fn put_back(&self, store: &Path) {
+        for entry in std::fs::read_dir(store).unwrap() {
+            let path = entry.unwrap().path();
+            if !self.0.contains_key(&path) {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        for (path, (len, bytes)) in &self.0 {
+            let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+            file.set_len(*len).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+        }
+    }
+}
+
+/// As often as `TREERING_FLIPS` says, else a few dozen times.
 #[test]
 fn a_flip_anywhere_has_no_other_outcome() {
+    let flips = std::env::var("TREERING_FLIPS").ok().and_then(|flips| flips.parse().ok()).unwrap_or(32u32);
+    let before = filled();
+    let store = before.place.store();
+    let saved = Saved::of(&store);
+    let end = before.frames.values().flatten().max().unwrap() + 100;
+    assert!(end < SAVED_BYTES as u64);
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    for _ in 0..24 {
-        let before = filled();
-        let bytes = std::fs::read(segment(&before.place.store())).unwrap();
-        let end = before.frames.values().flatten().max().unwrap() + 100;
+    let (mut events, mut unknown) = (0, 0);
+    for number in 0..flips {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let at = if state >> 63 == 0 { (state >> 32) % 8192 } else { 8192 + (state >> 32) % (end - 8192) };
-        assert!((at as usize) < bytes.len());
-        flip(&before.place.store(), at, 1 << (state >> 20 & 7));
-        check(&before, at, &format!("byte {at}"));
+        // One in eight in the head block and its copy, which are mostly padding.
+        let at = if state >> 61 == 0 { (state >> 32) % 8192 } else { 8192 + (state >> 32) % (end - 8192) };
+        flip(&store, at, 1 << (state >> 20 & 7));
+        let outcome = check(&before, at, &format!("flip {number}, byte {at}"));
+        events += outcome.lost;
+        unknown += outcome.unknown;
+        saved.put_back(&store);
     }
+    println!("{flips} flips: {events} events lost, {unknown} appends to streams whose head was unknown");
+    assert!(events <= flips, "a flip costs an event at most");
 }
 
 #[test]

@@ -191,8 +191,10 @@ fn encode(owner: &Owner, pid: u32, epoch: Epoch, end: LogEnd) -> [u8; CONTROL_BY
     put(word::EPOCH, &[epoch[0], epoch[1], check_of(Kind::Epoch, epoch)]);
     let end = [end.end.0, end.last_frame.0, end.last_check];
     for (kind, slots) in [(Kind::Durable, word::DURABLE), (Kind::Committed, word::COMMITTED)] {
-        // The second slot is the one that stays when the first is being written.
-        put(slots[1], &[end[0], end[1], end[2], check_of(kind, end)]);
+        // Both, so that one that is bad was being written, or is.
+        for slot in slots {
+            put(slot, &[end[0], end[1], end[2], check_of(kind, end)]);
+        }
     }
     let check = long_check(0, &page[..word::HEADER_CHECK * 8]);
     page[word::HEADER_CHECK * 8..][..8].copy_from_slice(&check.to_le_bytes());
@@ -217,6 +219,8 @@ pub(crate) struct Seen {
     pub(crate) epoch: Option<Epoch>,
     /// The furthest that is whole.
     pub(crate) committed: Option<LogEnd>,
+    /// Only one of the two slots is whole: the other was being written, and then the log reaches further; or it went bad.
+    pub(crate) is_commit_half: bool,
     /// The furthest that is whole.
     pub(crate) durable: Option<LogEnd>,
     /// A sync was begun, and nobody wrote down that it succeeded.
@@ -243,16 +247,17 @@ impl Seen {
         if !is_ours || word(word::HEADER_CHECK) != check {
             return None;
         }
-        let end = |kind, slots: [usize; 2]| {
-            let slot = |at: usize| {
+        let ends = |kind, slots: [usize; 2]| {
+            slots.map(|at| {
                 let values = [word(at), word(at + 1), word(at + 2)];
                 let [end, last_frame, last_check] = values;
                 let end = LogEnd { end: Position(end), last_frame: Position(last_frame), last_check };
                 (word(at + 3) == check_of(kind, values)).then_some(end)
-            };
-            slots.into_iter().filter_map(slot).max_by_key(|end| end.end)
+            })
         };
-        let durable = end(Kind::Durable, word::DURABLE);
+        let furthest = |ends: [Option<LogEnd>; 2]| ends.into_iter().flatten().max_by_key(|end| end.end);
+        let durable = furthest(ends(Kind::Durable, word::DURABLE));
+        let committed = ends(Kind::Committed, word::COMMITTED);
         let in_flight = word(word::IN_FLIGHT);
         let is_whole = word(word::IN_FLIGHT + 1) == check_of(Kind::InFlight, [in_flight, 0, 0]);
         let epoch = [word(word::EPOCH), word(word::EPOCH + 1), 0];
@@ -270,7 +275,8 @@ impl Seen {
             epoch: takeover
                 .filter(|_| is_epoch_whole)
                 .map(|takeover| Epoch { segment: SegmentOrdinal(epoch[0]), takeover }),
-            committed: end(Kind::Committed, word::COMMITTED),
+            committed: furthest(committed),
+            is_commit_half: committed.contains(&None),
             durable,
             is_sync_in_flight: !is_whole || durable.is_none_or(|durable| in_flight > durable.end.0),
             is_poisoned: word(word::POISONED) != 0,

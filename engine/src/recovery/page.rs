@@ -52,9 +52,10 @@ pub(crate) fn state(
         && takeover_of(seen, line, replay) >= Some(takeover_known(watermark, replay))
         && seen.committed.is_some_and(|committed| {
             let is_there = committed.end < replay.at && holds(set, line, committed);
-            planted(Plant::PageNotCompared)
-                || is_there
-                || committed.end == replay.at && committed.last_check == replay.previous_check
+            // A frame was whole before its end was put into a slot: where that is bad and the log ends at the other one, the
+            // frame went bad too.
+            let ends_there = committed.end == replay.at && committed.last_check == replay.previous_check;
+            planted(Plant::PageNotCompared) || is_there || ends_there && !seen.is_commit_half
         });
     match (is_agreed, seen.is_sync_in_flight && !planted(Plant::InFlightIgnored)) {
         (false, _) => ControlState::None,

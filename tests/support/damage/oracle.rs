@@ -42,18 +42,22 @@ impl Change {
         for (file, bytes) in &self.bytes {
             lost.extend(golden.lost(file, bytes, self.is_cut));
         }
-        // Between two bad places nobody knows where frames begin once the index block that says it is bad too.
-        for file in self.changed_files() {
-            let touched = |span: &&super::golden::Span| self.touches_range(file, &span.bytes);
-            let hull = hull(&self.bytes, file).expect("it is changed");
-            if golden.hit(file, &hull).filter(touched).any(|span| span.is_index) {
-                lost.extend(golden.lost(file, &hull, self.is_cut));
-            }
+        for (file, hull) in self.blind(golden) {
+            lost.extend(golden.lost(file, &hull, self.is_cut));
         }
         for file in self.files.iter().chain(self.headless()) {
             lost.extend(golden.lost(file, &(0..u64::MAX), true));
         }
         lost
+    }
+
+    /// Between two bad places nobody knows where frames begin once the index block that says it is bad too.
+    fn blind(&self, golden: &Golden) -> Vec<(&String, Range<u64>)> {
+        let hulls = self.changed_files().into_iter().filter_map(|file| Some((file, hull(&self.bytes, file)?)));
+        let is_blind = |(file, hull): &(&String, Range<u64>)| {
+            golden.hit(file, hull).any(|span| span.is_index && self.touches_range(file, &span.bytes))
+        };
+        hulls.filter(is_blind).collect()
     }
 
     /// Segments both copies of whose head are bad.
@@ -88,8 +92,10 @@ impl Change {
     /// Streams whose name may be lost.
     fn nameless(&self, golden: &Golden) -> BTreeSet<StreamId> {
         let hit = self.bytes.iter().flat_map(|(file, bytes)| golden.named_in(file, bytes, self.is_cut));
+        let blind = self.blind(golden);
+        let between = blind.iter().flat_map(|(file, hull)| golden.named_in(file, hull, self.is_cut));
         let whole = self.files.iter().chain(self.headless());
-        hit.chain(whole.flat_map(|file| golden.named_in(file, &(0..u64::MAX), true))).collect()
+        hit.chain(between).chain(whole.flat_map(|file| golden.named_in(file, &(0..u64::MAX), true))).collect()
     }
 
     fn touches(&self, file: &str) -> bool {
