@@ -103,6 +103,15 @@ fn p03_a_disk_that_lies_about_syncs_invents_nothing() {
     explore_all(workloads::ALL.iter(), &[Profile::Lying], Budget::of_environment(150));
 }
 
+/// Where an open frame states an end that is lost, the index block that it names is lost too: readers skipped events that
+/// a writer found, in one of these states.
+#[test]
+fn p08_a_reader_finds_behind_damage_what_a_writer_finds() {
+    let width = Width { exhaustive: 12, pairs: 2000, random: 256, moments_one_in: 1 };
+    let budget = Budget { states: 2857, deep_one_in: 0, deep_states: 0, width, is_second: false };
+    explore_all(named(&["index_blocks_and_seals"]), &[Profile::Lying], budget);
+}
+
 #[test]
 fn p04_power_loss_has_no_place_given_twice() {
     explore_all(named(TWICE), &[Profile::Power], Budget::of_environment(300));
@@ -234,7 +243,8 @@ fn p05_a_flipped_byte_is_told_of_and_no_revision_behind_it_is_given_twice() {
 
 #[test]
 fn p17_a_copy_of_files_of_different_moments_is_a_prefix_and_no_damage() {
-    let copies = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { 20_000 } else { 80 };
+    // Enough that of some copies two segments at the end are missing: only the first was said not to be copied once.
+    let copies = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { 20_000 } else { 600 };
     let mut total = Copied::default();
     for workload in workloads::ALL {
         let record = Record::of_closed(workload);

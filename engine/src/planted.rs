@@ -75,26 +75,16 @@ plants! {
     ReaderTrustsCache
     /// A retry is not recognised by its batch id.
     RetryForgotten
-    /// A segment is sealed before it is durable.
-    SealBeforeDurable
-    /// Behind damage anything that looks like a frame is one.
-    SearchAnywhere
     /// A control page of another run of the machine counts.
     PageOfOtherBoot
     /// What the control page says was durable is not looked up in the log.
     PageUnproven
-    /// What the control page says was committed is not looked up in the log.
-    PageNotCompared
-    /// A sync that was under way when its writer died is not asked about.
-    InFlightIgnored
-    /// That a write or sync had failed is not asked about.
-    PagePoisonIgnored
     /// Expected revisions are not looked at.
     ExpectationsIgnored
     /// No room is kept for the index block.
     NoRoomForIndexBlock
-    /// A watermark slot of another file counts.
-    StaleWatermark
+    /// Of several segments that a copy does not have only the first is called not copied.
+    OneMissingIsCopied
 }
 
 /// Whether this build can switch them on.

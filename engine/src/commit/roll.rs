@@ -160,8 +160,7 @@ impl Writer {
             return Ok(None);
         };
         let end = known.end.expect("it was filtered by it");
-        let is_durable = self.marks.get().durable >= end || planted(Plant::SealBeforeDurable);
-        if end > self.doubts.damaged_from || !is_durable {
+        if end > self.doubts.damaged_from || self.marks.get().durable < end {
             return Ok(None);
         }
         let segment = self.set.open(&known)?;

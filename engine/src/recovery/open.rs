@@ -240,9 +240,6 @@ fn read_watermarks(storage: &dyn Storage, identity: &Identity) -> Vec<Watermark>
 /// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
 fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
     let Some(newest) = line.newest.as_deref() else { return false };
-    if planted(Plant::StaleWatermark) {
-        return true;
-    }
     if watermark.incarnation != newest.head.open.incarnation {
         return false;
     }

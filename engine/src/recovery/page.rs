@@ -45,7 +45,7 @@ pub(crate) fn state(
     replay: &Replay,
 ) -> ControlState {
     let Some(seen) = seen else { return ControlState::None };
-    if seen.is_poisoned && !planted(Plant::PagePoisonIgnored) {
+    if seen.is_poisoned {
         return ControlState::Poisoned;
     }
     let is_agreed = is_newest(seen, line, replay)
@@ -55,9 +55,9 @@ pub(crate) fn state(
             // A frame was whole before its end was put into a slot: where that is bad and the log ends at the other one, the
             // frame went bad too.
             let ends_there = committed.end == replay.at && committed.last_check == replay.previous_check;
-            planted(Plant::PageNotCompared) || is_there || ends_there && !seen.is_commit_half
+            is_there || ends_there && !seen.is_commit_half
         });
-    match (is_agreed, seen.is_sync_in_flight && !planted(Plant::InFlightIgnored)) {
+    match (is_agreed, seen.is_sync_in_flight) {
         (false, _) => ControlState::None,
         (true, true) => ControlState::InFlight,
         (true, false) => ControlState::Idle,

@@ -142,7 +142,13 @@ impl Replay {
             let is_last = index + 1 == line.known.len();
             if let Some(damage) = line.damage_of(known) {
                 if self.judge(damage).decide().1 == FileMeaning::CopyIncomplete {
-                    if let Some(found) = self.damage.iter_mut().find(|found| *found == damage) {
+                    // What is missing behind it was not copied either.
+                    let is_behind = |found: &Damage| found.positions.start >= damage.positions.start;
+                    let is_missing = |found: &Damage| found.class == DamageClass::Missing && is_behind(found);
+                    let is_meant = |found: &&mut Damage| {
+                        *found == damage || is_missing(found) && !planted(Plant::OneMissingIsCopied)
+                    };
+                    for found in self.damage.iter_mut().filter(is_meant) {
                         found.class = DamageClass::CopyIncomplete;
                         found.detail = "it was not copied; the log of this copy ends before it".into();
                     }
@@ -254,7 +260,7 @@ impl Replay {
                 Some(Fault::Unsupported(what)) => {
                     // The log is served up to here; whoever comes here is told, and nobody appends.
                     self.set.set_unsupported(self.at, format!("{} uses {what}", segment.name));
-                    self.set.finish_replay_at(segment.ordinal());
+                    self.set.finish_replay_at(segment.ordinal(), self.index.last_block());
                     return Ok(false);
                 }
                 Some(fault) => (self.stop_at(&segment, limit, &fault, known.end.is_some()), fault),
@@ -287,7 +293,7 @@ impl Replay {
                         return self.end_or_gap(&segment, is_last);
                     }
                     self.worsen(TailState::Torn);
-                    self.set.finish_replay_at(segment.ordinal());
+                    self.set.finish_replay_at(segment.ordinal(), self.index.last_block());
                     return Ok(false);
                 }
                 EndMeaning::CopyIncomplete => {
@@ -299,7 +305,7 @@ impl Replay {
                         detail,
                     ));
                     self.worsen(TailState::Copy);
-                    self.set.finish_replay_at(segment.ordinal());
+                    self.set.finish_replay_at(segment.ordinal(), self.index.last_block());
                     return Ok(false);
                 }
                 EndMeaning::Damage if self.take_cut(&segment, previous_check, limit) => {

@@ -164,11 +164,13 @@ impl SegmentSet {
     }
 
     /// The log ends in this segment, whatever an open frame behind it says: those behind it are void, and it has no end yet.
-    pub(crate) fn finish_replay_at(&self, ordinal: SegmentOrdinal) {
+    /// The index block that the open frame named may be void too.
+    pub(crate) fn finish_replay_at(&self, ordinal: SegmentOrdinal, last_index_block: Position) {
         let mut all = self.known.write();
         all.retain(|known| known.ordinal <= ordinal);
         if let Some(last) = all.last_mut() {
             last.end = None;
+            last.last_index_block = last_index_block;
         }
     }
 

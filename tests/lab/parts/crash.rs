@@ -21,6 +21,8 @@ const PROFILES: [Profile; 4] = [Profile::Power, Profile::Killed, Profile::Hostil
 const WALKS: u64 = 20_000;
 /// So many states a second are expected of a thread, to share the time between workloads and walks.
 const STATES_A_SECOND: f64 = 5_000.0;
+/// So many states of a walk are opened under each profile: to make them costs as much as to open two thousand.
+const STATES_A_WALK: usize = 8_000;
 /// Steps of a walk.
 const STEPS: usize = 25;
 
@@ -36,7 +38,7 @@ impl Part for CrashStates {
     }
 
     fn weight(&self) -> u32 {
-        40
+        60
     }
 
     fn run(&self, share: &Share) {
@@ -110,7 +112,7 @@ fn replayed(found: Result<usize, Broken>) -> Result<(), String> {
 /// All subsets of up to twelve pending units, and the sample of more; so many states are opened.
 fn wide(states: usize) -> Budget {
     let width = Width { exhaustive: 12, pairs: 2000, random: 256, moments_one_in: 1 };
-    Budget { states, deep_states: 12, deep_one_in: 80, width, is_second: false }
+    Budget { states, deep_states: 40, deep_one_in: 400, width, is_second: false }
 }
 
 /// A walk that a seed draws, and what crashes leave of it.
@@ -128,7 +130,7 @@ fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
     let record = Record::of_run(&machine, run.finish());
     for profile in profiles {
         match only {
-            None => explored(&record, *profile, wide(2_000), &name, share, seen),
+            None => explored(&record, *profile, wide(STATES_A_WALK), &name, share, seen),
             Some(_) => {
                 let orders = Orders { only, threads: 1, is_over: &|| false, opened: &|_, _| () };
                 match explore_for(&record, *profile, wide(usize::MAX), &name, orders) {

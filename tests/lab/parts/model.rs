@@ -78,9 +78,9 @@ fn sequence(seed: u64) -> Vec<Op> {
     tree.expect("operations are made of any randomness").current()
 }
 
-/// Runs it; one in eight with compression.
+/// Runs it; one in eight with compression, and another one with the threads of the background, which cost more than the rest.
 fn one(seed: u64, operations: &[Op]) -> Result<(), String> {
-    let options = Options::new().segment_bytes(16 << 10).index_stride_bytes(4 << 10);
+    let options = Options::new().segment_bytes(16 << 10).index_stride_bytes(4 << 10).background_threads(seed % 8 == 1);
     let options = match seed.is_multiple_of(8) {
         true => options.compression(Some(Compression { level: 1, min_bytes: 64 })),
         false => options,

@@ -42,16 +42,11 @@ const CLAIMED: &[(&str, &str)] = &[
     ("DamageIsTorn", "rot"),
     ("ReaderTrustsCache", "crash-states"),
     ("RetryForgotten", "crash-states"),
-    ("SealBeforeDurable", "crash-states"),
-    ("SearchAnywhere", "rot"),
     ("PageOfOtherBoot", "crash-states"),
     ("PageUnproven", "crash-states"),
-    ("PageNotCompared", "crash-states"),
-    ("InFlightIgnored", "crash-states"),
-    ("PagePoisonIgnored", "crash-states"),
     ("ExpectationsIgnored", "model"),
     ("NoRoomForIndexBlock", "model"),
-    ("StaleWatermark", "rot"),
+    ("OneMissingIsCopied", "rot"),
 ];
 /// So long a part may look for a bug.
 const MOST: Duration = Duration::from_secs(30);

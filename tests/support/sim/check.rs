@@ -82,7 +82,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     storage.memory().set_mount_id(Some(look.mount));
     let reader = Store::open_read_only_on(Arc::new(storage.process()), options());
     let seen_by_reader = match &reader {
-        Ok(store) => Some(read(store)?.0),
+        Ok(store) => Some((read(store)?.0, store.open_report().clone())),
         Err(_) => None,
     };
     drop(reader);
@@ -115,10 +115,11 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         return Err(format!("P4: the epoch {} after {seen_epoch:?}", report.epoch));
     }
     check_order(&store, &events, is_damage_reported)?;
-    if let Some(seen) = seen_by_reader
+    if let Some((seen, found)) = seen_by_reader
         && seen != events
     {
-        return Err(format!("P8: a reader found {} events, a writer {}", seen.len(), events.len()));
+        let counts = format!("{} events, a writer {}", seen.len(), events.len());
+        return Err(format!("P8: a reader found {counts}: {found:?}, then {report:?}"));
     }
     let marks = store.watermarks();
     if marks.durable < report.end || events.last().is_some_and(|last| marks.durable.0 <= last.position) {

@@ -489,7 +489,10 @@ fn open_one(
     let is_deep = budget.deep_one_in > 0 && (hash / 8).is_multiple_of(budget.deep_one_in as u64);
     let Some(life) = life.filter(|_| is_deep && profile != Profile::Lying) else { return Ok(0) };
     let second = Record::of_second_life(image, &life.storage, life.account, boot);
-    let budget = Budget { states: budget.deep_states, deep_one_in: 0, is_second: true, ..budget };
+    // A second life is short and looked at from many states: to make all subsets of each would take longer than to open them.
+    let Width { exhaustive, pairs, random, moments_one_in } = budget.width;
+    let width = Width { exhaustive: exhaustive.min(7), pairs: pairs.min(40), random: random.min(24), moments_one_in };
+    let budget = Budget { states: budget.deep_states, deep_one_in: 0, width, is_second: true, ..budget };
     let mut count = Count::default();
     let mut groups = HashMap::new();
     gather(&second, Profile::Power, None, budget, &mut count, &mut groups);
