@@ -1,8 +1,6 @@
 //! Hostile files, opened as a store: whatever stands in them under right checks, every call returns, hands out nothing that was
 //! never written, and asks for no more memory than such files deserve.
 
-mod mutate;
-
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,6 +15,7 @@ use treering::{
     Visibility, maintain,
 };
 use treering_tests::image::Image;
+use treering_tests::mutate;
 use treering_tests::store::{everything, noise, small, try_put};
 
 use crate::spec::vectors;

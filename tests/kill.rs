@@ -2,6 +2,7 @@
 //!
 //! What is done stands in `support/torture/`; the laboratory does more of it.
 
+use treering_tests::torture::blocks::{self, Recording};
 use treering_tests::torture::calls::{self, Ending};
 use treering_tests::torture::kills::{Count, Place, Torture, torture};
 use treering_tests::torture::programs::Programs;
@@ -63,4 +64,29 @@ fn p08_a_writer_killed_at_a_call_to_the_system_is_succeeded() {
     });
     let killed = killed.count();
     assert!(killed > 10, "{killed}");
+}
+
+/// What ext4 makes of the block writes up to some moments, all of them and parts of those that no flush covers; the laboratory
+/// does more.
+#[test]
+fn p01_power_loss_on_a_real_ext4_loses_nothing_that_was_synced() {
+    if let Err(because) = blocks::is_possible() {
+        eprintln!("skipped: {because}");
+        return;
+    }
+    let programs = programs();
+    let recording = match Recording::of_writer(&programs, 5, 60) {
+        Ok(recording) => recording,
+        Err(because) => {
+            eprintln!("skipped: {because}");
+            return;
+        }
+    };
+    assert!(recording.moments() > 60, "{}", recording.moments());
+    for (number, moment) in (0..recording.moments()).step_by(recording.moments() / 12).enumerate() {
+        for subset in [0, number as u64 + 1] {
+            let replayed = recording.replay(&programs, moment, subset).expect("an image can be mounted");
+            replayed.unwrap_or_else(|what| panic!("moment {moment}, subset {subset}: {what}"));
+        }
+    }
 }

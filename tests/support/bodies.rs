@@ -2,6 +2,15 @@
 //!
 //! They are run by the targets in `fuzz/` and, on made-up bytes, by an ordinary test.
 
+mod crashes;
+mod directory;
+mod input;
+mod operations;
+
+pub use crashes::crashes;
+pub use directory::directory;
+pub use operations::operations;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 

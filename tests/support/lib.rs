@@ -11,6 +11,7 @@ pub mod image;
 pub mod journal;
 pub mod lab;
 pub mod model;
+pub mod mutate;
 pub mod run;
 pub mod sim;
 pub mod store;

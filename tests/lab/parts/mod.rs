@@ -1,7 +1,9 @@
 //! The parts, in the order in which they run. One is added here and nowhere else.
 
+mod blocks;
 mod crash;
 mod errors;
+mod fuzz;
 mod kills;
 mod model;
 mod plants;
@@ -18,8 +20,10 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         Box::new(model::ModelSequences),
         Box::new(rot::Rot),
         Box::new(schedules::Schedules),
+        Box::new(fuzz::Fuzz),
         Box::new(kills::CallKills),
         Box::new(kills::Kills),
+        Box::new(blocks::Blocks),
         Box::new(plants::PlantedBugs),
     ]
 }

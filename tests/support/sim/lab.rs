@@ -220,6 +220,35 @@ pub fn images(record: &Record, profile: Profile, states: usize) -> Result<Vec<(I
     broken.map_or(Ok(found), Err)
 }
 
+/// Opens the state that a crash before call `at` leaves, in which the units that were not durable fare as `fate` says, one
+/// after the other; after a kill, the stretches of the write under way.
+///
+/// # Errors
+/// The broken promise, in words.
+pub fn hold_state(
+    record: &Record,
+    profile: Profile,
+    at: usize,
+    blank: Blank,
+    mut fate: impl FnMut() -> Fate,
+) -> Result<(), String> {
+    let mut disk = record.start.clone();
+    record.trace[..at].iter().for_each(|call| disk.apply(call));
+    let units = match (profile, record.trace.get(at)) {
+        (Profile::Killed, Some(Call::Write { bytes, .. })) => bytes.len().div_ceil(PART),
+        (Profile::Killed, _) => 0,
+        _ => disk.pending.len(),
+    };
+    let fates = (0..units).map(|_| fate()).collect();
+    let choice = Choice { at: disk.calls, fates, blank, page: Page::Kept };
+    let image = image_of(record, profile, &disk, &Base::new(&disk), &choice);
+    let first = at + usize::from(profile == Profile::Killed && units > 0);
+    let oracle = Oracle { account: &record.account, first, last: at, demand: demand_of(profile) };
+    let next = if profile == Profile::Killed { record.boot } else { record.boot + 1 };
+    let look = Look { boot: boot_id(next), mount: 1, seed: image.hash(), verifies: at.is_multiple_of(8) };
+    check(&image, &oracle, look).map(drop)
+}
+
 fn demand_of(profile: Profile) -> Demand {
     match profile {
         Profile::Killed => Demand::Acknowledged,

@@ -5,8 +5,10 @@
 //! store; they outlive the writer in the pipe. The *verifier* (`tests/torture/verifier.rs`) is built on the reader alone: it
 //! holds the store against the journal, and follows a store that is being written.
 //!
-//! [`kills`] kills at random moments, with four followers; [`calls`] at every call to the system of fixed lives.
+//! [`kills`] kills at random moments, with four followers; [`calls`] at every call to the system of fixed lives. [`blocks`]
+//! takes the power from a real ext4.
 
+pub mod blocks;
 pub mod calls;
 pub mod kills;
 pub mod programs;

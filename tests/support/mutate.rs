@@ -16,10 +16,12 @@ use treering::format::watermark::WATERMARK_SLOT_BYTES;
 
 /// One change of a file.
 #[derive(Clone, Debug)]
-pub(super) enum Change {
+pub enum Change {
     /// A word of so many bytes, at an offset in the file, takes a value.
+    #[allow(missing_docs)] // the line above says it
     Word { at: usize, width: usize, value: u64 },
     /// In the frame at `frame` the bytes `range` of the plain part are replaced; nothing of the log stands behind it any more.
+    #[allow(missing_docs)]
     Splice { frame: usize, range: Range<usize>, bytes: Vec<u8> },
 }
 
@@ -67,7 +69,7 @@ fn words(bytes: &[u8], range: Range<usize>, widths: &[usize], near: &[u64], out:
 }
 
 /// Where the frames of a segment lie behind its head block.
-pub(super) fn frames_of(bytes: &[u8]) -> Vec<Range<usize>> {
+pub fn frames_of(bytes: &[u8]) -> Vec<Range<usize>> {
     let Ok(header) = SegmentHeader::decode(bytes) else { return Vec::new() };
     let (seeds, base) = (Seeds::new(header.salt), header.ordinal.0 * header.store.segment_bytes);
     let (mut at, mut frames) = (FIRST_FRAME_OFFSET as usize, Vec::new());
@@ -79,7 +81,7 @@ pub(super) fn frames_of(bytes: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Every payload in the frames of a segment.
-pub(super) fn payloads_of(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub fn payloads_of(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     let Some((seeds, base)) = seeds_of(bytes) else { return payloads };
     for range in frames_of(bytes) {
@@ -98,7 +100,7 @@ pub(super) fn payloads_of(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Every change of a file that is worth a try.
-pub(super) fn changes_of(name: &str, bytes: &[u8]) -> Vec<Change> {
+pub fn changes_of(name: &str, bytes: &[u8]) -> Vec<Change> {
     let mut out = Vec::new();
     let all = &[1, 2, 4, 8];
     match name {
@@ -156,7 +158,7 @@ fn changes_of_segment(bytes: &[u8], out: &mut Vec<Change>) {
 }
 
 /// Makes the change, and every check right again that covers it.
-pub(super) fn apply(change: &Change, name: &str, bytes: &mut Vec<u8>) {
+pub fn apply(change: &Change, name: &str, bytes: &mut Vec<u8>) {
     match change {
         Change::Word { at, width, value } => {
             let segment = name.ends_with(".segment").then(|| (frames_of(bytes), seeds_of(bytes)));

@@ -1,0 +1,5 @@
+//! See `crashes` in the tests' support: what it does with any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| treering_tests::bodies::crashes(bytes));

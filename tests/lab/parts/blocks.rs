@@ -1,0 +1,74 @@
+//! What a loss of power leaves of a real ext4, from a record of its block writes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use treering_tests::lab::{Part, Share};
+use treering_tests::torture::blocks::{Recording, is_possible};
+use treering_tests::torture::programs::Programs;
+
+/// So many batches a recording.
+const BATCHES: u64 = 120;
+/// So many replays of a recording, before the next one.
+const REPLAYS: u64 = 100;
+/// So many are wanted where there is no end of time.
+const REPLAYS_WANTED: u64 = 2_000;
+
+pub(crate) struct Blocks;
+
+impl Part for Blocks {
+    fn name(&self) -> &'static str {
+        "ext4"
+    }
+
+    fn about(&self) -> &'static str {
+        "losses of power on a real ext4, from a record of its block writes"
+    }
+
+    fn weight(&self) -> u32 {
+        8
+    }
+
+    fn run(&self, share: &Share) {
+        let programs = match is_possible().and_then(|()| Programs::build()) {
+            Ok(programs) => programs,
+            Err(because) => return share.skip(because),
+        };
+        let seed = AtomicU64::new(1);
+        share.on_all(|_| {
+            while !share.is_over() && !(share.is_full() && share.counted("replays on ext4") >= REPLAYS_WANTED) {
+                let seed = seed.fetch_add(1, Ordering::Relaxed);
+                let recording = match Recording::of_writer(&programs, seed, BATCHES) {
+                    Ok(recording) => recording,
+                    Err(because) => return share.skip(because),
+                };
+                share.count("block writes recorded", recording.moments() as u64 - 1);
+                for replay in (0..REPLAYS).take_while(|_| !share.is_over()) {
+                    // Spread over all moments; of each second one only a part of what no flush covers.
+                    let moment = (replay * 7919 + seed) as usize % recording.moments();
+                    let subset = if replay % 2 == 0 { 0 } else { replay };
+                    match recording.replay(&programs, moment, subset) {
+                        Ok(Ok(())) => share.count("replays on ext4", 1),
+                        Ok(Err(what)) => share.fail(what, format!("writer={seed} moment={moment} subset={subset}")),
+                        Err(because) => return share.skip(because),
+                    }
+                }
+            }
+        });
+    }
+
+    fn replay(&self, line: &str) -> Result<(), String> {
+        let number = |word: &str, name| word.strip_prefix(name).and_then(|number| number.parse::<u64>().ok());
+        let numbers: Vec<u64> = ["writer=", "moment=", "subset="]
+            .iter()
+            .filter_map(|name| line.split(' ').find_map(|word| number(word, *name)))
+            .collect();
+        let [writer, moment, subset] = numbers[..] else {
+            return Err("a line is `writer=N moment=N subset=N`".to_owned());
+        };
+        let programs = is_possible().and_then(|()| Programs::build())?;
+        // The background does not write at the same moments each time: the moments beside it too.
+        let recording = Recording::of_writer(&programs, writer, BATCHES)?;
+        let moments = (moment as usize).saturating_sub(2)..(moment as usize + 3).min(recording.moments());
+        moments.into_iter().try_for_each(|moment| recording.replay(&programs, moment, subset)?)
+    }
+}

@@ -1,0 +1,244 @@
+//! A real ext4 whose block writes are recorded, and what a loss of power would have left of it.
+//!
+//! A file system lies on a device whose writes and flushes `qemu-storage-daemon` notes in a log (the format of dm-log-writes),
+//! without the kernel's help. A writer works on it; beside each Synced receipt stands how far the log reached by then. Then,
+//! for a moment of the log, an image is made of all writes before the last flush and of some of those behind it. It is
+//! mounted, which has ext4 replay its journal, the verifier holds the store in it against the receipts of that moment, a
+//! writer goes on, and the verifier looks again. What the simulation assumes of a file system is so compared with one.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::torture::programs::Programs;
+use crate::torture::script::{Dice, Line};
+
+const SECTOR: u64 = 512;
+const MAGIC: u64 = 0x6a_7366_7736_7872;
+const IMAGE_BYTES: u64 = 32 << 20;
+const FLUSH: u64 = 1;
+const FUA: u64 = 2;
+const DISCARD: u64 = 4;
+
+/// One write of the log.
+#[derive(Debug)]
+struct Entry {
+    flags: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// What was recorded of one writer.
+#[derive(Debug)]
+pub struct Recording {
+    folder: tempfile::TempDir,
+    entries: Vec<Entry>,
+    /// Synced receipts, and how many entries there were when each was given.
+    receipts: Vec<(usize, String)>,
+}
+
+/// `Err` where it cannot be done here.
+///
+/// # Errors
+/// What is missing, in one line.
+pub fn is_possible() -> Result<(), String> {
+    let says = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).stderr(Stdio::null()).output();
+        output.ok().map(|output| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    };
+    if says("id", "-u").as_deref() != Some("0") {
+        return Err("only root may mount file systems".to_owned());
+    }
+    if !Path::new("/dev/fuse").exists() {
+        return Err("there is no /dev/fuse".to_owned());
+    }
+    for program in ["qemu-storage-daemon", "losetup", "mkfs.ext4", "mount"] {
+        says(program, "--version").ok_or_else(|| format!("{program} is not installed"))?;
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
+        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// A file system that is mounted, or a loop device, or a daemon: gone with the value.
+enum Held {
+    Mount(PathBuf),
+    Loop(String),
+    Daemon(Child),
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = match self {
+            Held::Mount(path) => run(Command::new("umount").arg(path)).map(drop),
+            Held::Loop(device) => run(Command::new("losetup").arg("-d").arg(device)).map(drop),
+            Held::Daemon(child) => {
+                let _ = run(Command::new("kill").arg(child.id().to_string())); // it ends its export then
+                child.wait().map(drop).map_err(|error| error.to_string())
+            }
+        };
+    }
+}
+
+impl Recording {
+    /// Records a writer of `batches` batches.
+    ///
+    /// # Errors
+    /// Where it cannot be done.
+    pub fn of_writer(programs: &Programs, seed: u64, batches: u64) -> Result<Recording, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let at = |name: &str| folder.path().join(name);
+        let sparse = |name: &str, bytes: u64| File::create(at(name)).and_then(|file| file.set_len(bytes));
+        sparse("disk", IMAGE_BYTES).and_then(|()| sparse("log", 1 << 30)).map_err(|error| error.to_string())?;
+        run(Command::new("mkfs.ext4").args(["-q", "-E", "lazy_itable_init=0"]).arg(at("disk")))?;
+        fs::copy(at("disk"), at("base")).and_then(|_| sparse("export", 0)).map_err(|error| error.to_string())?;
+        fs::create_dir(at("root")).map_err(|error| error.to_string())?;
+        let shown = |name: &str| at(name).display().to_string();
+        let mut daemon = Command::new("qemu-storage-daemon");
+        daemon.args(["--blockdev", &format!("driver=file,node-name=d,filename={}", shown("disk"))]);
+        daemon.args(["--blockdev", &format!("driver=file,node-name=l,filename={}", shown("log"))]);
+        daemon.args(["--blockdev", "driver=blklogwrites,node-name=w,file=d,log=l"]);
+        daemon.args(["--export", &format!("type=fuse,id=e,node-name=w,mountpoint={},writable=on", shown("export"))]);
+        let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let _daemon = Held::Daemon(daemon.map_err(|error| error.to_string())?);
+        let began = Instant::now();
+        while fs::metadata(at("export")).map_or(0, |data| data.len()) != IMAGE_BYTES {
+            if began.elapsed() > Duration::from_secs(20) {
+                return Err("qemu-storage-daemon exports nothing".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let device = run(Command::new("losetup").args(["-f", "--show"]).arg(at("export")))?;
+        let _device = Held::Loop(device.clone());
+        run(Command::new("mount").args(["-o", "noatime", &device]).arg(at("root")))?;
+        let mount = Held::Mount(at("root"));
+        let mut log = Log::open(&at("log"))?;
+        let mut writer = Command::new(&programs.writer);
+        writer.arg(at("root").join("store")).args(["--kind", "mixed", "--life", "0", "--seed", &seed.to_string()]);
+        writer.args(["--batches", &batches.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut writer = writer.spawn().map_err(|error| error.to_string())?;
+        let mut receipts = Vec::new();
+        for line in BufReader::new(writer.stdout.take().expect("it is a pipe")).lines() {
+            let line = line.map_err(|error| error.to_string())?;
+            if matches!(Line::parse(&line), Some(Line::Receipt(receipt)) if receipt.is_synced) {
+                // The log may reach further by now: then less is demanded, never more.
+                receipts.push((log.count()?, line));
+            }
+        }
+        if !writer.wait().map_err(|error| error.to_string())?.success() {
+            return Err("the writer failed".to_owned());
+        }
+        drop(mount);
+        let entries = log.read()?;
+        Ok(Recording { folder, entries, receipts })
+    }
+
+    /// How many moments it has.
+    #[must_use]
+    pub fn moments(&self) -> usize {
+        self.entries.len() + 1
+    }
+
+    /// What a loss of power leaves behind entry `moment`, and with it of the writes behind the last flush those that the dice
+    /// choose; all of them for a seed of 0. Returns what the verifier said; nothing where there was no store yet.
+    ///
+    /// # Errors
+    /// Outside: it could not be tried. Inside: what is broken.
+    pub fn replay(&self, programs: &Programs, moment: usize, seed: u64) -> Result<Result<(), String>, String> {
+        let at = |name: &str| self.folder.path().join(name);
+        let image = at("image");
+        run(Command::new("cp").args(["--sparse=always"]).arg(at("base")).arg(&image))?;
+        let flushed = self.entries[..moment].iter().rposition(|entry| entry.flags & FLUSH != 0).unwrap_or(0);
+        let mut dice = Dice::new(seed);
+        let file = File::options().write(true).open(&image).map_err(|error| error.to_string())?;
+        for (number, entry) in self.entries[..moment].iter().enumerate() {
+            let is_certain = number < flushed || entry.flags & FUA != 0 || seed == 0;
+            if is_certain || dice.below(2) == 0 {
+                file.write_all_at(&entry.bytes, entry.offset).map_err(|error| error.to_string())?;
+            }
+        }
+        drop(file);
+        let root = at("root");
+        run(Command::new("mount").args(["-o", "loop,noatime"]).arg(&image).arg(&root))?;
+        let _mount = Held::Mount(root.clone());
+        let journal = at("receipts");
+        let demanded = self.receipts.iter().filter(|(entries, _)| *entries <= flushed);
+        let lines: String = demanded.map(|(_, line)| format!("{line}\n")).collect();
+        fs::write(&journal, &lines).map_err(|error| error.to_string())?;
+        Ok(self.look(programs, &root.join("store"), &journal, !lines.is_empty()))
+    }
+
+    fn look(&self, programs: &Programs, store: &Path, journal: &Path, is_demanded: bool) -> Result<(), String> {
+        if store.join("identity").exists() || is_demanded {
+            programs.check(store, journal, &[], true)?;
+        }
+        let mut writer = Command::new(&programs.writer);
+        writer.arg(store).args(["--kind", "mixed", "--life", "1", "--seed", "3", "--batches", "4"]);
+        let said = run(&mut writer).map_err(|what| format!("nobody can go on: {what}"))?;
+        let before = fs::read_to_string(journal).map_err(|error| error.to_string())?;
+        fs::write(journal, before + &said + "\n").map_err(|error| error.to_string())?;
+        programs.check(store, journal, &[], true).map(drop).map_err(|what| format!("gone on with: {what}"))
+    }
+}
+
+/// The log of the daemon, as far as it was walked.
+struct Log {
+    file: File,
+    at: u64,
+    entries: usize,
+}
+
+impl Log {
+    fn open(path: &Path) -> Result<Log, String> {
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        Ok(Log { file, at: SECTOR, entries: 0 })
+    }
+
+    /// How many entries there are by now. Their bytes may still be on their way into the log.
+    fn count(&mut self) -> Result<usize, String> {
+        while self.next(false)?.is_some() {
+            self.entries += 1;
+        }
+        Ok(self.entries)
+    }
+
+    /// All entries, once nobody writes them any more.
+    fn read(mut self) -> Result<Vec<Entry>, String> {
+        let mut magic = [0; 8];
+        self.file.read_exact_at(&mut magic, 0).map_err(|error| error.to_string())?;
+        if u64::from_le_bytes(magic) != MAGIC {
+            return Err("the log of writes has another form".to_owned());
+        }
+        self.at = SECTOR;
+        std::iter::from_fn(|| self.next(true).transpose()).collect()
+    }
+
+    fn next(&mut self, is_whole: bool) -> Result<Option<Entry>, String> {
+        let mut head = [0; 32];
+        self.file.read_exact_at(&mut head, self.at).map_err(|error| error.to_string())?;
+        let word = |at: usize| u64::from_le_bytes(head[at * 8..][..8].try_into().expect("eight bytes"));
+        let (sector, sectors, flags) = (word(0), word(1), word(2));
+        if sectors == 0 && flags == 0 {
+            return Ok(None); // nothing is written there yet
+        }
+        self.at += SECTOR;
+        let mut bytes = Vec::new();
+        if is_whole {
+            bytes.resize((sectors * SECTOR) as usize, 0);
+        }
+        if flags & DISCARD == 0 {
+            self.file.read_exact_at(&mut bytes, self.at).map_err(|error| error.to_string())?;
+            self.at += sectors * SECTOR;
+        }
+        Ok(Some(Entry { flags, offset: sector * SECTOR, bytes }))
+    }
+}
