@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use treering_tests::lab::Part;
 
 /// The laboratory of treering: crashes, errors, kills, damage, schedules and planted bugs, counted.
 #[derive(Debug, Parser)]
@@ -62,10 +63,9 @@ fn main() -> ExitCode {
     if let Some(line) = &arguments.replay {
         return replay(&all, line);
     }
-    let chosen: Vec<_> = all
-        .iter()
-        .filter(|part| arguments.only.is_empty() || arguments.only.iter().any(|n| n == part.name()))
-        .collect();
+    let is_chosen =
+        |part: &&dyn Part| arguments.only.is_empty() || arguments.only.iter().any(|name| name == part.name());
+    let chosen: Vec<&dyn Part> = all.iter().map(|part| &**part).filter(is_chosen).collect();
     let time = (!arguments.full).then(|| Duration::from_secs_f64(arguments.minutes.clamp(0.01, 1e6) * 60.0));
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let failures = arguments.plant.is_some().then_some(1);
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn replay(all: &[Box<dyn treering_tests::lab::Part>], line: &str) -> ExitCode {
+fn replay(all: &[Box<dyn Part>], line: &str) -> ExitCode {
     let found = line.split_once(": ").and_then(|(name, rest)| Some((all.iter().find(|p| p.name() == name)?, rest)));
     let Some((part, rest)) = found else {
         eprintln!("a line to replay begins with the name of a part and a colon: `model: seed=7`");

@@ -20,12 +20,7 @@ pub(crate) struct Done {
 }
 
 /// Runs them all; within `time`, where there is one. A part stops at so many violations, if that is said.
-pub(crate) fn all(
-    parts: &[&Box<dyn Part>],
-    time: Option<Duration>,
-    threads: usize,
-    failures: Option<usize>,
-) -> Vec<Done> {
+pub(crate) fn all(parts: &[&dyn Part], time: Option<Duration>, threads: usize, failures: Option<usize>) -> Vec<Done> {
     let began = Instant::now();
     let mut done = Vec::new();
     for (number, part) in parts.iter().enumerate() {
@@ -33,7 +28,7 @@ pub(crate) fn all(
         let of_left =
             |time: Duration| time.saturating_sub(began.elapsed()).mul_f64(part.weight() as f64 / weights as f64);
         let share = Share::new(time.map(of_left), threads).stop_at(failures);
-        run(&***part, &share);
+        run(*part, &share);
         done.push(Done { name: part.name(), about: part.about(), took: share.elapsed(), outcome: share.outcome_now() });
     }
     done
