@@ -4,11 +4,13 @@
 //! left is what that process had done until then.
 
 use std::io;
+use std::sync::Arc;
 
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::{Batch, BatchId, BootId, Durability, Error, Event, Expected, NewEvent, ReadAllOptions, Receipt, Store};
+use treering_tests::damage::wait_for_seals;
 use treering_tests::image::Image;
-use treering_tests::store::{everything, log, noise, open, open_read_only, put, try_open, try_put};
+use treering_tests::store::{everything, log, noise, open, open_read_only, put, small, try_open, try_put};
 
 /// What a process would leave that is killed now.
 fn kill(storage: &MemStorage, store: Store) {
@@ -382,4 +384,33 @@ fn p11_a_watermark_file_may_be_missing_old_or_nonsense() {
             assert!(open(&storage).open_report().was_clean, "{shown:?}");
         }
     }
+}
+
+/// Each kill inside a sync costs a segment, since nobody knows how the sync ended. The segment that is left gives its unused
+/// blocks back when it is sealed: so many kills cost no more than a few blocks each, and none of them costs an event.
+#[test]
+fn p01_kills_inside_a_sync_lose_nothing_and_cost_a_few_blocks_each() {
+    const KILLS: u64 = 250;
+    let storage = MemStorage::new();
+    let options = small().segment_bytes(1 << 20);
+    for number in 0..KILLS {
+        let store = Store::open_on(Arc::new(storage.clone()), options.clone()).unwrap();
+        // The write succeeds, the sync does not come back.
+        storage.inject(Fault { after: 1, error: io::ErrorKind::Other, sticky: true, on: None, keep: 0 });
+        let _ = try_put(&store, "s", &number.to_le_bytes(), Durability::Synced).expect_err("killed in its sync");
+        drop(store);
+        storage.clear_fault();
+    }
+    let unsealed = storage.used_bytes();
+    let store = Store::open_on(Arc::new(storage.clone()), options).unwrap();
+    // Where the background made the call that was the last one, the write was cut off.
+    let numbers: Vec<u64> =
+        everything(&store).iter().map(|event| u64::from_le_bytes(event.payload[..].try_into().unwrap())).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    assert!(numbers.len() as u64 > KILLS / 2, "{} of {KILLS} were whole", numbers.len());
+    wait_for_seals(&store);
+    store.close().unwrap();
+    let each = storage.used_bytes() / KILLS;
+    println!("{} events; {} bytes a kill before the seals, {each} behind them", numbers.len(), unsealed / KILLS);
+    assert!(each <= 16 << 10, "{each} bytes a kill: more than the head, its copy and the blocks of the frames");
 }
