@@ -77,10 +77,12 @@ fn p01_power_loss_on_a_real_ext4_loses_nothing_that_was_synced() {
     let programs = programs();
     let recording = match Recording::of_writer(&programs, 5, 60) {
         Ok(recording) => recording,
-        Err(because) => {
+        // Root of a container may not mount.
+        Err(because) if ["mount", "losetup", "exports nothing"].iter().any(|word| because.contains(word)) => {
             eprintln!("skipped: {because}");
             return;
         }
+        Err(what) => panic!("{what}"),
     };
     assert!(recording.moments() > 60, "{}", recording.moments());
     for (number, moment) in (0..recording.moments()).step_by(recording.moments() / 12).enumerate() {

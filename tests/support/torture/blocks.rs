@@ -17,7 +17,7 @@ use crate::torture::programs::Programs;
 use crate::torture::script::{Dice, Line};
 
 const SECTOR: u64 = 512;
-const MAGIC: u64 = 0x6a_7366_7736_7872;
+const MAGIC: u64 = 0x6a_7366_7773_6872;
 const IMAGE_BYTES: u64 = 32 << 20;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
@@ -109,7 +109,7 @@ impl Recording {
         daemon.args(["--blockdev", "driver=blklogwrites,node-name=w,file=d,log=l"]);
         daemon.args(["--export", &format!("type=fuse,id=e,node-name=w,mountpoint={},writable=on", shown("export"))]);
         let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let _daemon = Held::Daemon(daemon.map_err(|error| error.to_string())?);
+        let daemon = Held::Daemon(daemon.map_err(|error| error.to_string())?);
         let began = Instant::now();
         while fs::metadata(at("export")).map_or(0, |data| data.len()) != IMAGE_BYTES {
             if began.elapsed() > Duration::from_secs(20) {
@@ -118,7 +118,7 @@ impl Recording {
             std::thread::sleep(Duration::from_millis(5));
         }
         let device = run(Command::new("losetup").args(["-f", "--show"]).arg(at("export")))?;
-        let _device = Held::Loop(device.clone());
+        let device_held = Held::Loop(device.clone());
         run(Command::new("mount").args(["-o", "noatime", &device]).arg(at("root")))?;
         let mount = Held::Mount(at("root"));
         let mut log = Log::open(&at("log"))?;
@@ -137,7 +137,10 @@ impl Recording {
         if !writer.wait().map_err(|error| error.to_string())?.success() {
             return Err("the writer failed".to_owned());
         }
+        // The head of the log is written at the end.
         drop(mount);
+        drop(device_held);
+        drop(daemon);
         let entries = log.read()?;
         Ok(Recording { folder, entries, receipts })
     }
