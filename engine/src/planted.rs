@@ -2,7 +2,7 @@
 //!
 //! Each is a mistake that was made once, here or elsewhere, or nearly was. Built with `--cfg treering_planted` (for the
 //! laboratory only: never a feature, and no manifest sets it) one of them is switched on at run time, by its name. In every
-//! other build [`planted`] is `false` as it stands, and the compiler leaves nothing of it.
+//! other build the question `planted` is `false` as it stands, and the compiler leaves nothing of it.
 //!
 //! To add one: name it here, ask for it where the mistake would be, in one line, and say in `tests/lab/parts/plants.rs`
 //! which part of the laboratory finds it.
