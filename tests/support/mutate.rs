@@ -158,7 +158,7 @@ fn changes_of_segment(bytes: &[u8], out: &mut Vec<Change>) {
 }
 
 /// Makes the change, and every check right again that covers it.
-pub fn apply(change: &Change, name: &str, bytes: &mut Vec<u8>) {
+pub fn apply(change: &Change, name: &str, bytes: &mut [u8]) {
     match change {
         Change::Word { at, width, value } => {
             let segment = name.ends_with(".segment").then(|| (frames_of(bytes), seeds_of(bytes)));
@@ -218,7 +218,7 @@ fn mend_segment(bytes: &mut [u8], frames: &[Range<usize>], at: usize, old: (Seed
 }
 
 /// Replaces a part of a plain part; the frame becomes the last one of its segment.
-fn splice(bytes: &mut Vec<u8>, start: usize, range: Range<usize>, new: &[u8]) {
+fn splice(bytes: &mut [u8], start: usize, range: Range<usize>, new: &[u8]) {
     let Some((seeds, base)) = seeds_of(bytes) else { return };
     let old = Frame::decode(&bytes[start..], seeds, Position(base + start as u64)).expect("it is a frame");
     let mut plain = old.plain().to_vec();

@@ -77,6 +77,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// A section of a batch: its stream, first and last revision.
+type Section = (String, u64, u64);
+
 /// The events of a log so far, one after the other.
 #[derive(Default)]
 struct Walk {
@@ -89,7 +92,7 @@ struct Walk {
     /// The batch that the last event was of, and how many of its events are still to come.
     batch: Option<((u64, u64), u64)>,
     /// Each batch, with the position of its first event and its sections.
-    batches: BTreeMap<(u64, u64), (u64, Vec<(String, u64, u64)>)>,
+    batches: BTreeMap<(u64, u64), (u64, Vec<Section>)>,
 }
 
 impl Walk {

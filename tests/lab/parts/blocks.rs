@@ -35,7 +35,7 @@ impl Part for Blocks {
         };
         let seed = AtomicU64::new(1);
         share.on_all(|_| {
-            while !share.is_over() && !(share.is_full() && share.counted("replays on ext4") >= REPLAYS_WANTED) {
+            while !(share.is_over() || share.is_full() && share.counted("replays on ext4") >= REPLAYS_WANTED) {
                 let seed = seed.fetch_add(1, Ordering::Relaxed);
                 let recording = match Recording::of_writer(&programs, seed, BATCHES) {
                     Ok(recording) => recording,

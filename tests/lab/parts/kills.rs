@@ -36,7 +36,7 @@ impl Part for Kills {
         };
         let seed = AtomicU64::new(1);
         share.on_all(|_| {
-            while !share.is_over() && !(share.is_full() && share.counted("kills") >= KILLS_WANTED) {
+            while !(share.is_over() || share.is_full() && share.counted("kills") >= KILLS_WANTED) {
                 let seed = seed.fetch_add(1, Ordering::Relaxed);
                 if let Err(what) = one(&programs, seed, share) {
                     share.fail(what, format!("seed={seed}"));

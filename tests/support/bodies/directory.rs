@@ -101,7 +101,7 @@ fn change(files: &mut BTreeMap<String, Vec<u8>>, golden: &Image, input: &mut Inp
 }
 
 /// A change whose checks are made right again, and the chain behind it.
-fn mended(file: &mut Vec<u8>, name: &str, is_word: bool, input: &mut Input<'_>) {
+fn mended(file: &mut [u8], name: &str, is_word: bool, input: &mut Input<'_>) {
     let whole = match name {
         "identity" => 128,
         "control" => 4096,

@@ -76,7 +76,7 @@ impl Budget {
             // Somewhere in the stretch that is its own.
             let (from, to) = (stretch(number, of_all, count), stretch(number + 1, of_all, count));
             let drawn = mix(self.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            (from + drawn % (to - from), (drawn >> 32) % one_in == 0)
+            (from + drawn % (to - from), (drawn >> 32).is_multiple_of(one_in))
         })
     }
 }

@@ -104,10 +104,10 @@ pub fn torture(
             match line {
                 Line::Opened(segment, takeover) => {
                     let epoch = (*segment, *takeover);
-                    if let Some(before) = epochs.last() {
-                        if *before >= epoch {
-                            return Err(format!("life {life} has epoch {epoch:?}, the one before had {before:?}"));
-                        }
+                    if let Some(before) = epochs.last()
+                        && *before >= epoch
+                    {
+                        return Err(format!("life {life} has epoch {epoch:?}, the one before had {before:?}"));
                     }
                     count.in_place += u64::from(epoch.1 > 0);
                     epochs.push(epoch);
