@@ -142,6 +142,9 @@ pub enum DamageClass {
     CopyIncomplete,
     /// Bytes behind the last whole frame that nobody was ever promised. For information.
     TornTail,
+    /// Events that are as they were written, and that this build cannot decode: encrypted, or coded in another way. Nothing
+    /// is damaged.
+    Undecoded,
 }
 
 impl DamageClass {
@@ -155,6 +158,7 @@ impl DamageClass {
             DamageClass::Stale => "stale",
             DamageClass::CopyIncomplete => "copy incomplete",
             DamageClass::TornTail => "torn tail",
+            DamageClass::Undecoded => "undecoded",
         }
     }
 }
@@ -166,6 +170,9 @@ impl Damage {
         match (self.class, self.streams.as_deref()) {
             _ if self.is_accepted => "That was accepted as lost; it stands in nobody's way.",
             (DamageClass::TornTail, _) => "Nobody was promised these bytes; nothing is lost.",
+            (DamageClass::Undecoded, _) => {
+                "Nothing is lost: a build that has the key or knows the coding reads them. All other events are readable."
+            }
             (DamageClass::CopyIncomplete, _) => {
                 "The log of this copy ends there; what comes before is whole, what comes behind it does not have."
             }
@@ -307,6 +314,7 @@ impl Error {
     pub(crate) fn with_damage(damage: Damage, message: String) -> Error {
         let kind = match damage.class {
             DamageClass::CopyIncomplete => ErrorKind::CopyIncomplete,
+            DamageClass::Undecoded => ErrorKind::Unsupported,
             _ => ErrorKind::Damage,
         };
         let mut error = Error::new(kind, message);
@@ -343,7 +351,8 @@ impl Error {
         self.0.conflict.as_ref()
     }
 
-    /// For [`ErrorKind::Damage`] and [`ErrorKind::CopyIncomplete`]: what is damaged, and where.
+    /// For [`ErrorKind::Damage`] and [`ErrorKind::CopyIncomplete`]: what is damaged, and where. For
+    /// [`ErrorKind::Unsupported`] of events that cannot be decoded: which they are.
     #[must_use]
     pub fn damage(&self) -> Option<&Damage> {
         self.0.damage.as_ref()

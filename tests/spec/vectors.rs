@@ -98,6 +98,7 @@ pub(super) fn read_all(store: &Store) -> (Vec<Value>, Vec<Damage>, Vec<treering:
     while let Some(next) = reader.next() {
         match next {
             Ok(found) => events.push(event(&found)),
+            Err(error) if error.kind() == ErrorKind::Unsupported => errors.push(error),
             Err(error) => match error.damage() {
                 Some(found) => damage.push(found.clone()),
                 None => {

@@ -5,6 +5,7 @@
 //! whose words are those of the public API and whose types are plain numbers, strings and bytes.
 
 pub mod bodies;
+pub mod counting;
 pub mod damage;
 pub mod engine;
 pub mod image;

@@ -155,7 +155,8 @@ pub(crate) fn outcome_of(damage: &[Damage]) -> Outcome {
     let count = |class: fn(DamageClass) -> bool| {
         damage.iter().filter(|damage| !damage.is_accepted && class(damage.class)).count() as u64
     };
-    let damaged = count(|class| !matches!(class, DamageClass::CopyIncomplete | DamageClass::TornTail));
+    let damaged =
+        count(|class| !matches!(class, DamageClass::CopyIncomplete | DamageClass::TornTail | DamageClass::Undecoded));
     if damaged > 0 {
         return Err(Failure::Damage(format!(
             "{} of damage; what lies there is lost to readers, everything else in the store stays readable. `treering \
@@ -167,6 +168,12 @@ pub(crate) fn outcome_of(damage: &[Damage]) -> Outcome {
         return Err(Failure::CopyIncomplete(
             "this copy of a store ends early: it was made while the store was written; copy it again to have the rest, or \
              see `treering accept --dry-run` for writing to it as it is"
+                .to_owned(),
+        ));
+    }
+    if count(|class| class == DamageClass::Undecoded) > 0 {
+        return Err(Failure::Error(
+            "some events cannot be decoded by this build: they are encrypted, or coded in another way; all others were shown"
                 .to_owned(),
         ));
     }

@@ -129,11 +129,12 @@ impl Subscription {
     /// The next event that is there already; `None` where the visible log ends.
     ///
     /// # Errors
-    /// As [`LogReader::next`].
+    /// As [`LogReader::next`]; an error that is not passed is met again by the next call, until its cause is gone.
     pub fn try_next(&mut self) -> Result<Option<Event>> {
         self.view.refresh()?;
         // Taken before reading: what is raised later than this wakes the wait.
         self.seen = self.view.visible(self.options.visibility);
+        self.reader.try_again();
         while let Some(event) = self.reader.next() {
             let event = event?;
             let wanted = self

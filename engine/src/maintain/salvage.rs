@@ -150,8 +150,8 @@ fn run(
                 copy.take(event.hold())?;
             }
             Some(Err(error)) => match (error.damage(), error.kind()) {
+                (_, ErrorKind::Unsupported) => undecoded.push(error.to_string()),
                 (Some(damage), _) => drop(ledger.add(damage.clone())),
-                (None, ErrorKind::Unsupported) => undecoded.push(error.to_string()),
                 _ => return Err(error),
             },
         }

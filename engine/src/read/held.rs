@@ -240,13 +240,9 @@ impl Held {
         if let Err(unreadable) = self.segment.check_readable() {
             return unreadable;
         }
-        match fault {
-            Fault::Unsupported(what) => Error::new(ErrorKind::Unsupported, what),
-            fault => {
-                let (segment, section) = (&self.segment, &self.section);
-                Error::from_damage(event_damage(segment, &self.body, section, self.stream_name(), entry, fault))
-            }
-        }
+        let (segment, section) = (&self.segment, &self.section);
+        let damage = event_damage(segment, &self.body, section, self.stream_name(), entry, fault);
+        Error::from_damage(Damage { class: class_of(fault), ..damage })
     }
 
     /// An entry that cannot be decoded hides those behind it.
@@ -400,11 +396,20 @@ pub(crate) fn damage_error(segment: &Segment, from: Position, to: Position, faul
 fn section_damage(segment: &Segment, frame: &Frame<'_>, section: &Section<'_>, fault: &Fault) -> Error {
     let stored = frame.end().0 - frame.bodies().len() as u64 + section.body_offset() as u64;
     let end = stored + section.stored_body().len() as u64;
-    let events = section.position(0)..Position(section.position(section.count - 1).0 + 1);
-    let whole = damage_error(segment, Position(stored), Position(end), fault);
-    match whole.damage() {
-        Some(damage) => Error::from_damage(Damage { positions: events, ..damage.clone() }),
-        None => whole,
+    if let Err(unreadable) = segment.check_readable() {
+        return unreadable;
+    }
+    let mut damage = segment.damage(Position(stored), Position(end), class_of(fault), fault.to_string());
+    damage.positions = section.position(0)..Position(section.position(section.count - 1).0 + 1);
+    damage.note_stream(section.stream, None, section.first_revision, section.last_revision());
+    Error::from_damage(damage)
+}
+
+/// What a fault of a body makes of its events.
+fn class_of(fault: &Fault) -> DamageClass {
+    match fault {
+        Fault::Unsupported(_) => DamageClass::Undecoded,
+        _ => DamageClass::Damage,
     }
 }
 

@@ -82,6 +82,8 @@ pub struct LogReader {
     /// Up to where the log was visible when this was last looked up.
     limit: Position,
     held: Option<Held>,
+    /// An error that cannot be passed was handed out.
+    is_ended: bool,
     /// The frame that is being read: its sections behind the one held.
     sections_left: Option<(FramePlace, SectionsPlace)>,
 }
@@ -107,6 +109,7 @@ impl LogReader {
             walk: LogWalk::new(set, from),
             limit: Position::ZERO,
             held: None,
+            is_ended: false,
             sections_left: None,
         })
     }
@@ -126,11 +129,15 @@ impl LogReader {
     /// The next event; `None` where the visible log ends.
     ///
     /// # Errors
-    /// [`Damage`](crate::ErrorKind::Damage) for a stretch that is lost: asked again, the reader goes on behind it. Any
-    /// other error ends the reading.
+    /// [`Damage`](crate::ErrorKind::Damage) for a stretch that is lost, [`Unsupported`](crate::ErrorKind::Unsupported) for
+    /// events that this build cannot decode: where [`Error::damage`](crate::Error::damage) says what they are, the reader
+    /// goes on behind them, asked again. Any other error ends the reading.
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
+        if self.is_ended {
+            return None;
+        }
         loop {
             match self.advance() {
                 Ok(true) => {
@@ -139,12 +146,20 @@ impl LogReader {
                     }
                 }
                 Ok(false) => return None,
-                Err(error) => return Some(Err(self.told(error))),
+                Err(error) => {
+                    self.is_ended = error.damage().is_none();
+                    return Some(Err(self.told(error)));
+                }
             }
         }
         let held = self.held.as_ref().expect("an event was just stepped to");
         self.last = held.position();
         Some(Ok(EventRef { held }))
+    }
+
+    /// Tries again where an error ended the reading: for who follows, and is told of the error each time that it is met.
+    pub(crate) fn try_again(&mut self) {
+        self.is_ended = false;
     }
 
     /// Gives damage the names of streams, and says where its loss was accepted.

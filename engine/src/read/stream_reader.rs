@@ -198,8 +198,9 @@ impl StreamReader {
     /// The next event; `None` behind the last.
     ///
     /// # Errors
-    /// [`Damage`](crate::ErrorKind::Damage) for events that are lost: asked again, the reader goes on behind them. Any
-    /// other error ends the reading.
+    /// [`Damage`](crate::ErrorKind::Damage) for events that are lost, [`Unsupported`](crate::ErrorKind::Unsupported) for those
+    /// that this build cannot decode: where [`Error::damage`](crate::Error::damage) says what they are, the reader goes on
+    /// behind them, asked again. Any other error ends the reading.
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {

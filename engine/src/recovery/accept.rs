@@ -151,7 +151,7 @@ fn class_of(damage: &Damage) -> u8 {
     match damage.class {
         DamageClass::CopyIncomplete => ACCEPTED_COPY_INCOMPLETE,
         DamageClass::Missing | DamageClass::Foreign | DamageClass::Stale => ACCEPTED_MISSING,
-        DamageClass::Damage | DamageClass::TornTail => ACCEPTED_DAMAGE,
+        DamageClass::Damage | DamageClass::TornTail | DamageClass::Undecoded => ACCEPTED_DAMAGE,
     }
 }
 

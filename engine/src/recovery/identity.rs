@@ -12,9 +12,9 @@ use crate::format::Fault;
 use crate::format::file_name::{self, FileKind};
 use crate::format::segment_header::{FIRST_FRAME_OFFSET, HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::{FORMAT_MINOR, STORE_BLOCK_BYTES, StoreBlock};
-use crate::ids::{FilePlace, StoreId};
+use crate::ids::{FilePlace, SegmentOrdinal, StoreId};
 use crate::options::Options;
-use crate::storage::{Access, Storage, StorageFile};
+use crate::storage::{Access, DirectoryEntry, Storage, StorageFile};
 use crate::{Damage, DamageClass, Error, ErrorKind, Position, Result};
 
 /// The identity file, open, and what it says.
@@ -147,7 +147,10 @@ pub(crate) fn begin(storage: &dyn Storage, options: &Options) -> Result<Identity
     refuse_foreign(storage)?;
     for entry in storage.list().map_err(|error| Error::io("list", &storage.describe(), error))? {
         // What a maker left that died: nothing of it was ever part of a store.
-        if matches!(file_name::parse(&entry.name), FileKind::Segment(_) | FileKind::Prepared(_)) {
+        let is_of_store = |kind: &FileKind| {
+            matches!(kind, FileKind::Segment(_) | FileKind::Prepared(_) | FileKind::Watermark | FileKind::Control)
+        };
+        if is_of_store(&file_name::parse(&entry.name)) {
             storage.remove(&entry.name).map_err(failed)?;
         }
     }
@@ -180,13 +183,31 @@ fn temporary_name() -> String {
     file_name::temporary(file_name::IDENTITY, 0)
 }
 
-/// A folder without identity file may hold what a maker left that died, and nothing else.
+/// A folder without identity file may hold what a maker left that died, and nothing else. The names come to the disk in any
+/// order: derived files, which are made last, may be there without the identity.
 fn refuse_foreign(storage: &dyn Storage) -> Result<()> {
     let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+    let is_segment = |entry: &DirectoryEntry| matches!(file_name::parse(&entry.name), FileKind::Segment(_));
+    let is_log = |entry: &DirectoryEntry| {
+        is_segment(entry) && (entry.name != file_name::segment(SegmentOrdinal(0)) || has_frames(storage, &entry.name))
+    };
+    if entries.iter().any(is_log)
+        && let Some(store) = from_segments(storage)?
+    {
+        let damage = missing();
+        let message = format!(
+            "{} holds segments of the store {} and no identity file: put it back from a copy. Without it the store can be \
+             read, and `salvage` copies it into a new one",
+            storage.describe(),
+            store.block.store
+        );
+        return Err(Error::with_damage(damage, message));
+    }
+    let was_begun = entries.iter().any(is_segment) && from_segments(storage)?.is_some();
     let foreign = entries.iter().find(|entry| match file_name::parse(&entry.name) {
-        FileKind::Temporary | FileKind::Prepared(_) => false,
-        FileKind::Segment(ordinal) => ordinal.0 != 0 || has_frames(storage, &entry.name),
-        FileKind::Identity => false,
+        FileKind::Temporary | FileKind::Prepared(_) | FileKind::Identity => false,
+        FileKind::Watermark | FileKind::Control => !was_begun,
+        FileKind::Segment(_) => is_log(entry),
         _ => true,
     });
     match foreign {

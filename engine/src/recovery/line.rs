@@ -169,11 +169,18 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
     line.known.reverse();
     line.stated.reverse();
     line.add_lost_newest(set, watermark);
-    line.complete_headless_newest(watermark);
+    line.complete_headless_newest(segment_bytes, watermark);
     Ok(line)
 }
 
 impl Line {
+    /// Whether every segment that proves itself belongs to another store than the identity file says.
+    pub(crate) fn is_of_another_store(&self) -> bool {
+        let is_foreign =
+            |known: &Known| known.damage.as_ref().is_some_and(|damage| damage.class == DamageClass::Foreign);
+        self.newest.is_none() && self.known.iter().any(is_foreign)
+    }
+
     /// What is wrong with the file of a segment as a whole, or with its head block where that is lost.
     pub(crate) fn damage_of<'l>(&'l self, known: &'l Known) -> Option<&'l Damage> {
         let of_head = || {
@@ -225,16 +232,19 @@ impl Line {
     }
 
     /// The newest file has lost its head block: the watermark file may know its salt.
-    fn complete_headless_newest(&mut self, watermark: Option<&Watermark>) {
-        let Some((newest, watermark)) = self.newest.as_ref().zip(watermark) else { return };
+    fn complete_headless_newest(&mut self, segment_bytes: u64, watermark: Option<&Watermark>) {
+        let Some(watermark) = watermark else { return };
         let Some(last) = self.known.last_mut() else { return };
         let is_in_it = last.base <= watermark.last_frame && watermark.last_frame < last.file_end;
-        if !is_in_it || watermark.incarnation != newest.head.open.incarnation {
+        // Where no segment says which life it is, the salt decides: with another one no frame proves itself.
+        let is_of_other_life =
+            self.newest.as_ref().is_some_and(|newest| watermark.incarnation != newest.head.open.incarnation);
+        if !is_in_it || is_of_other_life {
             return;
         }
         // Only a file that is there and says nothing of itself is whole-file damage of this class.
         let Some(whole) = last.damage.take_if(|damage| damage.class == DamageClass::Damage) else { return };
-        let span = (last.file_end.0 - last.base.0) / newest.head.header.store.segment_bytes;
+        let span = (last.file_end.0 - last.base.0) / segment_bytes;
         last.lost_head = Some(LostHead { salt: watermark.salt, span: span as u32, incarnation: watermark.incarnation });
         if let Some(found) = self.damage.iter_mut().find(|damage| **damage == whole) {
             *found = head_only(whole);

@@ -156,8 +156,12 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
             Proceed::AcceptFirst => return Err(copy_incomplete(&found.replay)),
             proceed => {
                 let is_moved = matches!(proceed, Proceed::Roll { new_incarnation: true, .. });
-                let incarnation =
-                    if is_moved { new_incarnation(&*found.set.storage)? } else { found.replay.incarnation };
+                // Where no segment says which life this is, it is a new one.
+                let is_moved = is_moved || found.replay.incarnation == Incarnation::default();
+                let incarnation = match is_moved {
+                    true => new_incarnation(&*found.set.storage)?,
+                    false => found.replay.incarnation,
+                };
                 let reason = match proceed {
                     Proceed::RollAfterError => OpenReason::IoError,
                     _ if is_moved => OpenReason::NewIncarnation,
@@ -209,6 +213,9 @@ pub(crate) fn find_telling(
     let page = page::read(&*set.storage, identity);
     let slots = read_watermarks(&*set.storage, identity);
     let line = line::find(&set, slots.first())?;
+    if line.is_of_another_store() {
+        return Err(other_identity(&set, &line));
+    }
     let watermark = slots.iter().find(|slot| counts(slot, &set, &line)).copied();
     let proven = page.map(|seen| (seen, page::witness(&seen, &set, &line)));
     let (page, by_page) = match proven {
@@ -239,8 +246,12 @@ fn read_watermarks(storage: &dyn Storage, identity: &Identity) -> Vec<Watermark>
 
 /// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.
 fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
-    let Some(newest) = line.newest.as_deref() else { return false };
-    if watermark.incarnation != newest.head.open.incarnation {
+    let is_same_life = match line.newest.as_deref() {
+        Some(newest) => watermark.incarnation == newest.head.open.incarnation,
+        // The head block of the only segment is lost: the slot that knows its salt may count.
+        None => line.known.last().and_then(|last| last.lost_head).is_some_and(|lost| lost.salt == watermark.salt),
+    };
+    if !is_same_life {
         return false;
     }
     let says = LogEnd { end: watermark.durable, last_frame: watermark.last_frame, last_check: watermark.last_check };
@@ -272,6 +283,20 @@ fn segment_of(set: &SegmentSet, line: &Line, position: Position) -> Option<Arc<S
     let holds = |known: &&Known| known.base <= position && position < known.file_end;
     let known = line.known.iter().find(holds).filter(|known| known.damage.is_none())?;
     set.open(known).ok()
+}
+
+/// Every segment is foreign: it is the identity file that does not belong here.
+fn other_identity(set: &SegmentSet, line: &Line) -> Error {
+    let is_foreign = |damage: &&crate::Damage| damage.class == crate::DamageClass::Foreign;
+    let damage = line.damage.iter().find(is_foreign).cloned().expect("a segment is foreign");
+    let message = format!(
+        "the identity file of {} is that of the store {}, its segments belong to another one: it was probably copied over from \
+         there. Put the right one back; without any (move this one away) the store can be read, and `salvage` copies it into a \
+         new one. {damage}",
+        set.storage.describe(),
+        set.store.store
+    );
+    Error::with_damage(damage, message)
 }
 
 fn watermark_state(found: &Found) -> WatermarkState {

@@ -23,7 +23,7 @@ use crate::index::streams::{Placed, StreamTable};
 use crate::planted::{Plant, planted};
 use crate::recovery::decision::{Blocks, ChainEnd, EndMeaning, FileMeaning, FileSeen, Owner, Place, Stop, TailState};
 use crate::recovery::line::{Line, Stated};
-use crate::segment::one::{Segment, Unusable};
+use crate::segment::one::Segment;
 use crate::segment::resync;
 use crate::segment::scan::{Proof, Scan, Step};
 use crate::segment::set::{Known, SegmentSet};
@@ -32,6 +32,7 @@ use crate::sync::RwLock;
 use crate::watermark::LogEnd;
 use crate::{Error, ErrorKind, Result};
 
+mod follow;
 mod lost;
 
 pub(crate) use lost::Lost;
@@ -72,6 +73,8 @@ pub(crate) struct Replay {
     /// What is lost without anything that says what was there, and was not accepted.
     pub(crate) lost: Vec<Lost>,
     pub(crate) frames_read: u64,
+    /// Before it, the directory is not looked through again for who goes on with the log.
+    list_again_at: Option<std::time::Instant>,
     /// How many bytes lie in coded sections, before and after coding.
     pub(crate) coded: (u64, u64),
 }
@@ -109,6 +112,7 @@ impl Replay {
             damage: Vec::new(),
             lost: Vec::new(),
             frames_read: 0,
+            list_again_at: None,
             coded: (0, 0),
         }
     }
@@ -400,7 +404,11 @@ impl Replay {
                 Step::End => return Ok(None),
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
-                    if frame.end() > self.witness.min(self.set_end)
+                    let is_proven = frame.end() <= self.witness.min(self.set_end);
+                    if !is_proven && !segment.fetch_frame(frame.place()) {
+                        return Ok(Some(Fault::Short));
+                    }
+                    if !is_proven
                         && !planted(Plant::FrameCheckIgnored)
                         && prove_whole(&frame, segment).is_err()
                         && let Err(fault) = {
@@ -561,43 +569,6 @@ impl Replay {
     fn worsen(&mut self, state: TailState) {
         self.tail = self.tail.max(state);
     }
-
-    /// Reads what another process has appended since. Returns whether there was anything.
-    pub(crate) fn follow(&mut self) -> Result<bool> {
-        let before = self.at;
-        while let Some(segment) = self.segment.clone() {
-            // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
-            if let Some(Fault::Unsupported(what)) =
-                self.read_frames(&segment, Some(self.previous_check), segment.file_end())?
-            {
-                return Err(unsupported(&segment, &what));
-            }
-            segment.check_readable()?;
-            let next = segment.next_ordinal();
-            let known = Known {
-                ordinal: next,
-                base: Position(next.0 * self.set.store.segment_bytes),
-                file_end: Position((next.0 + 1) * self.set.store.segment_bytes),
-                end: None,
-                last_index_block: Position::ZERO,
-                damage: None,
-                lost_head: None,
-            };
-            let opened = match self.set.open(&known) {
-                Ok(opened) => opened,
-                Err(Unusable::Damaged(_) | Unusable::HeadLost(_)) => break,
-                Err(other) => return Err(other.into()),
-            };
-            let named = opened.head.open.predecessor.filter(|before| {
-                before.ordinal == segment.ordinal() && before.salt == segment.head.header.salt && before.end == self.at
-            });
-            let Some(predecessor) = named else { break };
-            self.set.roll(&opened, predecessor.end, predecessor.last_index_block);
-            self.enter(opened);
-        }
-        self.set.prove_end(self.at);
-        Ok(self.at != before)
-    }
 }
 
 fn prove_whole(frame: &Frame<'_>, segment: &Segment) -> Result<(), Fault> {
@@ -632,37 +603,33 @@ fn witness_in(segment: &Segment, block_hint: Position) -> Position {
     }
 }
 
-/// The place behind the last byte that is set, between two places; the first where none is.
+/// The place behind the last byte that is set, between two places; the first where none is. Looks from the end, a piece at a
+/// time, at no more than it must: what lies before the last byte that is set is not read.
 fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
-    let mut last = from;
-    let mut at = from;
-    while at < to {
-        // Holes are passed over: touching them would make a page of zeros for each.
-        let rest = at.0 - segment.base.0..to.0 - segment.base.0;
-        let data = match segment.file.next_data(rest.start) {
+    const PIECE_BYTES: u64 = 64 << 10;
+    // Holes are passed over: touching them would make a page of zeros for each.
+    let mut ranges = Vec::new();
+    let (mut at, end) = (from.0 - segment.base.0, to.0.saturating_sub(segment.base.0));
+    while at < end {
+        let data = match segment.file.next_data(at) {
             Ok(None) => break,
-            Ok(Some(data)) if data.start >= rest.end => break,
-            Ok(Some(data)) => data.start..data.end.min(rest.end),
-            Err(_) => rest,
+            Ok(Some(data)) if data.start >= end => break,
+            Ok(Some(data)) => data.start..data.end.min(end),
+            Err(_) => at..end,
         };
-        let start = Position(segment.base.0 + data.start);
-        at = Position(segment.base.0 + data.end);
-        if let Some(set) = last_set(segment.unproven_bytes(start, at)) {
-            last = Position((start.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
+        at = data.end;
+        ranges.push(data);
+    }
+    for data in ranges.into_iter().rev() {
+        let mut end = data.end;
+        while end > data.start {
+            let start = ((end - 1) / PIECE_BYTES * PIECE_BYTES).max(data.start);
+            let piece = (Position(segment.base.0 + start), Position(segment.base.0 + end));
+            if let Some(set) = segment.unproven_bytes(piece.0, piece.1).iter().rposition(|byte| *byte != 0) {
+                return Position((piece.0.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
+            }
+            end = start;
         }
     }
-    last
-}
-
-/// Where the last byte is that is not zero. Zeros, of which there may be megabytes, are passed over a stretch at a time.
-fn last_set(bytes: &[u8]) -> Option<usize> {
-    const STRETCH: usize = 128;
-    let mut end = bytes.len();
-    for stretch in bytes.rchunks(STRETCH) {
-        end -= stretch.len();
-        if stretch.iter().fold(0, |all, byte| all | byte) != 0 {
-            return stretch.iter().rposition(|byte| *byte != 0).map(|at| end + at);
-        }
-    }
-    None
+    from
 }

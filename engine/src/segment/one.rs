@@ -376,6 +376,25 @@ impl Segment {
     /// The frame at a position, which must end at `limit` or before.
     #[inline(always)]
     pub(crate) fn frame(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
+        self.frame_of::<true>(position, limit)
+    }
+
+    /// As [`frame`](Self::frame), for who looks at its header and plain part only: its bodies are not read from the disk, and
+    /// must not be touched before [`fetch_frame`](Self::fetch_frame).
+    #[inline(always)]
+    pub(crate) fn frame_without_bodies(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
+        self.frame_of::<false>(position, limit)
+    }
+
+    /// Has all bytes of a frame read; `false` where they cannot be had.
+    pub(crate) fn fetch_frame(&self, place: FramePlace) -> bool {
+        let start = place.position.0.wrapping_sub(self.base.0) as usize;
+        let end = start + place.frame_len() as usize;
+        self.fetch(start, end, end)
+    }
+
+    #[inline(always)]
+    fn frame_of<const BODIES: bool>(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
         let start = position.0.wrapping_sub(self.base.0) as usize;
         let room = limit.0.saturating_sub(position.0) as usize;
         let bytes = self.file().get(start..).unwrap_or_default();
@@ -385,7 +404,10 @@ impl Segment {
             if !self.fetch(start, start + FRAME_HEADER_BYTES, limit) {
                 return Err(Fault::Short);
             }
-            let len = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+            let len = match BODIES {
+                true => u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize,
+                false => FRAME_HEADER_BYTES + u32::from_le_bytes([head[12], head[13], head[14], head[15]]) as usize,
+            };
             if !self.fetch(start, start + len.clamp(FRAME_HEADER_BYTES, bytes.len()), limit) {
                 return Err(Fault::Short);
             }

@@ -96,7 +96,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         Err(error) if oracle.demand == Demand::Nothing && is_refusal(error.kind()) => return Ok(None),
         Err(error)
             if oracle.demand == Demand::DurableOnHostileDisk
-                && error.kind() == ErrorKind::NotAStore
+                && matches!(error.kind(), ErrorKind::NotAStore | ErrorKind::Damage)
                 && oracle.account.seen_at(oracle.last).1.is_none() =>
         {
             return Ok(None);

@@ -22,6 +22,7 @@ use super::{Failure, Fault, Image, SimStorage, options};
 pub const WAYS: &[Failure] = &[
     Failure::Error(io::ErrorKind::Other),
     Failure::Error(io::ErrorKind::StorageFull),
+    Failure::Error(io::ErrorKind::QuotaExceeded),
     Failure::Error(io::ErrorKind::Interrupted),
     Failure::Error(io::ErrorKind::WriteZero),
     Failure::Short,

@@ -1,0 +1,95 @@
+//! Going on: what another process has appended since, in the same segment or in one that it began.
+//!
+//! A segment is the next one only if its open frame names the place where this log ends: ordinal, salt and end. Mostly its
+//! ordinal is the next; where a takeover left out some, those of void or lost files, the directory says which there are.
+
+use std::sync::Arc;
+
+use super::{Replay, unsupported};
+use crate::format::Fault;
+use crate::format::file_name::{self, FileKind};
+use crate::format::open::Predecessor;
+use crate::ids::{Position, SegmentOrdinal};
+use crate::limits::NUMBER_MAX;
+use crate::segment::one::{Segment, Unusable};
+use crate::storage::Access;
+use crate::{Error, Result};
+
+impl Replay {
+    /// Reads what another process has appended since. Returns whether there was anything.
+    pub(crate) fn follow(&mut self) -> Result<bool> {
+        let before = self.at;
+        while let Some(segment) = self.segment.clone() {
+            // Where the log ends in a segment that is lost, nothing more comes there.
+            if self.lost_end.is_none() {
+                // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
+                if let Some(Fault::Unsupported(what)) =
+                    self.read_frames(&segment, Some(self.previous_check), segment.file_end())?
+                {
+                    return Err(unsupported(&segment, &what));
+                }
+                segment.check_readable()?;
+            }
+            let Some(expected) = self.predecessor() else { break };
+            let Some(opened) = self.successor(&expected, segment.next_ordinal())? else { break };
+            self.set.roll(
+                &opened,
+                self.at,
+                opened.head.open.predecessor.map_or(Position::ZERO, |it| it.last_index_block),
+            );
+            self.lost_end = None;
+            self.enter(opened);
+        }
+        self.set.prove_end(self.at);
+        Ok(self.at != before)
+    }
+
+    /// The segment that goes on where this log ends, where there is one: mostly the next ordinal; a takeover leaves out those of
+    /// files that are void or lost.
+    fn successor(&mut self, expected: &Predecessor, next: SegmentOrdinal) -> Result<Option<Arc<Segment>>> {
+        /// Looking through the directory takes at most one part in so many of the time.
+        const LISTING_SHARE: u32 = 50;
+        if self.lost_end.is_none()
+            && let Some(opened) = self.open_successor(expected, next)?
+        {
+            return Ok(Some(opened));
+        }
+        let now = crate::sync::now();
+        if self.list_again_at.is_some_and(|at| now < at) {
+            return Ok(None);
+        }
+        let storage = &self.set.storage;
+        let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
+        self.list_again_at = Some(now + now.elapsed() * LISTING_SHARE);
+        let mut ordinals: Vec<SegmentOrdinal> = entries
+            .iter()
+            .filter_map(|entry| match file_name::parse(&entry.name) {
+                FileKind::Segment(ordinal) if ordinal > expected.ordinal.max(next) => Some(ordinal),
+                FileKind::Segment(ordinal) if ordinal > expected.ordinal && self.lost_end.is_some() => Some(ordinal),
+                _ => None,
+            })
+            .filter(|ordinal| ordinal.0 < NUMBER_MAX / self.set.store.segment_bytes)
+            .collect();
+        // The newest belongs to the log: of those before it few are looked at, whatever lies there.
+        ordinals.sort_unstable_by_key(|ordinal| std::cmp::Reverse(*ordinal));
+        for ordinal in ordinals {
+            if let Some(opened) = self.open_successor(expected, ordinal)? {
+                return Ok(Some(opened));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens a segment, if it proves itself and continues the one that is expected.
+    fn open_successor(&self, expected: &Predecessor, ordinal: SegmentOrdinal) -> Result<Option<Arc<Segment>>> {
+        let opened = match Segment::open(&*self.set.storage, ordinal, Access::Read, &self.set.store) {
+            Ok(opened) => opened,
+            Err(Unusable::Damaged(_) | Unusable::HeadLost(_)) => return Ok(None),
+            Err(other) => return Err(other.into()),
+        };
+        let continues = opened.head.open.predecessor.is_some_and(|before| {
+            (before.ordinal, before.salt, before.end) == (expected.ordinal, expected.salt, expected.end)
+        });
+        Ok(continues.then(|| Arc::new(opened)))
+    }
+}
