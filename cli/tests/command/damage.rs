@@ -328,7 +328,7 @@ fn salvage_copies_everything_that_is_whole_and_lists_what_is_not() {
     let lost_at = before.frames["b"][4];
     flip(&store, lost_at + 10, 1);
     std::fs::remove_file(store.join("identity")).unwrap();
-    place.feed("append", &["a"], b"x\n").failed(1, "");
+    place.feed("append", &["a"], b"x\n").failed(4, "no identity file");
     let files = || -> BTreeMap<_, _> {
         let entries = std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
         entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
