@@ -2,6 +2,7 @@
 
 mod blocks;
 mod crash;
+mod damage;
 mod errors;
 mod fuzz;
 mod kills;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         Box::new(crash::CrashStates),
         Box::new(errors::ErrorSweep),
         Box::new(model::ModelSequences),
+        Box::new(damage::Damage),
         Box::new(rot::Rot),
         Box::new(schedules::Schedules),
         Box::new(fuzz::Fuzz),

@@ -1,0 +1,71 @@
+//! Damage at rest: every bit flipped, every block, every length, every file, of small stores that have everything.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use treering_tests::damage::{Budget, Class, Golden, Shape, replay, sweep_with};
+use treering_tests::lab::{Part, Share};
+
+/// A class is tried in so many rounds, each of them spread over all of a store: where time ends, every store had its share.
+const ROUNDS: u64 = 256;
+/// Behind one flip in so many the store is verified, written to and opened again; behind every other fault it is.
+const FLIPS_WRITTEN_BEHIND: u64 = 16;
+
+pub(crate) struct Damage;
+
+impl Part for Damage {
+    fn name(&self) -> &'static str {
+        "damage"
+    }
+
+    fn about(&self) -> &'static str {
+        "every bit, block, length and file of stores at rest"
+    }
+
+    fn weight(&self) -> u32 {
+        36
+    }
+
+    fn run(&self, share: &Share) {
+        // What is few comes first and whole; the flips take the rest of the time.
+        for classes in [&[Class::Blocks, Class::Cuts, Class::Tails, Class::Files][..], &[Class::Flips]] {
+            let next = AtomicU64::new(0);
+            share.on_all(|_| {
+                // A store is changed in place: each thread has its own.
+                let stores = Shape::ALL.map(Golden::new);
+                let rounds = || next.fetch_add(1, Ordering::Relaxed);
+                let units = ROUNDS * stores.len() as u64;
+                for unit in std::iter::from_fn(|| Some(rounds()).filter(|unit| *unit < units)) {
+                    let (round, store) = (unit / stores.len() as u64, &stores[(unit % stores.len() as u64) as usize]);
+                    for class in classes {
+                        if share.is_over() {
+                            return;
+                        }
+                        one(share, store, *class, round);
+                    }
+                }
+            });
+        }
+    }
+
+    fn replay(&self, line: &str) -> Result<(), String> {
+        replay(line)
+    }
+}
+
+/// One round of a class on a store.
+fn one(share: &Share, store: &Golden, class: Class, round: u64) {
+    let is_flips = class == Class::Flips;
+    let budget = Budget::all(if is_flips { FLIPS_WRITTEN_BEHIND } else { 1 }).part(round, ROUNDS);
+    let tally = sweep_with(store, class, budget);
+    let name = match class {
+        Class::Flips => "flipped bits",
+        Class::Blocks => "blocks changed",
+        Class::Cuts | Class::Tails => "lengths changed",
+        Class::Files => "files missing or others",
+    };
+    share.count(name, tally.tried);
+    share.count("written behind damage", tally.written);
+    for violation in tally.violations {
+        share.fail(violation.what, violation.replay);
+    }
+}
