@@ -22,7 +22,7 @@ impl Part for Damage {
     }
 
     fn weight(&self) -> u32 {
-        36
+        50
     }
 
     fn run(&self, share: &Share) {

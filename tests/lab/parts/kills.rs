@@ -26,7 +26,7 @@ impl Part for Kills {
     }
 
     fn weight(&self) -> u32 {
-        14
+        20
     }
 
     fn run(&self, share: &Share) {

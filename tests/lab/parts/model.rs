@@ -28,7 +28,7 @@ impl Part for ModelSequences {
     }
 
     fn weight(&self) -> u32 {
-        12
+        8
     }
 
     fn run(&self, share: &Share) {
