@@ -7,8 +7,10 @@ use treering_tests::lab::{Part, Share};
 
 /// A class is tried in so many rounds, each of them spread over all of a store: where time ends, every store had its share.
 const ROUNDS: u64 = 256;
-/// Behind one flip in so many the store is verified, written to and opened again; behind every other fault it is.
+/// Behind one flip in so many the store is verified, written to and opened again.
 const FLIPS_WRITTEN_BEHIND: u64 = 16;
+/// The same of other faults.
+const OTHERS_WRITTEN_BEHIND: u64 = 4;
 
 pub(crate) struct Damage;
 
@@ -26,8 +28,10 @@ impl Part for Damage {
     }
 
     fn run(&self, share: &Share) {
-        // What is few comes first and whole; the flips take the rest of the time.
-        for classes in [&[Class::Blocks, Class::Cuts, Class::Tails, Class::Files][..], &[Class::Flips]] {
+        // What is few comes first, with less than half of the time; the flips take the rest.
+        let groups = [(&[Class::Blocks, Class::Cuts, Class::Tails, Class::Files][..], 0.45), (&[Class::Flips], 1.0)];
+        for (classes, part) in groups {
+            let until = share.time().map(|time| time.mul_f64(part));
             let next = AtomicU64::new(0);
             share.on_all(|_| {
                 // A store is changed in place: each thread has its own.
@@ -37,7 +41,7 @@ impl Part for Damage {
                 for unit in std::iter::from_fn(|| Some(rounds()).filter(|unit| *unit < units)) {
                     let (round, store) = (unit / stores.len() as u64, &stores[(unit % stores.len() as u64) as usize]);
                     for class in classes {
-                        if share.is_over() {
+                        if share.is_over() || until.is_some_and(|until| share.elapsed() >= until) {
                             return;
                         }
                         one(share, store, *class, round);
@@ -55,7 +59,7 @@ impl Part for Damage {
 /// One round of a class on a store.
 fn one(share: &Share, store: &Golden, class: Class, round: u64) {
     let is_flips = class == Class::Flips;
-    let budget = Budget::all(if is_flips { FLIPS_WRITTEN_BEHIND } else { 1 }).part(round, ROUNDS);
+    let budget = Budget::all(if is_flips { FLIPS_WRITTEN_BEHIND } else { OTHERS_WRITTEN_BEHIND }).part(round, ROUNDS);
     let tally = sweep_with(store, class, budget);
     let name = match class {
         Class::Flips => "flipped bits",
