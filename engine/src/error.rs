@@ -178,11 +178,11 @@ impl Damage {
             }
             (_, Some([])) => "No event lies there; nothing is lost to readers.",
             (_, Some(_)) => {
-                "Readers of these streams miss the revisions named; every other event is readable, and appending goes on."
+                "Readers of these streams miss the revisions named; it takes nothing that lies elsewhere, and appending goes on."
             }
             (_, None) => {
                 "Nothing that is left says whose events lay there: a stream that was not written again behind it is \
-                 readable, but not appended to before an accept. Every other event is readable."
+                 readable, but not appended to before an accept. It takes nothing that lies elsewhere."
             }
         }
     }
