@@ -18,6 +18,7 @@ mod damage;
 mod durability;
 mod edges;
 mod follow;
+mod forks;
 mod guard;
 mod hostile;
 mod kill;

@@ -100,7 +100,7 @@ fn reader() {
         let file = storage.open("elsewhere", Access::ReadWrite).unwrap();
         let mut mapping = file.map_writable(0..8192).unwrap();
         ready();
-        mapping.copy_in(4096, b"lost");
+        mapping.copy_in(4096, b"lost").unwrap();
         std::process::exit(0);
     }
     let read_mode = if mode == "positioned" { ReadMode::Positioned } else { ReadMode::Mapped };

@@ -163,7 +163,7 @@ pub fn mapped(storage: &dyn Storage, events: u64, batch: usize, pages: Pages) ->
             faulter.prefault(ready..upto)?;
             ready = upto;
         }
-        mapping.copy_in(at as usize, frame);
+        mapping.copy_in(at as usize, frame)?;
     }
     Ok(start.elapsed())
 }

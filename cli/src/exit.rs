@@ -116,6 +116,7 @@ impl Failure {
                 ErrorKind::HeadUnknown => "head_unknown",
                 ErrorKind::Poisoned => "poisoned",
                 ErrorKind::Closed => "closed",
+                ErrorKind::Forked => "forked",
                 ErrorKind::ForeignToken => "foreign_token",
                 ErrorKind::LostToken => "lost_token",
                 _ => "error",

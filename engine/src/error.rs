@@ -61,6 +61,9 @@ pub enum ErrorKind {
     Poisoned,
     /// The store was closed.
     Closed,
+    /// This process is a fork of the one that opened the store for writing: it goes on with nothing that it inherited. Open
+    /// the store anew.
+    Forked,
     /// The cursor token is of another store.
     ForeignToken,
     /// The cursor token names an event that this log does not hold; see [`Error::lost_token`].
@@ -297,6 +300,15 @@ impl Error {
         let mut error = Error::new(kind, format!("cannot {doing} {file}: {source}{way_out}"));
         error.0.source = Some(source);
         error
+    }
+
+    /// What was opened by `process` is used in a fork of it.
+    pub(crate) fn forked(process: u32) -> Error {
+        let message = format!(
+            "process {process} opened the store, and this process is a fork of it: nothing is read or written through what it \
+             inherited; open the store anew here, for writing once process {process} has closed it"
+        );
+        Error::new(ErrorKind::Forked, message)
     }
 
     pub(crate) fn from_conflict(conflict: Conflict, message: String) -> Error {

@@ -30,6 +30,14 @@ use crate::{Error, Result};
 ///
 /// Cheap to share between threads behind an [`Arc`]; all methods take `&self`. Dropping it closes it as
 /// [`close`](Store::close) does, without saying whether that went well.
+///
+/// # Forks
+///
+/// A store that is open for writing belongs to the process that opened it. In a fork of that process every call fails with
+/// [`Forked`](ErrorKind::Forked), closing and dropping do nothing, and no byte of the store is changed; the lock stays with
+/// the parent alone. [`streams`](Store::streams), [`watermarks`](Store::watermarks) and [`open_report`](Store::open_report)
+/// say what was so at the fork, and events that were handed out stay good. A store that is open for reading may be read in a
+/// fork too, where no other thread was using it when the process forked.
 #[derive(Debug)]
 pub struct Store {
     view: Arc<View>,
@@ -191,6 +199,7 @@ impl Store {
     /// space. [`Poisoned`](ErrorKind::Poisoned): the outcome is unknown, or an earlier one was: reopen the store and
     /// append again with the same batch id. [`ReadOnly`](ErrorKind::ReadOnly): the store was opened for reading.
     /// [`Damage`](ErrorKind::Damage): the place where an earlier try would be looked up is lost.
+    /// [`Forked`](ErrorKind::Forked): another process opened the store, and this one is a fork of it.
     pub fn append(&self, batch: &Batch<'_>) -> Result<Receipt> {
         self.writer()?.append(batch)
     }
@@ -250,9 +259,9 @@ impl Store {
     /// The stream of this name.
     ///
     /// # Errors
-    /// None yet; looking a stream up may read the log in a later version.
+    /// None yet but in a fork of the writing process; looking a stream up may read the log in a later version.
     pub fn stream(&self, name: &str) -> Result<Option<StreamInfo>> {
-        Ok(self.view.stream(name).as_ref().map(self.describe()))
+        Ok(self.view.stream(name)?.as_ref().map(self.describe()))
     }
 
     /// All streams, in the order of their making.
@@ -336,6 +345,7 @@ impl Store {
     /// [`Io`](ErrorKind::Io) from the system.
     pub fn stat(&self) -> Result<Stat> {
         let set = &self.view.set;
+        set.check_process()?;
         let segments = set.all();
         let watermarks = self.view.watermarks();
         let end = |known: &crate::segment::set::Known| known.end.unwrap_or(watermarks.committed.max(known.base));
@@ -382,6 +392,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Poisoned`](ErrorKind::Poisoned) where the last sync failed: Written events may be lost with the power.
+    /// [`Forked`](ErrorKind::Forked) in a fork of the process that opened it, where nothing is done.
     pub fn close(mut self) -> Result<()> {
         match &mut self.writing {
             Some(writing) => writing.close(),
@@ -390,6 +401,7 @@ impl Store {
     }
 
     fn writer(&self) -> Result<&Arc<Writer>> {
+        self.view.set.check_process()?;
         match &self.writing {
             Some(writing) => Ok(&writing.writer),
             None => {
@@ -413,6 +425,10 @@ impl Writing {
             return Ok(());
         }
         let writer = &self.writer;
+        if let Err(error) = writer.set.check_process() {
+            std::mem::forget(self.keeper.take()); // they are threads of another process
+            return Err(error);
+        }
         writer.signals.stop();
         for thread in self.keeper.take().into_iter().flatten() {
             let _ = thread.join(); // a panic there was printed by it; the log does not depend on it

@@ -35,8 +35,9 @@ impl Pending {
     ///
     /// # Errors
     /// [`Poisoned`](crate::ErrorKind::Poisoned) where a sync failed: whether the batch survives is unknown until the store
-    /// is reopened.
+    /// is reopened; [`Forked`](crate::ErrorKind::Forked) in a fork of the process that appended it.
     pub fn wait(mut self) -> Result<Receipt> {
+        self.writer.set.check_process()?;
         if self.level == Durability::Synced {
             self.writer.wait_durable(self.receipt.end)?;
             self.receipt.level = Durability::Synced;
@@ -50,6 +51,9 @@ impl Future for Pending {
 
     /// Resolves when the batch's level is reached. Needs no runtime: the background thread of the store wakes the task.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Receipt>> {
+        if let Err(error) = self.writer.set.check_process() {
+            return Poll::Ready(Err(error));
+        }
         if self.level == Durability::Synced {
             match self.writer.poll_durable(self.receipt.end, context.waker()) {
                 Poll::Pending => return Poll::Pending,

@@ -146,8 +146,7 @@ impl Output {
             self.is_mapping_allowed && self.written_streak > MAPPED_STREAK && bytes.len() <= MAPPED_FRAME_BYTES_MAX;
         if mapped && self.prefault(segment, offset, end) {
             let (window, _) = self.window.as_mut().expect("prefault opened it");
-            window.copy_in((offset - window.range().start) as usize, bytes);
-            return Ok(());
+            return window.copy_in((offset - window.range().start) as usize, bytes);
         }
         segment.file.write_at(bytes, offset)
     }

@@ -106,7 +106,7 @@ impl Subscription {
                 options.from = options.from.max(event.position());
             }
         } else if let Some(name) = &options.stream
-            && let Some(stream) = view.stream(name)
+            && let Some(stream) = view.stream(name)?
         {
             options.from = options.from.max(Position(stream.id.0));
         }

@@ -49,6 +49,7 @@ impl View {
 
     /// Takes in what another process appended. Costs a look at the next frame's place, and reading what is new.
     pub(crate) fn refresh(&self) -> Result<()> {
+        self.set.check_process()?;
         let Some(replay) = &self.replay else { return Ok(()) };
         let mut replay = replay.lock();
         replay.follow()?;
@@ -84,14 +85,17 @@ impl View {
     }
 
     pub(crate) fn end_at(&self, recorded: i64, visibility: Visibility) -> Result<Position> {
+        self.set.check_process()?;
         time::end_at(&self.set, recorded, self.visible(visibility))
     }
 
-    pub(crate) fn stream(&self, name: &str) -> Option<Stream> {
-        self.streams.read().by_name(name).cloned()
+    pub(crate) fn stream(&self, name: &str) -> Result<Option<Stream>> {
+        self.set.check_process()?;
+        Ok(self.streams.read().by_name(name).cloned())
     }
 
     pub(crate) fn stream_reader(&self, name: &str, options: ReadOptions) -> Result<Option<StreamReader>> {
+        self.set.check_process()?;
         if let Some(token) = &options.after_token {
             self.refresh()?;
             place::behind(&self.set, token, self.visible(Visibility::Committed))?;
@@ -101,6 +105,7 @@ impl View {
     }
 
     pub(crate) fn log_reader(&self, options: ReadAllOptions) -> Result<LogReader> {
+        self.set.check_process()?;
         if options.after_token.is_some() {
             // Its event may be one that another process has appended just now.
             self.refresh()?;
@@ -109,6 +114,7 @@ impl View {
     }
 
     pub(crate) fn event(&self, name: &str, revision: Revision, visibility: Visibility) -> Result<Option<Event>> {
+        self.set.check_process()?;
         read_one(&self.finder, name, revision, self.visible(visibility))
     }
 

@@ -181,6 +181,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     // Everything was durable before it was closed, or was made so.
     let marks = Arc::new(Marks::new(tail.log_end(), tail.at));
     let Found { set, streams, .. } = found;
+    set.begin_writing();
     let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
     let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
     let doubts = Doubts { unknown_until: found.replay.unknown_until(), damaged_from };

@@ -14,7 +14,7 @@ use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
 use crate::segment::one::{LostHead, Segment, Unusable};
 use crate::storage::{Access, Storage};
-use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 use crate::{Error, Result};
 
 /// The most segments that are kept open for later use.
@@ -54,6 +54,8 @@ pub(crate) struct SegmentSet {
     proven_end: AtomicU64,
     /// The stretches of the log whose loss was accepted.
     accepted: RwLock<Vec<AcceptedRange>>,
+    /// A writer goes on with it.
+    is_written: AtomicBool,
 }
 
 impl SegmentSet {
@@ -67,6 +69,22 @@ impl SegmentSet {
             unsupported: RwLock::new(None),
             proven_end: AtomicU64::new(0),
             accepted: RwLock::new(Vec::new()),
+            is_written: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that a writer goes on with it, whose threads change it at any moment.
+    pub(crate) fn begin_writing(&self) {
+        self.is_written.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails in a fork of the process that writes. The writer's threads are not there: a lock that one of them held is held
+    /// for ever, and what is at the end of the log is no longer heard of. What is open for reading alone has no threads.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        match self.storage.forked_from().filter(|_| self.is_written.load(Ordering::Relaxed)) {
+            None => Ok(()),
+            Some(process) => Err(Error::forked(process)),
         }
     }
 
@@ -200,6 +218,7 @@ impl SegmentSet {
 
     /// The open segment whose file holds `position`.
     pub(crate) fn holding(&self, position: Position) -> Result<Arc<Segment>> {
+        self.check_process()?;
         {
             let mut open = self.open.lock();
             if let Some(index) =
@@ -220,6 +239,7 @@ impl SegmentSet {
 
     /// Opens a known segment.
     pub(crate) fn open(&self, known: &Known) -> Result<Arc<Segment>, Unusable> {
+        self.check_process().map_err(Unusable::System)?;
         {
             let open = self.open.lock();
             if let Some(segment) = open.iter().find(|segment| segment.ordinal() == known.ordinal) {

@@ -193,15 +193,15 @@ fn what_is_copied_into_a_mapping_is_written(storage: &dyn Storage) {
     assert_eq!(writable.range(), 8192..65_536);
     writable.prefaulter().prefault(0..10_000).unwrap();
     assert_eq!(kind_of(writable.prefaulter().prefault(0..57_345)), io::ErrorKind::InvalidInput);
-    writable.copy_in(0, b"FORE");
-    writable.copy_in(65_536 - 8192 - 3, b"end");
-    writable.copy_in(65_536 - 8192, b"");
+    writable.copy_in(0, b"FORE").unwrap();
+    writable.copy_in(65_536 - 8192 - 3, b"end").unwrap();
+    writable.copy_in(65_536 - 8192, b"").unwrap();
 
     let bytes = contents(&*file);
     assert_eq!((&bytes[8190..8197], &bytes[65_533..]), (&b"beFORE\0"[..], &b"end"[..]));
     assert_eq!(reader.as_slice(), bytes);
     file.write_at(b"mixed", 8192).unwrap();
-    writable.copy_in(5, b"up");
+    writable.copy_in(5, b"up").unwrap();
     file.sync_data().unwrap();
     drop((writable, file));
     let file = storage.open("a", Access::ReadWrite).unwrap();

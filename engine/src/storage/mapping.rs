@@ -25,6 +25,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::StorageFile;
 use super::guard::Guarded;
+use super::home::Home;
 
 /// Memory that keeps its address for life. See the invariants of the module.
 pub(super) struct Region {
@@ -39,6 +40,8 @@ pub(super) struct Region {
     of_file: bool,
     /// Whether its pages may be stored to.
     writable: bool,
+    /// The process that may store to it, where others share the memory.
+    home: Option<Home>,
     /// How many writable mappings of it exist.
     writers: AtomicUsize,
 }
@@ -47,15 +50,20 @@ impl Region {
     /// Fresh memory of `len` bytes (not 0) that read as zero. Pages are taken from the system on first touch only.
     pub(super) fn zeroed(len: usize) -> io::Result<Region> {
         let memory = MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
-        Ok(Region::new(memory.into(), false, true))
+        Ok(Region::new(memory.into(), false, true, None))
     }
 
-    /// Wraps a shared mapping of a file.
-    pub(super) fn of_file(memory: MmapRaw, writable: bool) -> Region {
-        Region::new(memory, true, writable)
+    /// Wraps a mapping of a file for reading.
+    pub(super) fn of_file(memory: MmapRaw) -> Region {
+        Region::new(memory, true, false, None)
     }
 
-    fn new(memory: MmapRaw, of_file: bool, writable: bool) -> Region {
+    /// Wraps a shared mapping of a file for reading and storing, by this process alone.
+    pub(super) fn of_writable_file(memory: MmapRaw, home: Home) -> Region {
+        Region::new(memory, true, true, Some(home))
+    }
+
+    fn new(memory: MmapRaw, of_file: bool, writable: bool, home: Option<Home>) -> Region {
         let is_guarded = of_file && !writable;
         Region {
             guarded: is_guarded.then(|| Guarded::new(memory.as_ptr() as usize, memory.len())).flatten(),
@@ -64,6 +72,7 @@ impl Region {
             lost: [AtomicUsize::new(usize::MAX), AtomicUsize::new(0)],
             of_file,
             writable,
+            home,
             writers: AtomicUsize::new(0),
         }
     }
@@ -146,6 +155,12 @@ impl Region {
         // system itself, on behalf of positioned reads and writes, copies them outside of the language. Any bytes are a
         // word.
         unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().add(at).cast()) }
+    }
+
+    /// Fails in a process that only inherited it.
+    #[inline]
+    pub(super) fn check_home(&self) -> io::Result<()> {
+        self.home.as_ref().map_or(Ok(()), Home::check)
     }
 
     /// One more writable mapping of it exists.
@@ -385,13 +400,19 @@ impl WritableMapping {
     ///
     /// On a full disk this may raise `SIGBUS` where the bytes below were not allocated, or are shared with another file.
     ///
+    /// # Errors
+    ///
+    /// In a fork of the process that made the mapping: nothing is copied then.
+    ///
     /// # Panics
     ///
     /// Where the bytes would not lie in the mapping.
-    pub fn copy_in(&mut self, at: usize, bytes: &[u8]) {
+    pub fn copy_in(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
         let inside = at.checked_add(bytes.len()).is_some_and(|end| end <= self.len());
         assert!(inside, "{} bytes at {at} do not lie in a mapping of {}", bytes.len(), self.len());
+        self.region.check_home()?;
         self.region.write(self.start + at, bytes);
+        Ok(())
     }
 
     /// What makes pages present ahead of copies, from any thread.
@@ -418,6 +439,7 @@ impl Prefaulter {
     /// among others on a full disk; `Unsupported` where the kernel (before 5.14) does not know how.
     pub fn prefault(&self, range: Range<usize>) -> io::Result<()> {
         check_range(&range, self.len)?;
+        self.region.check_home()?;
         if !self.region.of_file || range.is_empty() {
             return Ok(());
         }
@@ -477,7 +499,7 @@ mod tests {
     #[should_panic(expected = "do not lie in a mapping of 8")]
     fn a_copy_that_leaves_the_mapping_is_refused_though_the_region_goes_on() {
         let region = Arc::new(Region::zeroed(4096).unwrap());
-        WritableMapping::of(region, 16, 0..8).copy_in(1, &[1; 8]);
+        WritableMapping::of(region, 16, 0..8).copy_in(1, &[1; 8]).unwrap();
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //! 2. A created, renamed or removed name is durable only after [`Storage::sync_directory`].
 //! 3. Dropping a file or a mapping syncs nothing.
 //! 4. No call retries after an error other than an interruption, and none hides a short result.
+//! 5. In a fork of the process that opened it nothing is changed through a directory, a file or a mapping: what would be
+//!    fails ([`Storage::forked_from`]), and dropping them leaves locks and files to that process. Reading works.
 
 use std::fmt;
 use std::io;
@@ -27,6 +29,7 @@ pub mod mem;
 pub mod os;
 
 pub mod guard;
+mod home;
 mod mapping;
 pub mod positioned;
 mod words;
@@ -34,6 +37,8 @@ mod words;
 #[cfg(any(test, feature = "unstable"))]
 pub mod conformance;
 
+#[cfg(any(test, feature = "unstable"))]
+pub use home::{Child, Fork};
 pub use mapping::{Mapping, Prefaulter, WritableMapping};
 pub use words::{OnStore, SharedWords};
 
@@ -98,6 +103,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The number of this process, for people to read.
     fn process_id(&self) -> u32 {
         std::process::id()
+    }
+
+    /// The process that opened the directory, where this one is a fork of it: then nothing can be changed through it, nor
+    /// through what was opened by it. Costs no call to the system.
+    fn forked_from(&self) -> Option<u32> {
+        None
     }
 
     /// This mount of the file system that holds the directory: a number that no other mount has or had since the kernel

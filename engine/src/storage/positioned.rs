@@ -63,6 +63,10 @@ impl Storage for Positioned {
         self.0.boot_id()
     }
 
+    fn forked_from(&self) -> Option<u32> {
+        self.0.forked_from()
+    }
+
     fn mount_id(&self) -> Option<u64> {
         self.0.mount_id()
     }

@@ -59,7 +59,7 @@ impl SharedWords {
         u64::from_le(self.region.word(index * size_of::<u64>()).load(Ordering::Acquire))
     }
 
-    /// Stores a word, behind everything that was stored before.
+    /// Stores a word, behind everything that was stored before. Nothing is stored in a fork of the process that mapped it.
     ///
     /// # Panics
     ///
@@ -67,7 +67,8 @@ impl SharedWords {
     #[inline]
     pub fn store(&self, index: usize, value: u64) {
         assert!(index < self.count, "word {index} of {}", self.count);
-        if self.on_store.as_ref().is_none_or(|on_store| on_store(index, value)) {
+        let is_home = self.region.check_home().is_ok();
+        if is_home && self.on_store.as_ref().is_none_or(|on_store| on_store(index, value)) {
             self.region.word(index * size_of::<u64>()).store(value.to_le(), Ordering::Release);
         }
     }

@@ -72,11 +72,9 @@ impl<'a> Floor<'a> {
         }
         match &mut self.mapping {
             Some(mapping) => mapping.copy_in(self.at as usize, &self.frame),
-            None => self
-                .file
-                .write_at(&self.frame, self.at)
-                .map_err(|error| Failure::io("write", "the file for the floor", &error))?,
+            None => self.file.write_at(&self.frame, self.at),
         }
+        .map_err(|error| Failure::io("write", "the file for the floor", &error))?;
         self.at += self.frame.len() as u64;
         if sync {
             self.file.sync_data().map_err(|error| Failure::io("sync", "the file for the floor", &error))?;

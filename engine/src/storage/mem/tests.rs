@@ -76,7 +76,7 @@ fn every_call_of_a_workload_can_be_made_to_fail_and_then_does_nothing() {
     let work = |storage: &MemStorage| -> io::Result<()> {
         let file = storage.create("a", 4096)?;
         file.allocate(0..4096)?;
-        file.map_writable(0..4096)?.copy_in(0, b"x");
+        file.map_writable(0..4096)?.copy_in(0, b"x")?;
         file.sync_data()?;
         storage.rename("a", "b")?;
         storage.sync_directory()?;
@@ -123,7 +123,7 @@ fn growth_keeps_bytes_and_old_mappings_and_never_orphans_a_writable_one() {
     let mut writable = file.map_writable(0..8).unwrap();
     let error = file.write_at(b"end", 1 << 20).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
-    writable.copy_in(0, b"the");
+    writable.copy_in(0, b"the").unwrap();
     drop(writable);
     file.write_at(b"end", 1 << 20).unwrap();
     assert_eq!(old.as_slice(), b"thebegin");

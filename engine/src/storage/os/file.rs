@@ -8,12 +8,13 @@
 //! 3. No call raises a signal by itself: the limit on file sizes is looked up before the kernel enforces it by one.
 //! 4. The lock belongs to the open file, not to the process. The process that took it gives it back when the file object
 //!    is dropped, even if a child inherited the descriptor; a child that drops its copy does not.
+//! 5. In a fork of the process that opened it the file is for reading: see [`home`].
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom, StatxFlags};
@@ -21,6 +22,7 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
 use super::{file_system, lock};
+use crate::storage::home::{self, Home};
 use crate::storage::mapping::Region;
 use crate::storage::{FilePlace, LockHolder, Mapping, SharedWords, StorageFile, WritableMapping, check_range};
 
@@ -39,8 +41,9 @@ pub(super) struct OsFile {
     descriptor: OwnedFd,
     /// The file system could not allocate blocks ahead, so that a store into a mapping may meet a full disk.
     allocates_late: AtomicBool,
-    /// The process that took the lock through this open file; 0 for none.
-    locked_by: AtomicU32,
+    /// The lock was taken through this open file.
+    is_locked: AtomicBool,
+    home: Home,
 }
 
 /// How far a file may reach by the limit of this process. Beyond it the kernel does not only fail a call, but first sends
@@ -73,9 +76,9 @@ fn read_full(descriptor: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::
 }
 
 impl OsFile {
-    /// Takes over a descriptor of a regular file.
-    pub(super) fn new(descriptor: OwnedFd) -> OsFile {
-        OsFile { descriptor, allocates_late: AtomicBool::new(false), locked_by: AtomicU32::new(0) }
+    /// Takes over a descriptor of a regular file, which a process alone may change.
+    pub(super) fn new(descriptor: OwnedFd, home: Home) -> OsFile {
+        OsFile { descriptor, allocates_late: AtomicBool::new(false), is_locked: AtomicBool::new(false), home }
     }
 
     fn stat(&self) -> io::Result<fs::Stat> {
@@ -106,6 +109,7 @@ impl OsFile {
     /// disk.
     fn map_shared(&self, range: &Range<u64>) -> io::Result<MmapRaw> {
         check_range(range)?;
+        self.home.check()?;
         if range.is_empty() || range.end > self.len()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range to map does not lie in the file"));
         }
@@ -165,6 +169,7 @@ impl StorageFile for OsFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.home.check()?;
         let limit = size_limit();
         let mut done = 0;
         while done < bytes.len() {
@@ -182,6 +187,7 @@ impl StorageFile for OsFile {
 
     fn allocate(&self, range: Range<u64>) -> io::Result<()> {
         check_range(&range)?;
+        self.home.check()?;
         if range.is_empty() {
             return Ok(());
         }
@@ -193,6 +199,7 @@ impl StorageFile for OsFile {
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         check_range(&range)?;
+        self.home.check()?;
         if !range.is_empty() {
             self.change_blocks(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, &range)?;
         }
@@ -222,10 +229,12 @@ impl StorageFile for OsFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.home.check()?;
         Ok(retry_on_intr(|| fs::fdatasync(&self.descriptor))?)
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        self.home.check()?;
         Ok(retry_on_intr(|| fs::fsync(&self.descriptor))?)
     }
 
@@ -235,34 +244,43 @@ impl StorageFile for OsFile {
             return Ok(Mapping::empty());
         }
         let memory = MmapOptions::new().len(len).map_raw_read_only(&self.descriptor)?;
-        Ok(Mapping::of(Arc::new(Region::of_file(memory, false)), len))
+        Ok(Mapping::of(Arc::new(Region::of_file(memory)), len))
     }
 
     fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping> {
         let memory = self.map_shared(&range)?;
-        Ok(WritableMapping::of(Arc::new(Region::of_file(memory, true)), 0, range))
+        Ok(WritableMapping::of(Arc::new(Region::of_writable_file(memory, self.home)), 0, range))
     }
 
     fn map_words(&self, count: usize) -> io::Result<SharedWords> {
         let len = count.checked_mul(size_of::<u64>()).ok_or(Errno::FBIG)?;
         let memory = self.map_shared(&(0..len as u64))?;
-        Ok(SharedWords::of(Arc::new(Region::of_file(memory, true)), count))
+        Ok(SharedWords::of(Arc::new(Region::of_writable_file(memory, self.home)), count))
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        match retry_on_intr(|| fs::flock(&self.descriptor, FlockOperation::NonBlockingLockExclusive)) {
+        self.home.check()?;
+        // Before it is held: a fork in between then takes it from the child too.
+        home::note_lock(self.descriptor.as_fd());
+        let taken = retry_on_intr(|| fs::flock(&self.descriptor, FlockOperation::NonBlockingLockExclusive));
+        if taken.is_err() {
+            home::forget_lock(self.descriptor.as_fd());
+        }
+        match taken {
             Err(Errno::WOULDBLOCK) => Ok(false),
             taken => {
                 taken?;
-                self.locked_by.store(std::process::id(), Ordering::Release);
+                self.is_locked.store(true, Ordering::Release);
                 Ok(true)
             }
         }
     }
 
     fn unlock(&self) -> io::Result<()> {
+        self.home.check()?;
         retry_on_intr(|| fs::flock(&self.descriptor, FlockOperation::Unlock))?;
-        self.locked_by.store(0, Ordering::Release);
+        self.is_locked.store(false, Ordering::Release);
+        home::forget_lock(self.descriptor.as_fd());
         Ok(())
     }
 
@@ -291,8 +309,9 @@ impl Drop for OsFile {
     fn drop(&mut self) {
         // Closing alone would leave the lock with a child that inherited the descriptor and did not close it. There is
         // nobody to tell if this fails, and closing then does what it can.
-        if *self.locked_by.get_mut() == std::process::id() {
+        if *self.is_locked.get_mut() && self.home.is_here() {
             let _ = fs::flock(&self.descriptor, FlockOperation::Unlock);
+            home::forget_lock(self.descriptor.as_fd());
         }
     }
 }

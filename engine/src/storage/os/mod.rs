@@ -14,6 +14,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::home::Home;
 use super::{Access, DirectoryEntry, FileSystem, Storage, StorageFile, check_name};
 use crate::ids::BootId;
 
@@ -32,6 +33,7 @@ pub struct OsStorage {
     directory: OwnedFd,
     /// For messages only.
     path: PathBuf,
+    home: Home,
 }
 
 impl OsStorage {
@@ -41,7 +43,7 @@ impl OsStorage {
     ///
     /// `NotFound`, `NotADirectory`, `PermissionDenied`, or what else the system says.
     pub fn open(path: &Path) -> io::Result<OsStorage> {
-        Ok(OsStorage { directory: open_directory(path)?, path: path.to_owned() })
+        Ok(OsStorage { directory: open_directory(path)?, path: path.to_owned(), home: Home::here()? })
     }
 
     /// Opens a directory, and makes it and its parents first where they are missing. What was made is durable when this
@@ -179,11 +181,12 @@ impl Storage for OsStorage {
             opened => opened?,
         };
         OsStorage::check_regular(&descriptor)?;
-        Ok(Arc::new(OsFile::new(descriptor)))
+        Ok(Arc::new(OsFile::new(descriptor, self.home)))
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn StorageFile>> {
         check_name(name)?;
+        self.home.check()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | COMMON;
         let mode = Mode::from_raw_mode(0o666);
         let descriptor = retry_on_intr(|| fs::openat(&self.directory, name, flags, mode))?;
@@ -192,12 +195,13 @@ impl Storage for OsStorage {
             let _ = fs::unlinkat(&self.directory, name, AtFlags::empty());
             return Err(error);
         }
-        Ok(Arc::new(OsFile::new(descriptor)))
+        Ok(Arc::new(OsFile::new(descriptor, self.home)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         check_name(from)?;
         check_name(to)?;
+        self.home.check()?;
         let (directory, flags) = (&self.directory, RenameFlags::NOREPLACE);
         match retry_on_intr(|| fs::renameat_with(directory, from, directory, to, flags)) {
             // The file system does not know the flag, or the kernel not the call.
@@ -208,10 +212,12 @@ impl Storage for OsStorage {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         check_name(name)?;
+        self.home.check()?;
         Ok(retry_on_intr(|| fs::unlinkat(&self.directory, name, AtFlags::empty()))?)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
+        self.home.check()?;
         Ok(retry_on_intr(|| fs::fsync(&self.directory))?)
     }
 
@@ -231,6 +237,10 @@ impl Storage for OsStorage {
     fn boot_id(&self) -> BootId {
         let text = std::fs::read_to_string(OsStr::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
         parse_boot_id(&text)
+    }
+
+    fn forked_from(&self) -> Option<u32> {
+        self.home.forked_from()
     }
 
     fn mount_id(&self) -> Option<u64> {

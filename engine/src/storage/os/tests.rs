@@ -191,11 +191,68 @@ fn an_inherited_descriptor_does_not_keep_the_lock() {
     let descriptor = fs::openat(&storage.directory, "lock", OFlags::RDWR, Mode::empty()).unwrap();
     // The same open file in another hand, as a child has it after a fork.
     let inherited = descriptor.try_clone().unwrap();
-    let file = OsFile::new(descriptor);
+    let file = OsFile::new(descriptor, Home::here().unwrap());
     assert!(file.try_lock().unwrap());
     let other = storage.open("lock", Access::Read).unwrap();
     assert!(!other.try_lock().unwrap());
     drop(file);
     assert!(other.try_lock().unwrap());
     drop(inherited);
+}
+
+#[test]
+fn in_a_fork_nothing_is_changed_through_what_was_inherited() {
+    use crate::storage::home::{Child, Fork};
+
+    for how in [Fork::Plain, Fork::Bare] {
+        let (_folder, storage) = folder();
+        let file = storage.create("a", 8192).unwrap();
+        file.allocate(0..8192).unwrap();
+        file.write_at(b"ring", 0).unwrap();
+        assert!(file.try_lock().unwrap());
+        let mapped = file.map_writable(0..4096).and_then(|mapping| Ok((mapping, file.map_words(512)?)));
+        let mapped = std::cell::Cell::new(Some(mapped));
+        let kept = std::cell::Cell::new(Some(Arc::clone(&file)));
+        let process = std::process::id();
+        let child = Child::fork(how, || {
+            let refused = |done: io::Result<()>| {
+                let error = done.expect_err("a fork is refused");
+                assert!(error.to_string().contains(&process.to_string()), "{error}");
+            };
+            assert_eq!(storage.forked_from(), Some(process));
+            let none = |_: Arc<dyn StorageFile>| ();
+            refused(file.write_at(b"x", 0));
+            refused(file.allocate(0..8192));
+            refused(file.punch(0..4096));
+            refused(file.sync_data());
+            refused(file.sync_all());
+            refused(file.try_lock().map(drop));
+            refused(file.unlock());
+            refused(file.map_writable(0..4096).map(drop));
+            refused(file.map_words(8).map(drop));
+            refused(storage.create("b", 0).map(none));
+            refused(storage.rename("a", "b"));
+            refused(storage.remove("a"));
+            refused(storage.sync_directory());
+            let again = storage.open("a", Access::ReadWrite).unwrap();
+            refused(again.write_at(b"x", 0));
+            if let Ok((mut mapping, words)) = mapped.take().unwrap() {
+                refused(mapping.copy_in(0, b"x"));
+                refused(mapping.prefaulter().prefault(0..4096));
+                words.store(1, 7);
+                assert_eq!(words.load(1), 0);
+            }
+            let mut bytes = [0; 4];
+            assert!(again.read_at(&mut bytes, 0).is_ok_and(|read| read == 4) && bytes == *b"ring", "reading works");
+            drop((again, kept.take()));
+            0
+        });
+        assert_eq!(child.unwrap().wait().unwrap(), Some(0), "{how:?}");
+        let mut bytes = [0; 8192];
+        assert_eq!(storage.open("a", Access::Read).unwrap().read_at(&mut bytes, 0).unwrap(), 8192);
+        assert!(bytes[..4] == *b"ring" && bytes[4..].iter().all(|byte| *byte == 0), "{how:?}");
+        let names: Vec<_> = storage.list().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["a"], "{how:?}");
+        assert!(!storage.open("a", Access::Read).unwrap().try_lock().unwrap(), "the lock stays with the parent");
+    }
 }
