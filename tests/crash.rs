@@ -37,6 +37,7 @@ const TWICE: &[&str] = &[
     "a_second_writer",
     "retries_by_batch_id",
     "control_page_replaced",
+    "watermark_of_another_history",
 ];
 const FAIL_STOP: &[&str] = &["failed_sync_then_eviction", "reverted_sync", "late_error"];
 const FULL: &[&str] = &["full_disk"];

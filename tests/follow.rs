@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use treering::storage::mem::MemStorage;
+use treering::storage::{Access, Storage};
 use treering::{
-    Batch, Durability, ErrorKind, Expected, NewEvent, Position, Revision, Store, SubscribeOptions, Subscription,
-    Visibility,
+    Batch, BootId, Durability, ErrorKind, Expected, NewEvent, Position, Revision, Store, SubscribeOptions,
+    Subscription, Visibility,
 };
+use treering_tests::image::Image;
 use treering_tests::store::{block_on, everything, noise, open, open_read_only, put, small, try_put};
 
 const THREADS: u64 = 4;
@@ -202,4 +204,46 @@ fn p13_a_store_opened_for_reading_follows_the_writer_through_rolls() {
     writer.close().unwrap();
     reader.refresh().unwrap();
     assert!(reader.watermarks().durable >= end, "closing noted how far the log is durable");
+}
+
+/// The store was copied, both went on, and the copy's watermark file comes back: it says that a segment of this name was
+/// durable, and means the copy's.
+#[test]
+fn p11_a_watermark_of_another_history_makes_nothing_durable_for_who_follows() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    let _ = try_put(&store, "s", b"both", Durability::Synced).unwrap();
+    store.close().unwrap();
+    let image = Image::take(&storage);
+    let go_on = |store: &Store, level| {
+        for round in 0..4 {
+            let _ = try_put(store, "s", &noise(round, 3300), level).unwrap();
+        }
+    };
+    storage.set_boot_id(BootId(*b"one-more-boot-id"));
+    let store = open(&storage);
+    assert!(
+        store.open_report().has_rolled
+            && store.open_report().incarnation == open_read_only(&storage).stat().unwrap().incarnation
+    );
+    go_on(&store, Durability::Synced);
+    store.close().unwrap();
+    let others = Image::take(&storage).0.remove("watermark").unwrap();
+    image.put_back(&storage);
+
+    let store = open(&storage);
+    let _ = try_put(&store, "s", b"ours", Durability::Synced).unwrap();
+    let reader = open_read_only(&storage);
+    go_on(&store, Durability::Written);
+    let durable = store.watermarks().durable;
+    assert!(durable < store.watermarks().committed && store.stat().unwrap().segments > 1);
+    let file = storage.open("watermark", Access::ReadWrite).unwrap();
+    file.write_at(&others, 0).unwrap();
+    reader.refresh().unwrap();
+    assert_eq!(reader.watermarks().committed, store.watermarks().committed);
+    assert!(reader.watermarks().durable <= durable, "{:?}, and {durable} is durable", reader.watermarks());
+    let _ = store.sync().unwrap();
+    store.close().unwrap();
+    reader.refresh().unwrap();
+    assert_eq!(reader.watermarks().durable, reader.watermarks().committed, "the writer's own slot counts");
 }

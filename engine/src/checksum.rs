@@ -5,6 +5,7 @@
 //! that bytes of another file, another life of the store or another place never pass.
 
 use crate::ids::{Position, Salt};
+use crate::planted::{Plant, planted};
 
 /// Spreads positions that lie close together; 2^64 divided by the golden ratio.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -25,6 +26,9 @@ impl Seeds {
             bytes.copy_from_slice(&salt.0[at..at + 8]);
             u64::from_le_bytes(bytes)
         };
+        if planted(Plant::SaltIgnored) {
+            return Seeds { low: 1, high: 2 };
+        }
         Seeds { low: half(0), high: half(8) }
     }
 

@@ -83,6 +83,22 @@ plants! {
     ExpectationsIgnored
     /// No room is kept for the index block.
     NoRoomForIndexBlock
+    /// A watermark slot that is of another file, or of another history of this one, counts.
+    StaleWatermark
+    /// The end up to which the control page says that the log was shown is not compared with the log.
+    ShownEndIgnored
+    /// The mark of a sync whose end nobody heard is not looked at.
+    SyncInFlightIgnored
+    /// The mark of a failed write or sync is not looked at.
+    PoisonMarkIgnored
+    /// A frame need not follow the one before it.
+    ChainIgnored
+    /// Behind damage whatever looks like a frame is taken for one.
+    SearchTakesAnything
+    /// Salts are not part of the checks.
+    SaltIgnored
+    /// A leader that has synced wakes nobody to lead the next sync.
+    LeaderDropsFollower
     /// Of several segments that a copy does not have only the first is called not copied.
     OneMissingIsCopied
 }
@@ -117,4 +133,10 @@ pub fn plant(name: &str) -> bool {
         ACTIVE.store(*plant as usize + 1, std::sync::atomic::Ordering::Relaxed);
     }
     IS_PLANTED && found.is_some()
+}
+
+/// The name of the one that is switched on.
+#[must_use]
+pub fn active() -> Option<&'static str> {
+    ALL.iter().find(|(_, known)| planted(*known)).map(|(name, _)| *name)
 }

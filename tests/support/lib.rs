@@ -17,6 +17,7 @@ pub mod run;
 pub mod sim;
 pub mod store;
 pub mod torture;
+pub mod vectors;
 pub mod workload;
 
 pub use engine::Engine;

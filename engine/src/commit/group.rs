@@ -11,6 +11,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::ids::Position;
+use crate::planted::{Plant, planted};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now};
 use std::sync::Arc;
@@ -147,6 +148,7 @@ impl Group {
         // The next leader is a thread that waits; it is taken out, and enters again as leader.
         let next = state.waiters.iter().position(|waiter| matches!(waiter.wake, Wake::Thread(..)));
         let next = next.map(|index| state.waiters.swap_remove(index));
+        let next = next.filter(|_| !planted(Plant::LeaderDropsFollower));
         let tasks_left = next.is_none() && !state.waiters.is_empty();
         drop(state);
         next.into_iter().chain(done).for_each(|waiter| waiter.wake.now());

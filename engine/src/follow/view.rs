@@ -14,6 +14,7 @@ use crate::index::find::Finder;
 use crate::index::streams::{Stream, StreamTable};
 use crate::index::time;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
+use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
 use crate::storage::Access;
@@ -69,9 +70,10 @@ impl View {
             let file = self.set.storage.open(file_name::WATERMARK, Access::Read).ok()?;
             let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
             let read = file.read_at(&mut bytes, 0).ok()?;
-            let watermark = *Watermark::slots(&bytes[..read]).first()?;
-            let is_ours = watermark.store == self.set.store.store && watermark.incarnation == replay.incarnation;
-            is_ours.then_some(watermark.durable)
+            let slots = Watermark::slots(&bytes[..read]);
+            let slot = slots.into_iter().find(|slot| slot.store == self.set.store.store)?;
+            let is_news = slot.incarnation == replay.incarnation && slot.durable > replay.witness;
+            (is_news && slot_counts(&slot, &*self.set.holding(slot.last_frame).ok()?)).then_some(slot.durable)
         };
         slot().unwrap_or(Position::ZERO)
     }

@@ -252,20 +252,26 @@ fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
         // The head block of the only segment is lost: the slot that knows its salt may count.
         None => line.known.last().and_then(|last| last.lost_head).is_some_and(|lost| lost.salt == watermark.salt),
     };
-    if !is_same_life {
-        return false;
+    if !is_same_life || planted(Plant::StaleWatermark) {
+        return is_same_life;
     }
+    segment_of(set, line, watermark.last_frame).is_none_or(|segment| slot_counts(watermark, &segment))
+}
+
+/// Whether a slot of this life says something of the very file that holds the place of its last frame.
+pub(crate) fn slot_counts(watermark: &Watermark, segment: &Segment) -> bool {
     let says = LogEnd { end: watermark.durable, last_frame: watermark.last_frame, last_check: watermark.last_check };
-    let salt = |segment: &Segment| segment.head.header.salt;
-    log_holds(set, line, says).unwrap_or_else(|| {
-        // Where that frame is bad the salt tells whether the slot is of this very file.
-        segment_of(set, line, says.last_frame).is_none_or(|segment| salt(&segment) == watermark.salt)
-    })
+    // Where that frame is bad the salt tells whether the slot is of this file.
+    segment_holds(segment, says).unwrap_or_else(|| segment.head.header.salt == watermark.salt)
 }
 
 /// Whether the log holds the frame in which something else says that it ended once; `None` where there is no frame.
 pub(crate) fn log_holds(set: &SegmentSet, line: &Line, log: LogEnd) -> Option<bool> {
-    let segment = segment_of(set, line, log.last_frame)?;
+    segment_holds(&*segment_of(set, line, log.last_frame)?, log)
+}
+
+/// As [`log_holds`], for the segment whose file holds that frame's place.
+fn segment_holds(segment: &Segment, log: LogEnd) -> Option<bool> {
     let (end, check) = match log.last_frame < segment.first_frame() {
         true if log.last_frame == open_position(&segment.head.header) && !segment.is_head_lost => {
             (segment.first_frame(), segment.head.open_check)

@@ -45,19 +45,22 @@ pub(crate) fn state(
     replay: &Replay,
 ) -> ControlState {
     let Some(seen) = seen else { return ControlState::None };
-    if seen.is_poisoned {
+    if seen.is_poisoned && !planted(Plant::PoisonMarkIgnored) {
         return ControlState::Poisoned;
     }
     let is_agreed = is_newest(seen, line, replay)
         && takeover_of(seen, line, replay) >= Some(takeover_known(watermark, replay))
         && seen.committed.is_some_and(|committed| {
+            if planted(Plant::ShownEndIgnored) {
+                return true;
+            }
             let is_there = committed.end < replay.at && holds(set, line, committed);
             // A frame was whole before its end was put into a slot: where that is bad and the log ends at the other one, the
             // frame went bad too.
             let ends_there = committed.end == replay.at && committed.last_check == replay.previous_check;
             is_there || ends_there && !seen.is_commit_half
         });
-    match (is_agreed, seen.is_sync_in_flight) {
+    match (is_agreed, seen.is_sync_in_flight && !planted(Plant::SyncInFlightIgnored)) {
         (false, _) => ControlState::None,
         (true, true) => ControlState::InFlight,
         (true, false) => ControlState::Idle,

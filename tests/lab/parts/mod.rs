@@ -10,6 +10,7 @@ mod model;
 mod plants;
 mod rot;
 mod schedules;
+mod vectors;
 
 use treering_tests::lab::Part;
 
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         Box::new(model::ModelSequences),
         Box::new(damage::Damage),
         Box::new(rot::Rot),
+        Box::new(vectors::Vectors),
         Box::new(schedules::Schedules),
         Box::new(fuzz::Fuzz),
         Box::new(kills::CallKills),

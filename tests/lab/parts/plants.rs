@@ -47,7 +47,17 @@ const CLAIMED: &[(&str, &str)] = &[
     ("ExpectationsIgnored", "model"),
     ("NoRoomForIndexBlock", "model"),
     ("OneMissingIsCopied", "rot"),
+    ("StaleWatermark", "crash-states"),
+    ("ShownEndIgnored", "crash-states"),
+    ("SyncInFlightIgnored", "crash-states"),
+    ("PoisonMarkIgnored", "crash-states"),
+    ("SaltIgnored", "damage"),
+    ("ChainIgnored", "vectors"),
+    ("SearchTakesAnything", "vectors"),
+    ("LeaderDropsFollower", "schedules"),
 ];
+/// What a build with the bugs is built with.
+pub(super) const FLAGS: &str = "--cfg treering_planted";
 /// So long a part may look for a bug.
 const MOST: Duration = Duration::from_secs(30);
 
@@ -133,7 +143,7 @@ fn build() -> Result<Option<PathBuf>, String> {
         .args(["build", "--quiet", "--release", "--package", "treering-tests", "--bin", "lab", "--target-dir"])
         .arg(&target)
         .current_dir(root)
-        .env("RUSTFLAGS", "--cfg treering_planted")
+        .env("RUSTFLAGS", FLAGS)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stdin(Stdio::null())
         .output();

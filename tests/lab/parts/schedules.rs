@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use treering_tests::lab::{Part, Share};
 
+use super::plants;
+
 /// So many tests share the time.
 const SCENARIOS: f64 = 7.0;
 /// So long each of them runs where there is no end of time.
@@ -66,7 +68,8 @@ impl Part for Schedules {
     }
 }
 
-/// `cargo test` of the binary, with the scheduler.
+/// `cargo test` of the binary, with the scheduler, and with the bugs, so that one build is enough: the one that is switched on
+/// here is switched on there.
 fn tests() -> Command {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -74,7 +77,10 @@ fn tests() -> Command {
         .args(["test", "--quiet", "--release", "--test", "schedules", "--manifest-path"])
         .arg(package.join("Cargo.toml"));
     cargo.arg("--target-dir").arg(package.join("../target/shuttle"));
-    cargo.env("RUSTFLAGS", "--cfg treering_shuttle").stdin(Stdio::null());
+    cargo.env("RUSTFLAGS", format!("--cfg treering_shuttle {}", plants::FLAGS)).stdin(Stdio::null());
+    if let Some(bug) = treering::planted::active() {
+        cargo.env("TREERING_SCHEDULE_PLANT", bug);
+    }
     cargo
 }
 

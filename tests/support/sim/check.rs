@@ -8,7 +8,7 @@ use treering::{
 };
 
 use super::account::{Account, Demand, Entry, Oracle, Outcome, Plan};
-use super::{Call, Image, SimStorage, options};
+use super::{Call, Image, SimStorage, control, options};
 
 /// An event as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +113,9 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     let seen_epoch = oracle.account.seen_at(oracle.last).1;
     if oracle.demand != Demand::Nothing && !report.is_new && Some(report.epoch) <= seen_epoch {
         return Err(format!("P4: the epoch {} after {seen_epoch:?}", report.epoch));
+    }
+    if oracle.demand == Demand::Acknowledged && !(report.has_rolled || report.is_new || report.was_clean) {
+        control::allows_going_on(image, report.end.0)?;
     }
     check_order(&store, &events, is_damage_reported)?;
     if let Some((seen, found)) = seen_by_reader

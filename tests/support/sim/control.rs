@@ -20,6 +20,11 @@ const WORDS: usize = 72;
 const HEADER_CHECK: usize = 15;
 /// The word that says that a write had an unknown effect: the only one without a check.
 const POISONED: usize = 16;
+/// Up to where a sync is under way.
+const IN_FLIGHT: usize = 24;
+/// The ends in the slots.
+const DURABLE: [usize; 2] = [40, 48];
+const COMMITTED: [usize; 2] = [56, 64];
 /// The header's words that say to what a page belongs.
 const OWNER: [usize; 5] = [2, 4, 6, 8, 10];
 
@@ -81,6 +86,29 @@ fn with_word(content: &Content, word: usize, change: impl Fn(u64) -> u64) -> Con
     let Some(value) = bytes.get(word * 8..).and_then(|rest| rest.first_chunk()) else { return changed };
     changed.write(word as u64 * 8, &change(u64::from_le_bytes(*value)).to_le_bytes());
     changed
+}
+
+/// Whether a writer may go on in place, by the page that it found: no write had failed, no sync was under way whose end nobody
+/// heard, and the log reaches to where it had been shown. (A slot that is being written reaches further, one that went bad says
+/// anything: of the two the lower end counts.)
+///
+/// # Errors
+/// What the page says that forbids it.
+pub(super) fn allows_going_on(image: &Image, end: u64) -> Result<(), String> {
+    let page = image.files.get(CONTROL).map(|(_, content)| bytes_of(content)).unwrap_or_default();
+    let word =
+        |at: usize| page.get(at * 8..).and_then(|rest| rest.first_chunk()).map(|bytes| u64::from_le_bytes(*bytes));
+    let ends = |slots: [usize; 2]| slots.map(|slot| word(slot).unwrap_or(0));
+    let (in_flight, durable) = (word(IN_FLIGHT).unwrap_or(0), ends(DURABLE));
+    let shown = ends(COMMITTED);
+    let forbids = match (word(POISONED), shown[0].min(shown[1])) {
+        (None, _) => "there is none".to_owned(),
+        (Some(poisoned), _) if poisoned != 0 => "a write or sync had failed".to_owned(),
+        _ if in_flight > durable[0].max(durable[1]) => format!("a sync up to {in_flight} was under way"),
+        (_, shown) if shown > end => format!("the log was shown up to {shown}, and ends at {end}"),
+        _ => return Ok(()),
+    };
+    Err(format!("P6: a writer went on in place, though the page said: {forbids}"))
 }
 
 /// The page as it was at a moment; `None` where there was none.

@@ -9,8 +9,11 @@ use treering::{Durability, Error, Store};
 use super::account::{Account, Outcome, Plan};
 use super::check::{look_on, read};
 use super::disk::CONTROL;
-use super::{Failure, Fault, SimStorage, options};
+use super::{Failure, Fault, Image, SimStorage, options};
 use crate::store::noise;
+
+/// The watermark file.
+const WATERMARK: &str = "watermark";
 
 /// A workload: its name, and what it does.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,7 @@ workloads! {
     seals_in_several_lives
     retries_by_batch_id
     control_page_replaced
+    watermark_of_another_history
 }
 
 /// A workload under way.
@@ -574,4 +578,47 @@ fn control_page_replaced(run: &mut Run) {
     run.open();
     run.append("a", 10, Synced);
     run.append("a", 20, Written);
+}
+
+/// The watermark file of a copy of this store that somebody else went on with, from the same place: it knows another segment
+/// by the name of one that is here, and says that it was durable beyond where the log ends here.
+fn watermark_of_another_history(run: &mut Run) {
+    run.open();
+    run.append("a", 200, Synced);
+    run.close();
+    let disk = run.machine().disk();
+    let files = disk.names.iter().map(|(name, inode)| (name.clone(), (*inode, disk.cache[inode].clone())));
+    let copy = Image { files: files.collect(), last_inode: disk.cache.keys().max().copied().unwrap_or(0) };
+    let other = SimStorage::of_image(&copy, 77, super::lab::boot_id(9));
+    let store = Store::open_on(std::sync::Arc::new(other.clone()), options()).expect("the copy opens");
+    for number in 0..4 {
+        let plan = Plan { number: 9_000_000 + number, ..run.plan(&[("a", &[3300])], Synced) };
+        let _ = plan.append(&store).expect("the append succeeds");
+    }
+    store.close().expect("the copy closes");
+    let mut slots = vec![0; 8192];
+    let read = other.open(WATERMARK, Access::Read).and_then(|file| file.read_at(&mut slots, 0));
+    slots.truncate(read.expect("it can be read"));
+
+    run.open();
+    for _ in 0..5 {
+        run.append("a", 3300, Written); // rolls
+    }
+    run.sync();
+    run.append("a", 60, Written);
+    run.kill();
+    let put = |run: &Run| {
+        let file = run.machine().process().open(WATERMARK, Access::ReadWrite).expect("there is one");
+        file.write_at(&slots, 0).and_then(|()| file.sync_data()).expect("it can be written");
+    };
+    put(run);
+    run.open();
+    run.append("b", 40, Written);
+    run.append("b", 30, Synced);
+    put(run);
+    run.append("a", 50, Written);
+    run.kill();
+    run.open();
+    run.append("a", 20, Written);
+    run.close();
 }
