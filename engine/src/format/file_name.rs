@@ -16,6 +16,7 @@ const PREPARED: &str = ".prepared";
 const SEGMENT_INDEX: &str = ".index";
 const TEMPORARY: &str = ".new";
 const DIRECTORY: &str = "directory-";
+const CHECKPOINT: &str = "checkpoint-";
 
 /// What a name in a store's directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,10 @@ pub enum FileKind {
     Watermark,
     /// The control page; derived.
     Control,
-    /// A file of the stream directory; derived.
-    Directory,
+    /// A run of the stream directory, by its number; derived.
+    Directory(u64),
+    /// A checkpoint, the one or the other; derived.
+    Checkpoint(u64),
     /// The folder of claim locks.
     Claims,
     /// A file that was being written when its writer died; not part of the store.
@@ -52,6 +55,24 @@ pub fn segment(ordinal: SegmentOrdinal) -> String {
 #[must_use]
 pub fn prepared(ordinal: SegmentOrdinal) -> String {
     format!("{ordinal:016x}{PREPARED}", ordinal = ordinal.0)
+}
+
+/// The name of the index of a sealed segment.
+#[must_use]
+pub fn segment_index(ordinal: SegmentOrdinal) -> String {
+    format!("{ordinal:016x}{SEGMENT_INDEX}", ordinal = ordinal.0)
+}
+
+/// The name of a run of the stream directory.
+#[must_use]
+pub fn directory(number: u64) -> String {
+    format!("{DIRECTORY}{number:016x}")
+}
+
+/// The names of the two checkpoints, of which each is written in turn.
+#[must_use]
+pub fn checkpoint(number: u64) -> String {
+    format!("{CHECKPOINT}{number}", number = number % 2)
 }
 
 /// The name under which a file is written before it gets its own.
@@ -78,7 +99,12 @@ pub fn parse(name: &str) -> FileKind {
         return FileKind::Temporary;
     }
     if let Some(digits) = name.strip_prefix(DIRECTORY) {
-        return if ordinal(digits).is_some() { FileKind::Directory } else { FileKind::Other };
+        return ordinal(digits).map_or(FileKind::Other, |number| FileKind::Directory(number.0));
+    }
+    match name.strip_prefix(CHECKPOINT) {
+        Some("0") => return FileKind::Checkpoint(0),
+        Some("1") => return FileKind::Checkpoint(1),
+        _ => {}
     }
     type Kind = fn(SegmentOrdinal) -> FileKind;
     let endings: [(&str, Kind); 3] = [
@@ -101,12 +127,22 @@ mod tests {
         for ordinal in [0, 1, 0xABCDEF, u64::MAX].map(SegmentOrdinal) {
             assert_eq!(parse(&segment(ordinal)), FileKind::Segment(ordinal));
             assert_eq!(parse(&prepared(ordinal)), FileKind::Prepared(ordinal));
+            assert_eq!(parse(&segment_index(ordinal)), FileKind::SegmentIndex(ordinal));
+            assert_eq!(parse(&directory(ordinal.0)), FileKind::Directory(ordinal.0));
+            assert_eq!(parse(&checkpoint(ordinal.0)), FileKind::Checkpoint(ordinal.0 % 2));
         }
         assert_eq!(parse(&temporary(IDENTITY, 7)), FileKind::Temporary);
-        assert_eq!(parse("directory-0000000000000001"), FileKind::Directory);
-        for other in
-            ["", "1.segment", "000000000000000A.segment", "+00000000000000a.segment", "x", "directory-1", "identity "]
-        {
+        for other in [
+            "",
+            "1.segment",
+            "000000000000000A.segment",
+            "+00000000000000a.segment",
+            "x",
+            "directory-1",
+            "checkpoint-2",
+            "checkpoint-",
+            "identity ",
+        ] {
             assert_eq!(parse(other), FileKind::Other, "{other:?}");
         }
     }

@@ -2,5 +2,6 @@
 
 pub(crate) mod find;
 pub(crate) mod known_places;
+pub(crate) mod side_file;
 pub(crate) mod streams;
 pub(crate) mod time;

@@ -70,7 +70,8 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
             | FileKind::Prepared(_)
             | FileKind::SegmentIndex(_)
             | FileKind::Control
-            | FileKind::Directory
+            | FileKind::Directory(_)
+            | FileKind::Checkpoint(_)
             | FileKind::Claims => {}
         }
     }
