@@ -30,6 +30,7 @@ mod recovery;
 mod reference;
 mod retry;
 mod salvage;
+mod segment_index;
 mod spec;
 mod takeover;
 mod tidy;

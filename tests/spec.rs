@@ -10,6 +10,7 @@ mod pages;
 mod python;
 mod rules;
 mod rules_live;
+mod segment_index;
 mod side_files;
 mod tables;
 mod values;

@@ -82,7 +82,7 @@ pub mod storage;
 mod storage;
 
 pub use append::{Batch, Expected, FrameProof, NewEvent, Receipt, SectionReceipt, SectionReceipts};
-pub use commit::Pending;
+pub use commit::{Pending, ReindexReport};
 pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, LostToken, Result};
 pub use follow::{SubscribeOptions, Subscription};
 pub use format::token::Token;

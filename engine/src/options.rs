@@ -159,7 +159,7 @@ impl Options {
         self
     }
 
-    /// Whether a writer has its two background threads. Default: yes. Without them nothing is synced that nobody waits for,
+    /// Whether a writer has its background threads. Default: yes. Without them nothing is synced that nobody waits for,
     /// nothing is prepared or sealed and no task is served, unless somebody calls
     /// [`work_in_background`](crate::Store::work_in_background): for simulations, in which every run is to be the same.
     #[cfg(feature = "unstable")]

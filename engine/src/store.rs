@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::append::{Batch, Receipt};
-use crate::commit::Pending;
 use crate::commit::keeper::{self, WatermarkFile};
 use crate::commit::writer::Writer;
+use crate::commit::{Pending, ReindexReport};
 use crate::error::{Damage, ErrorKind};
 use crate::follow::view::View;
 use crate::follow::{SubscribeOptions, Subscription};
 use crate::ids::{Epoch, Incarnation, Position, Revision, StoreId, StreamId};
+use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::Stream;
 use crate::options::{Options, ReadMode};
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
@@ -49,7 +50,7 @@ pub struct Store {
 struct Writing {
     writer: Arc<Writer>,
     watermark: Arc<Mutex<WatermarkFile>>,
-    keeper: Option<[JoinHandle<()>; 2]>,
+    keeper: Option<[JoinHandle<()>; 3]>,
     /// Holds the writer's lock for as long as it lives.
     identity: Arc<dyn StorageFile>,
     coded: (u64, u64),
@@ -92,6 +93,10 @@ pub struct Stat {
     pub segments: u64,
     /// Segments whose seal is in the log.
     pub sealed_segments: u64,
+    /// Finished segments that have an index, which answers what else takes a walk over them.
+    pub indexed_segments: u64,
+    /// Length of these indexes, in bytes.
+    pub index_bytes: u64,
     /// Size of a segment, in bytes.
     pub segment_bytes: u64,
     /// Bytes of the log, from the start of each segment to its end.
@@ -155,9 +160,11 @@ impl Store {
         let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
         let keeper = writer.options.background_threads.then(|| keeper::start(&writer, &watermark)).transpose();
         let keeper = keeper.map_err(|error| Error::io("start a thread for", "the background work", error))?;
-        let view = View::new(Arc::clone(&writer.set), Arc::clone(&writer.streams), Arc::clone(&writer.marks), None);
+        let (set, streams) = (Arc::clone(&writer.set), Arc::clone(&writer.streams));
+        let view = View::new(set, streams, Arc::clone(&writer.marks), Arc::clone(&writer.indexes), None);
         let writing = Writing { writer, watermark, keeper, identity, coded, is_closed: false };
         writing.writer.signals.want_work();
+        writing.writer.signals.want_index();
         Ok(Store { view: Arc::new(view), report, writing: Some(writing) })
     }
 
@@ -173,7 +180,9 @@ impl Store {
     fn for_reading(storage: Arc<dyn Storage>, options: &Options) -> Result<Store> {
         let storage = as_read(storage, options);
         let open::OpenedReader { set, streams, marks, replay, report } = open::for_reading(storage)?;
-        Ok(Store { view: Arc::new(View::new(set, streams, marks, Some(replay))), report, writing: None })
+        let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
+        let view = View::new(set, streams, marks, indexes, Some(replay));
+        Ok(Store { view: Arc::new(view), report, writing: None })
     }
 
     /// What opening found and did.
@@ -248,6 +257,18 @@ impl Store {
             keeper::work(writer, &writing.watermark);
         }
         Ok(())
+    }
+
+    /// Makes everything anew that is derived from the log, after making that durable: the indexes of finished segments. Nothing
+    /// depends on it but the time that reading takes; it is for who does not trust these files. `tell` hears how many segments
+    /// of how many are done.
+    ///
+    /// # Errors
+    /// As [`sync`](Store::sync); [`NoSpace`](ErrorKind::NoSpace) and [`Io`](ErrorKind::Io) where a file cannot be written.
+    pub fn reindex(&self, tell: &mut dyn FnMut(u64, u64)) -> Result<ReindexReport> {
+        self.sync()?;
+        let writer = self.writer()?;
+        writer.indexer.lock().make_all(writer, tell)
     }
 
     /// How far the log reaches, and how far it is durable.
@@ -370,6 +391,7 @@ impl Store {
                 })
                 .expect("a store that does not write follows"),
         };
+        let indexes: Vec<_> = segments.iter().filter_map(|known| self.view.indexes.of(known)).collect();
         Ok(Stat {
             store: set.store.store,
             incarnation: self.report.incarnation,
@@ -378,6 +400,8 @@ impl Store {
             streams: self.view.streams.read().len() as u64,
             segments: segments.len() as u64,
             sealed_segments: segments.iter().filter(|known| known.ordinal < seals.next).count() as u64,
+            indexed_segments: indexes.len() as u64,
+            index_bytes: indexes.iter().map(|index| index.file.file_len()).sum(),
             segment_bytes: set.store.segment_bytes,
             bytes: segments.iter().map(|known| end(known).0 - known.base.0).sum(),
             disk_bytes,

@@ -21,7 +21,7 @@ fn side_files_are_those_of_the_page() {
     let values = table("side_kinds").values();
     assert_eq!(values.len(), KINDS.len());
     for (name, kind) in KINDS {
-        let (number, _) = values.iter().find(|(_, known)| known == name).expect("the page knows it");
+        let (_, number) = values.iter().find(|(known, _)| known == name).expect("the page knows it");
         let header = SideHeader { kind, store: STORE, payload_len: 4097, table_check: 0x0102_0304, head: vec![8, 9] };
         let mut by_page = encode(
             "side_header",

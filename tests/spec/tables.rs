@@ -33,7 +33,7 @@ pub(super) fn store_block() -> StoreBlock {
 }
 
 /// Every byte table is compared in this module; a new one must be, too.
-const COMPARED: [&str; 23] = [
+const COMPARED: [&str; 28] = [
     "store_block",
     "segment_file",
     "segment_header",
@@ -57,6 +57,11 @@ const COMPARED: [&str; 23] = [
     "watermark_slot",
     "canonical_event",
     "side_header",
+    "segment_index_head",
+    "segment_index_row",
+    "segment_index_record",
+    "segment_index_chunk",
+    "segment_index_type",
 ];
 
 #[test]

@@ -118,6 +118,7 @@ fn every_value_table_is_compared() {
         "item_kinds",
         "index_stream_flags",
         "watermark_flags",
+        "side_kinds",
         "limits",
     ];
     let tables = tables();

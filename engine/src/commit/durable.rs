@@ -108,7 +108,7 @@ impl Writer {
                 if self.group.served(Some(durable.end), now() - start) {
                     self.signals.want_sync();
                 }
-                self.signals.note_durable();
+                self.signals.note_durable(durable.end);
                 Ok(())
             }
             Err(error) if planted(Plant::NoPoisonAfterSync) => {

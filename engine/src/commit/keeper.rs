@@ -1,6 +1,6 @@
-//! The two background threads of a writer. One syncs what nobody waits for and writes the watermark file; the other makes
+//! The three background threads of a writer. One syncs what nobody waits for and writes the watermark file; another makes
 //! pages present ahead of mapped copies, prepares the next segment and seals the finished ones, and so never waits for a
-//! disk that is busy with a sync.
+//! disk that is busy with a sync; the third makes what is derived from the log ([`indexer`](super::indexer)).
 //!
 //! They sleep without a timeout while there is nothing to do. Whoever makes work for it sets a flag first and wakes it only
 //! where the flag was not set: a stream of appends makes one wake-up each sync interval, not one each append.
@@ -16,7 +16,7 @@ use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
 use crate::storage::{Access, Storage, StorageFile, WritableMapping};
 use crate::sync::thread::{Builder, JoinHandle};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, now};
 use crate::{Error, Position, Result};
 
 /// The watermark file is written once the log was quiet for so long.
@@ -30,14 +30,32 @@ const SEAL_AGAIN: Duration = Duration::from_secs(1);
 const UNSEALED_MAX: u64 = 16;
 
 /// What the background thread is asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Signals {
     unsynced: AtomicBool,
     durable_moved: AtomicBool,
+    /// The indexing thread is woken once the log is durable up to there.
+    index_due: AtomicU64,
     stopping: AtomicBool,
     asked: Mutex<Asked>,
     wake_syncer: Condvar,
     wake_worker: Condvar,
+    wake_indexer: Condvar,
+}
+
+impl Default for Signals {
+    fn default() -> Signals {
+        Signals {
+            unsynced: AtomicBool::new(false),
+            durable_moved: AtomicBool::new(false),
+            index_due: AtomicU64::new(u64::MAX),
+            stopping: AtomicBool::new(false),
+            asked: Mutex::default(),
+            wake_syncer: Condvar::default(),
+            wake_worker: Condvar::default(),
+            wake_indexer: Condvar::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +68,10 @@ struct Asked {
     pages: Option<(Arc<Ahead>, u64)>,
     /// Mappings of segments that were left: to unmap one takes long, and nobody waits for it.
     left: Vec<WritableMapping>,
+    /// Of the indexing thread: a look at what there is to do.
+    index: bool,
+    /// When the burst of copies is taken to be over.
+    calm_at: Option<Instant>,
 }
 
 impl Signals {
@@ -61,8 +83,23 @@ impl Signals {
         }
     }
 
-    /// The durable mark rose.
-    pub(crate) fn note_durable(&self) {
+    /// There will be something to index once the log is durable up to `end`: an index block or a whole segment. Costs a look
+    /// at a word, and wakes nobody.
+    pub(crate) fn note_index_due(&self, end: Position) {
+        self.index_due.fetch_min(end.0, Ordering::SeqCst);
+    }
+
+    /// There may be something to index.
+    pub(crate) fn want_index(&self) {
+        self.ask(|asked| asked.index = true);
+    }
+
+    /// The durable mark rose to `durable`.
+    pub(crate) fn note_durable(&self, durable: Position) {
+        if self.index_due.load(Ordering::SeqCst) <= durable.0 {
+            self.index_due.store(u64::MAX, Ordering::SeqCst); // before the thread looks: what is due later is noted again
+            self.want_index();
+        }
         if !self.durable_moved.load(Ordering::Relaxed) && !self.durable_moved.swap(true, Ordering::SeqCst) {
             self.ask(|asked| asked.look = true);
         }
@@ -100,16 +137,19 @@ impl Signals {
     }
 
     fn ask(&self, what: impl FnOnce(&mut Asked)) {
-        let (syncer, worker) = {
+        let (syncer, worker, indexer) = {
             let mut asked = self.asked.lock();
             what(&mut asked);
-            (asked.sync || asked.look, asked.work)
+            (asked.sync || asked.look, asked.work, asked.index)
         };
         if syncer || self.is_stopping() {
             self.wake_syncer.notify_one();
         }
         if worker || self.is_stopping() {
             self.wake_worker.notify_one();
+        }
+        if indexer || self.is_stopping() {
+            self.wake_indexer.notify_one();
         }
     }
 }
@@ -182,19 +222,30 @@ impl WatermarkFile {
 }
 
 /// Starts the background threads. They end after [`Signals::stop`].
-pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>) -> io::Result<[JoinHandle<()>; 2]> {
+pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>) -> io::Result<[JoinHandle<()>; 3]> {
     let (syncing, file) = (Arc::clone(writer), Arc::clone(watermark));
     let syncer = Builder::new().name("treering-sync".into()).spawn(move || run_syncer(&syncing, &file))?;
     let working = Arc::clone(writer);
     let worker = Builder::new().name("treering-work".into()).spawn(move || run_worker(&working));
-    match worker {
-        Ok(worker) => Ok([syncer, worker]),
-        Err(error) => {
-            writer.signals.stop();
-            let _ = syncer.join(); // it has done nothing yet
-            Err(error)
-        }
+    let worker = match worker {
+        Ok(worker) => worker,
+        Err(error) => return Err(give_up(writer, error, [syncer])),
+    };
+    let indexing = Arc::clone(writer);
+    let indexer = Builder::new().name("treering-index".into()).spawn(move || run_indexer(&indexing));
+    match indexer {
+        Ok(indexer) => Ok([syncer, worker, indexer]),
+        Err(error) => Err(give_up(writer, error, [syncer, worker])),
     }
+}
+
+/// Ends the threads that were started before one that could not be; they have done nothing yet.
+fn give_up(writer: &Writer, error: io::Error, started: impl IntoIterator<Item = JoinHandle<()>>) -> io::Error {
+    writer.signals.stop();
+    for thread in started {
+        let _ = thread.join();
+    }
+    error
 }
 
 /// One round of what both threads do, without them: see [`work_in_background`](crate::Store::work_in_background).
@@ -215,6 +266,8 @@ pub(crate) fn work(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
             break; // it is tried again with the next round
         }
     }
+    let mut indexer = writer.indexer.lock();
+    while indexer.step(writer) {}
     if !writer.poison.is_set() && writer.signals.durable_moved.swap(false, Ordering::SeqCst) {
         let _ = watermark.lock().write(writer, false); // as in the thread
     }
@@ -329,6 +382,7 @@ fn run_worker(writer: &Writer) {
         if let Some((ahead, to)) = pages {
             ahead.fault_in(to); // what cannot be had is met by the copy itself, which then takes the other way
             sealer.calm_at = Some(now() + CALM);
+            signals.asked.lock().calm_at = sealer.calm_at;
         }
         drop(left);
         if work {
@@ -336,6 +390,34 @@ fn run_worker(writer: &Writer) {
             sealer.due = Some(now());
         }
         sealer.step(writer);
+    }
+}
+
+fn run_indexer(writer: &Writer) {
+    let signals = &writer.signals;
+    let mut is_idle = true;
+    loop {
+        {
+            let mut asked = signals.asked.lock();
+            while !signals.is_stopping() && !asked.index {
+                let calm_at = asked.calm_at.filter(|_| !is_idle);
+                let until = writer.indexer.lock().waits_until(writer, calm_at);
+                match until {
+                    Some(until) => {
+                        signals.wake_indexer.wait_until(&mut asked, until);
+                    }
+                    None if is_idle => signals.wake_indexer.wait(&mut asked),
+                    None => break,
+                }
+            }
+            asked.index = false;
+        }
+        if signals.is_stopping() {
+            return;
+        }
+        let calm_at = signals.asked.lock().calm_at;
+        let mut indexer = writer.indexer.lock();
+        is_idle = indexer.waits_until(writer, calm_at).is_none() && !indexer.step(writer);
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! [`writer`] admits batches and writes their frames, [`tail`] is the end of the log and what must be known to continue
 //! it, [`index_state`] collects the next index block, [`group`] makes one sync serve many, [`keeper`] does what nobody
-//! waits for: interval syncs, the next segment, seals, the watermark file.
+//! waits for: interval syncs, the next segment, seals, the watermark file; and [`indexer`] the indexes of finished segments.
 
 pub(crate) mod admit;
 pub(crate) mod durable;
 pub(crate) mod group;
 pub(crate) mod index_state;
+pub(crate) mod indexer;
 pub(crate) mod keeper;
 mod pending;
 pub(crate) mod retry;
@@ -15,4 +16,5 @@ pub(crate) mod roll;
 pub(crate) mod tail;
 pub(crate) mod writer;
 
+pub use indexer::ReindexReport;
 pub use pending::Pending;

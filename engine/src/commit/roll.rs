@@ -91,7 +91,8 @@ impl Writer {
                 return Err(failed.error);
             }
         };
-        self.set.roll(&segment, tail.at, tail.index.last_block());
+        let predecessor_end = tail.at;
+        self.set.roll(&segment, predecessor_end, tail.index.last_block());
         self.files.lock().roll(Arc::clone(&segment));
         tail.at = segment.first_frame();
         tail.previous_check = segment.head.open_check;
@@ -110,6 +111,7 @@ impl Writer {
         // It is to be sealed. Its sync comes with the next one that anybody waits for or that is due: one at once would keep the
         // disk busy while the next roll waits for a sync of its own.
         self.signals.want_work();
+        self.signals.note_index_due(predecessor_end);
         Ok(())
     }
 

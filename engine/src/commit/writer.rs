@@ -14,12 +14,14 @@ use crate::append::{Batch, FrameProof, Receipt, SectionReceipt};
 use crate::commit::durable::Files;
 use crate::commit::group::Group;
 use crate::commit::index_state::Noted;
+use crate::commit::indexer::Indexer;
 use crate::commit::keeper::Signals;
 use crate::commit::pending::Pending;
 use crate::commit::roll::NextSegment;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
+use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::{Placed, StreamTable};
 use crate::options::{Durability, Options};
 use crate::planted::{Plant, planted};
@@ -46,6 +48,9 @@ pub(crate) struct Writer {
     pub(crate) signals: Signals,
     pub(crate) group: Group,
     pub(crate) control: ControlPage,
+    pub(crate) indexes: Arc<SegmentIndexes>,
+    /// Taken only by who does the work on indexes.
+    pub(crate) indexer: Mutex<Indexer>,
 }
 
 /// What damage found at opening leaves in doubt.
@@ -85,6 +90,8 @@ impl Writer {
         let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
         Writer {
+            indexes: Arc::new(SegmentIndexes::new(Arc::clone(&set))),
+            indexer: Mutex::default(),
             set,
             streams,
             marks,
@@ -319,6 +326,7 @@ impl Writer {
         self.put_engine_frame(tail, KIND_INDEX_BLOCK, plain_len)?;
         tail.index.note_block(position, tail.at);
         self.set.set_last_index_block(position);
+        self.signals.note_index_due(tail.at);
         Ok(())
     }
 

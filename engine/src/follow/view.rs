@@ -11,6 +11,7 @@ use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
+use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::{Stream, StreamTable};
 use crate::index::time;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
@@ -27,6 +28,7 @@ pub(crate) struct View {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) streams: Arc<RwLock<StreamTable>>,
     pub(crate) marks: Arc<Marks>,
+    pub(crate) indexes: Arc<SegmentIndexes>,
     finder: Arc<Finder>,
     /// What goes on reading where another process writes; `None` in the process that does.
     replay: Option<Mutex<Replay>>,
@@ -37,10 +39,11 @@ impl View {
         set: Arc<SegmentSet>,
         streams: Arc<RwLock<StreamTable>>,
         marks: Arc<Marks>,
+        indexes: Arc<SegmentIndexes>,
         replay: Option<Replay>,
     ) -> View {
         let finder = Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams)));
-        View { set, streams, marks, finder, replay: replay.map(Mutex::new) }
+        View { set, streams, marks, indexes, finder, replay: replay.map(Mutex::new) }
     }
 
     /// Whether another process may write.

@@ -81,6 +81,12 @@ pub fn temporary(name: &str, salt: u64) -> String {
     format!("{name}-{salt:016x}{TEMPORARY}")
 }
 
+/// The name that a file gets that is being written under this one.
+#[must_use]
+pub fn without_temporary(name: &str) -> Option<&str> {
+    name.strip_suffix(TEMPORARY)?.rsplit_once('-').map(|(name, _)| name)
+}
+
 /// What the name stands for.
 #[must_use]
 pub fn parse(name: &str) -> FileKind {
@@ -132,6 +138,8 @@ mod tests {
             assert_eq!(parse(&checkpoint(ordinal.0)), FileKind::Checkpoint(ordinal.0 % 2));
         }
         assert_eq!(parse(&temporary(IDENTITY, 7)), FileKind::Temporary);
+        assert_eq!(without_temporary(&temporary("directory-a", 7)), Some("directory-a"));
+        assert_eq!(without_temporary(IDENTITY), None);
         for other in [
             "",
             "1.segment",

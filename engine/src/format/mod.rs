@@ -14,6 +14,7 @@ pub mod item;
 pub mod open;
 pub mod seal;
 pub mod segment_header;
+pub mod segment_index;
 pub mod side_file;
 pub mod store_block;
 pub mod token;

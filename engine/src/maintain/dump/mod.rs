@@ -9,6 +9,7 @@ mod control;
 mod fields;
 mod frame;
 mod segment;
+mod side_file;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,6 +18,7 @@ use self::fields::{Fields, Stop};
 use crate::checksum::long_check;
 use crate::format::open::OPEN_FRAME_BYTES;
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC};
+use crate::format::side_file::SIDE_MAGIC;
 use crate::format::store_block::{STORE_BLOCK_BYTES, STORE_MAGIC};
 use crate::format::token::{TOKEN_BYTES, TOKEN_MAGIC};
 use crate::format::watermark::{WATERMARK_MAGIC, WATERMARK_SLOT_BYTES, WATERMARK_SLOT_STRIDE};
@@ -28,7 +30,7 @@ use crate::{Error, ErrorKind, Result};
 const _: () = assert!(SEGMENT_HEADER_BYTES + OPEN_FRAME_BYTES == HEAD_BLOCK_BYTES);
 
 /// Writes what the file at `path` says as text to `out`. Any file of a store: identity, segment, prepared segment,
-/// watermark, control page, and a cursor token saved to a file.
+/// watermark, control page, segment index and what else is derived, and a cursor token saved to a file.
 ///
 /// # Errors
 /// [`NotFound`](ErrorKind::NotFound) where there is none; [`Invalid`](ErrorKind::Invalid) where it is no file of a store;
@@ -85,6 +87,8 @@ pub fn dump_bytes(bytes: &[u8], out: &mut dyn Write) -> io::Result<bool> {
         behind(bytes, STORE_BLOCK_BYTES, out)?;
     } else if magic(0, &CONTROL_MAGIC) {
         control::dump(bytes, out)?;
+    } else if magic(0, &SIDE_MAGIC) {
+        side_file::dump(bytes, out)?;
     } else if magic(0, &TOKEN_MAGIC) {
         writeln!(out, "file: cursor token, {} bytes", bytes.len())?;
         let shown = token(&mut Fields::new(bytes, 0, out));

@@ -8,6 +8,9 @@ use crate::format::Fault;
 use crate::format::file_name::{self, FileKind};
 use crate::format::store_block::STORE_BLOCK_BYTES;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_BYTES, WATERMARK_SLOT_STRIDE, Watermark};
+use crate::ids::Position;
+use crate::index::build::IndexBuild;
+use crate::index::segment_indexes::SegmentIndex;
 use crate::recovery::identity::{self as recovered, Identity};
 use crate::recovery::open::Found;
 use crate::segment::set::Known;
@@ -60,15 +63,28 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
                     ));
                 }
             }
+            // One that is derived is being written just now, or the next writer removes it.
+            FileKind::Temporary
+                if matches!(
+                    file_name::without_temporary(&name).map(file_name::parse),
+                    Some(FileKind::SegmentIndex(_))
+                ) => {}
             FileKind::Temporary => {
                 notes.push(format!("{name} was left behind by a process that ended; it may be removed"))
             }
             FileKind::Other => notes.push(format!("{name:?} is not a name of a store; it is left alone")),
             FileKind::Claims if is_file => notes.push(format!("{name} is a file where a folder belongs")),
             FileKind::Watermark => watermark(found, notes),
+            FileKind::SegmentIndex(ordinal) => {
+                if let Some(known) = segments.iter().find(|known| known.ordinal == ordinal)
+                    && let Some(end) = known.end
+                    && let Some(what) = wrong_index(found, known, end)
+                {
+                    notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
+                }
+            }
             FileKind::Identity
             | FileKind::Prepared(_)
-            | FileKind::SegmentIndex(_)
             | FileKind::Control
             | FileKind::Directory(_)
             | FileKind::Checkpoint(_)
@@ -76,6 +92,26 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
         }
     }
     Ok(())
+}
+
+/// What is wrong with the index of a finished segment, which is derived.
+fn wrong_index(found: &Found, known: &Known, end: Position) -> Option<String> {
+    let set = &found.set;
+    let segment = set.open_with(known, Access::Read).ok()?;
+    let Some(index) = SegmentIndex::open(&*set.storage, known.ordinal, set.store.store) else {
+        return Some("it is not whole, or none of this store".into());
+    };
+    if !index.is_of(&segment, end) {
+        return Some("it is not of this segment as it is".into());
+    }
+    let mut build = IndexBuild::begin(segment, end);
+    loop {
+        match build.step(u64::MAX) {
+            Ok(true) => return build.difference(&index),
+            Ok(false) => {}
+            Err(_) => return None, // what is wrong with the segment is told as damage
+        }
+    }
 }
 
 /// Notes what is wrong with the watermark file, which is derived.

@@ -1,0 +1,187 @@
+//! What the third background thread does: indexes of finished segments.
+//!
+//! Segments are indexed oldest first, once they are durable, a piece at a time. What is there and is of the segment is kept;
+//! what is missing, of an older state, or bad is made anew. A segment with damage gets none, and is tried again after the
+//! next opening. Index files are derived: nothing waits for them, and a failure is nobody's error.
+
+use std::time::Instant;
+
+use crate::Result;
+use crate::commit::writer::Writer;
+use crate::format::file_name::{self, FileKind};
+use crate::ids::{Position, SegmentOrdinal};
+use crate::index::build::{IndexBuild, NotIndexed};
+use crate::index::segment_indexes::SegmentIndex;
+use crate::segment::set::Known;
+use crate::storage::Access;
+use crate::sync::now;
+
+/// So much of a segment is walked in one step.
+const PIECE_BYTES: u64 = 1 << 20;
+/// So many finished segments may wait for their indexes while a burst of copies goes on.
+const UNINDEXED_MAX: u64 = 16;
+
+/// What making all derived files anew came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReindexReport {
+    /// Finished segments that have an index now. One of a few sections needs none.
+    pub indexed_segments: u64,
+    /// Length of these indexes, in bytes.
+    pub index_bytes: u64,
+    /// Segment files that got none, and why: mostly since they are damaged.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// The work on indexes, and how far it is.
+#[derive(Debug, Default)]
+pub(crate) struct Indexer {
+    /// All finished segments before it were dealt with.
+    next: SegmentOrdinal,
+    current: Option<IndexBuild>,
+    /// Index files of segments that are void were removed.
+    has_cleared: bool,
+}
+
+impl Indexer {
+    /// Does a piece of what there is to do; `true` where there is more.
+    pub(crate) fn step(&mut self, writer: &Writer) -> bool {
+        if writer.poison.is_set() {
+            return false;
+        }
+        if !self.has_cleared {
+            self.has_cleared = true;
+            clear_void(writer);
+        }
+        match self.current.take() {
+            Some(build) => {
+                self.go_on(writer, build);
+                true
+            }
+            None => self.begin(writer),
+        }
+    }
+
+    /// When it should go on, where that is later than now: while a burst of copies goes on it waits, as long as it is not far
+    /// behind.
+    pub(crate) fn waits_until(&self, writer: &Writer, calm_at: Option<Instant>) -> Option<Instant> {
+        let last = writer.set.last().map_or(0, |last| last.ordinal.0);
+        calm_at.filter(|at| last.saturating_sub(self.next.0) <= UNINDEXED_MAX && *at > now())
+    }
+
+    /// Makes the indexes of all finished segments anew; `tell` hears how many of how many are done.
+    ///
+    /// # Errors
+    /// Where an index cannot be written. Those before it are made.
+    pub(crate) fn make_all(&mut self, writer: &Writer, tell: &mut dyn FnMut(u64, u64)) -> Result<ReindexReport> {
+        self.current = None;
+        clear_void(writer);
+        let durable = writer.marks.get().durable;
+        let mut all = writer.set.all();
+        all.retain(|known| known.end.is_some_and(|end| end <= durable));
+        let mut report = ReindexReport::default();
+        for (done, known) in all.iter().enumerate() {
+            writer.poison.check()?;
+            tell(done as u64, all.len() as u64);
+            if let Err(why) = make(writer, known)? {
+                report.left_out.push((file_name::segment(known.ordinal), why));
+            }
+            writer.indexes.look_again(known.ordinal);
+            if let Some(index) = writer.indexes.of(known) {
+                report.indexed_segments += 1;
+                report.index_bytes += index.file.file_len();
+            }
+        }
+        tell(all.len() as u64, all.len() as u64);
+        Ok(report)
+    }
+
+    /// Takes up the next finished segment; `false` where there is none.
+    fn begin(&mut self, writer: &Writer) -> bool {
+        let Some((known, end)) = next_finished(writer, self.next) else { return false };
+        // Asked for again once it is durable.
+        if writer.marks.get().durable < end {
+            writer.signals.note_index_due(end);
+            return writer.marks.get().durable >= end;
+        }
+        self.next = SegmentOrdinal(known.file_end.0 / writer.set.store.segment_bytes);
+        let Ok(segment) = writer.set.open_with(&known, Access::Read) else { return true };
+        let index = SegmentIndex::open(&*writer.set.storage, known.ordinal, writer.set.store.store);
+        if !index.is_some_and(|index| index.is_of(&segment, end)) {
+            self.current = Some(IndexBuild::begin(segment, end));
+        }
+        true
+    }
+
+    fn go_on(&mut self, writer: &Writer, mut build: IndexBuild) {
+        match build.step(PIECE_BYTES) {
+            Ok(false) => self.current = Some(build),
+            Ok(true) => {
+                let ordinal = build.ordinal();
+                let goes_on = || !writer.signals.is_stopping() && !writer.poison.is_set();
+                // Without it readers go the longer way, and the next opening tries again.
+                let _ = build.publish(&writer.set, &writer.indexes, &goes_on);
+                writer.indexes.look_again(ordinal);
+            }
+            Err(_) => {} // the same
+        }
+    }
+}
+
+/// Makes the index of a finished segment; the inner error says why it got none.
+fn make(writer: &Writer, known: &Known) -> Result<std::result::Result<(), String>> {
+    let Some(end) = known.end else { return Ok(Ok(())) };
+    if let Some(damage) = &known.damage {
+        return Ok(Err(damage.to_string()));
+    }
+    let segment = match writer.set.open_with(known, Access::Read) {
+        Ok(segment) => segment,
+        Err(unusable) => return Ok(Err(crate::Error::from(unusable).to_string())),
+    };
+    let mut build = IndexBuild::begin(segment, end);
+    let made = loop {
+        match build.step(u64::MAX) {
+            Ok(true) => break build.publish(&writer.set, &writer.indexes, &|| true),
+            Ok(false) => {}
+            Err(not) => break Err(not),
+        }
+    };
+    match made {
+        Ok(()) => Ok(Ok(())),
+        Err(NotIndexed::File(error)) => Err(error),
+        Err(NotIndexed::Segment(fault)) => Ok(Err(fault.to_string())),
+        Err(NotIndexed::Needless) => Ok(Ok(())),
+        Err(NotIndexed::Stopped) => Ok(Err("it was given up".into())),
+    }
+}
+
+/// The first finished segment from an ordinal on that can be read, and where it ended.
+fn next_finished(writer: &Writer, from: SegmentOrdinal) -> Option<(Known, Position)> {
+    let mut place = Position(from.0.checked_mul(writer.set.store.segment_bytes)?);
+    loop {
+        let known = writer.set.at_or_behind(place)?;
+        let end = known.end?;
+        if known.damage.is_none() && known.lost_head.is_none() {
+            return Some((known, end));
+        }
+        place = known.file_end;
+    }
+}
+
+/// Removes indexes that were not finished, and those of segments that the log has passed over: files of this store, between
+/// segments that there are.
+fn clear_void(writer: &Writer) {
+    let (all, storage) = (writer.set.all(), &*writer.set.storage);
+    let Some(last) = all.last().map(|last| last.ordinal) else { return };
+    for entry in storage.list().unwrap_or_default() {
+        let unfinished = file_name::without_temporary(&entry.name).map(file_name::parse);
+        if matches!(unfinished, Some(FileKind::SegmentIndex(_))) {
+            let _ = storage.remove(&entry.name); // of a writer that was killed: there is one at a time
+        }
+        let FileKind::SegmentIndex(ordinal) = file_name::parse(&entry.name) else { continue };
+        let is_known = all.binary_search_by_key(&ordinal, |known| known.ordinal).is_ok();
+        if !is_known && ordinal < last && SegmentIndex::open(storage, ordinal, writer.set.store.store).is_some() {
+            let _ = storage.remove(&entry.name); // it takes room, and nobody asks for it
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Making the index of a segment: one pass over its frames, then one over its streams.
+//!
+//! The frames are walked as readers walk them, by their chain: a segment with a frame that does not prove itself gets no
+//! index. What is gathered meanwhile takes 16 bytes a section, and goes through a buffer into the file.
+
+use foldhash::HashMap;
+
+use crate::format::batch::Sections;
+use crate::format::frame::{Frame, KIND_BATCH};
+use crate::format::index_block::jump_target;
+use crate::format::open::open_position;
+use crate::format::segment_index::postings::{self, Jump, NewStream, ROWS_A_TOP};
+use crate::format::segment_index::{SegmentIndexHead, types};
+use crate::format::side_file::SideKind;
+use crate::format::wire::put_var;
+use crate::format::{Fault, file_name};
+use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
+use crate::index::find::section_of;
+use crate::index::segment_indexes::{SegmentIndex, SegmentIndexes};
+use crate::index::side_file::SideWriter;
+use crate::segment::one::Segment;
+use crate::segment::scan::{Proof, Scan, Step};
+use crate::segment::set::SegmentSet;
+use crate::{Error, Result};
+
+/// A segment with fewer sections gets no index: the links are as fast, and a file takes two blocks at least.
+const SECTIONS_MIN: usize = 8;
+/// So many links are followed to an older segment that has an index.
+const LINKS_MAX: u32 = 64;
+
+/// No section follows.
+const NONE: u32 = u32::MAX;
+
+/// An index that is being made.
+#[derive(Debug)]
+pub(crate) struct IndexBuild {
+    segment: Segment,
+    end: Position,
+    /// Up to where its frames were walked.
+    at: Position,
+    previous_check: Option<u64>,
+    found: Found,
+}
+
+/// What was found in the frames so far.
+#[derive(Debug)]
+struct Found {
+    base: Position,
+    last_frame: Position,
+    frames: u64,
+    batches: u64,
+    events: u64,
+    recorded_at: (i64, i64),
+    /// All sections in the order of the log.
+    sections: Vec<Posting>,
+    streams: Vec<StreamSoFar>,
+    stream_slots: HashMap<StreamId, u32>,
+    types: Vec<TypeSoFar>,
+    type_slots: HashMap<Box<[u8]>, u32>,
+    /// The types of the section that is being read, by their number there.
+    section_types: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Posting {
+    first_revision: Revision,
+    /// Where its frame lies, in units of eight bytes from the segment's begin.
+    units: u32,
+    /// The section behind it in its stream.
+    next: u32,
+}
+
+#[derive(Debug)]
+struct StreamSoFar {
+    id: StreamId,
+    first: u32,
+    last: u32,
+    last_revision: Revision,
+    reach_back: Option<Position>,
+}
+
+#[derive(Debug, Default)]
+struct TypeSoFar {
+    events: u64,
+    frames: u64,
+    /// The batch that was counted last, in units of eight bytes from the segment's begin.
+    units: u64,
+    postings: Vec<u8>,
+}
+
+/// Why no index was made.
+#[derive(Debug)]
+pub(crate) enum NotIndexed {
+    /// The segment is not as a segment should be, or cannot be read.
+    Segment(Fault),
+    /// The file could not be written.
+    File(Error),
+    /// Whoever asked for it gave up.
+    Stopped,
+    /// The segment has so few sections that none is needed.
+    Needless,
+}
+
+impl From<Error> for NotIndexed {
+    fn from(error: Error) -> NotIndexed {
+        NotIndexed::File(error)
+    }
+}
+
+impl From<Fault> for NotIndexed {
+    fn from(fault: Fault) -> NotIndexed {
+        NotIndexed::Segment(fault)
+    }
+}
+
+impl IndexBuild {
+    /// Begins the index of a segment that ended at `end` and is durable.
+    pub(crate) fn begin(segment: Segment, end: Position) -> IndexBuild {
+        let found = Found {
+            base: segment.base,
+            last_frame: open_position(&segment.head.header),
+            frames: 0,
+            batches: 0,
+            events: 0,
+            recorded_at: (i64::MAX, i64::MIN),
+            sections: Vec::new(),
+            streams: Vec::new(),
+            stream_slots: HashMap::default(),
+            types: Vec::new(),
+            type_slots: HashMap::default(),
+            section_types: Vec::new(),
+        };
+        IndexBuild { at: segment.first_frame(), previous_check: segment.first_check(), end, segment, found }
+    }
+
+    /// The segment.
+    pub(crate) fn ordinal(&self) -> SegmentOrdinal {
+        self.segment.ordinal()
+    }
+
+    /// Walks the frames of the next `bytes` bytes or a few more. `true` once all were walked.
+    pub(crate) fn step(&mut self, bytes: u64) -> Result<bool, NotIndexed> {
+        if self.segment.is_head_lost {
+            return Err(Fault::bad("the head block of the segment is lost").into());
+        }
+        let until = Position(self.at.0.saturating_add(bytes));
+        let mut scan = Scan::resume(&self.segment, self.at, self.previous_check, self.end, Proof::Header);
+        loop {
+            match scan.next() {
+                Step::Frame(frame) => {
+                    self.found.take(&frame)?;
+                    self.at = frame.end();
+                    self.previous_check = Some(frame.frame_check());
+                    if self.at >= until {
+                        return Ok(self.at >= self.end);
+                    }
+                }
+                Step::End => return Ok(true),
+                Step::Bad(fault) => return Err(fault.into()),
+            }
+        }
+    }
+
+    /// What an index says otherwise than the frames, after all of them were walked.
+    pub(crate) fn difference(&self, index: &SegmentIndex) -> Option<String> {
+        let (found, head, file) = (&self.found, &index.head, &index.file);
+        let counts = [found.frames, found.batches, found.events, found.sections.len() as u64];
+        let lengths = [found.streams.len() as u64, found.types.len() as u64];
+        if counts != [head.frames, head.batches, head.events, head.sections] || lengths != [head.streams, head.types] {
+            return Some("it counts otherwise than the segment".into());
+        }
+        for stream in &found.streams {
+            let mut at = stream.first;
+            let mut walk = || -> std::result::Result<bool, Fault> {
+                let Some(record) = index.find(stream.id)? else { return Ok(false) };
+                let mut is_same =
+                    record.last_revision == stream.last_revision && record.reach_back == stream.reach_back;
+                for number in 0..record.chunks() {
+                    record.chunk(file, head, number)?.walk(file, head, |revision, place| {
+                        let here = found.sections.get(at as usize);
+                        is_same &= here.is_some_and(|here| {
+                            here.first_revision == revision && found.base.0 + 8 * u64::from(here.units) == place.0
+                        });
+                        at = here.map_or(NONE, |here| here.next);
+                        is_same
+                    })?;
+                }
+                Ok(is_same && at == NONE)
+            };
+            match walk() {
+                Ok(true) => {}
+                Ok(false) => return Some(format!("it lists the stream {} otherwise than the segment", stream.id)),
+                Err(fault) => return Some(fault.to_string()),
+            }
+        }
+        for (name, slot) in &found.type_slots {
+            let of_type = &found.types[*slot as usize];
+            match types::find(file, head, name) {
+                Ok(Some(record)) if (record.events, record.frames) == (of_type.events, of_type.frames) => {}
+                Ok(_) => return Some("it counts the events of a type otherwise than the segment".into()),
+                Err(fault) => return Some(fault.to_string()),
+            }
+        }
+        None
+    }
+
+    /// Writes the file, after all frames were walked. What `goes_on` says is asked now and then.
+    pub(crate) fn publish(
+        mut self,
+        set: &SegmentSet,
+        older: &SegmentIndexes,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<(), NotIndexed> {
+        if self.found.sections.len() < SECTIONS_MIN {
+            return Err(NotIndexed::Needless);
+        }
+        let (storage, store) = (&*set.storage, set.store.store);
+        let name = file_name::segment_index(self.ordinal());
+        let mut file = SideWriter::begin(storage, &name, SideKind::SegmentIndex, store)?;
+        match self.write(&mut file, set, older, goes_on) {
+            Ok(head) => {
+                file.publish(head.encode(), false)?;
+                Ok(())
+            }
+            Err(error) => {
+                file.discard();
+                Err(error)
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        file: &mut SideWriter<'_>,
+        set: &SegmentSet,
+        older: &SegmentIndexes,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<SegmentIndexHead, NotIndexed> {
+        let (base, ordinal) = (self.segment.base, self.ordinal());
+        let (mut rows, mut tops, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sections = Vec::new();
+        self.found.streams.sort_unstable_by_key(|stream| stream.id);
+        for (index, stream) in self.found.streams.iter().enumerate() {
+            if index as u64 % ROWS_A_TOP == 0 {
+                if !goes_on() {
+                    return Err(NotIndexed::Stopped);
+                }
+                tops.extend_from_slice(&stream.id.0.to_le_bytes());
+            }
+            sections.clear();
+            let mut at = stream.first;
+            while at != NONE {
+                let posting = &self.found.sections[at as usize];
+                sections.push((posting.first_revision, Position(base.0 + 8 * u64::from(posting.units))));
+                at = posting.next;
+            }
+            let (number, jump) = links(set, older, stream.id, sections[0].0, stream.reach_back);
+            let reach_back = stream.reach_back;
+            let new = NewStream { number, last_revision: stream.last_revision, reach_back, jump };
+            postings::put_row(&mut rows, stream.id, offset(file)?);
+            out.clear();
+            postings::put_stream(&mut out, ordinal, base, &new, &sections);
+            file.put(&out)?;
+        }
+        let stream_rows_at = file.len();
+        file.put(&rows)?;
+        let stream_tops_at = file.len();
+        file.put(&tops)?;
+        rows.clear();
+        let mut by_name: Vec<_> = std::mem::take(&mut self.found.type_slots).into_iter().collect();
+        by_name.sort_unstable();
+        for (name, slot) in &by_name {
+            let of_type = &self.found.types[*slot as usize];
+            let is_listed = types::is_listed(of_type.frames, self.found.batches);
+            let postings = if is_listed { of_type.postings.as_slice() } else { &[] };
+            rows.extend_from_slice(&offset(file)?.to_le_bytes());
+            out.clear();
+            types::put_type(&mut out, name, of_type.events, of_type.frames, postings);
+            file.put(&out)?;
+        }
+        let type_rows_at = file.len();
+        file.put(&rows)?;
+        let open = &self.segment.head.open;
+        Ok(SegmentIndexHead {
+            ordinal,
+            span: self.segment.head.header.span,
+            base,
+            end: self.end,
+            last_frame: self.found.last_frame,
+            last_check: self.previous_check.unwrap_or_default(),
+            salt: self.segment.head.header.salt,
+            first_number: open.first_number,
+            events: self.found.events,
+            frames: self.found.frames,
+            batches: self.found.batches,
+            sections: self.found.sections.len() as u64,
+            recorded_at: self.found.recorded_at,
+            max_recorded_at: open.max_recorded_at.max(self.found.recorded_at.1),
+            streams: self.found.streams.len() as u64,
+            stream_rows_at,
+            stream_tops_at,
+            types: by_name.len() as u64,
+            type_rows_at,
+        })
+    }
+}
+
+/// Where the next record begins; rows have four bytes for it.
+fn offset(file: &SideWriter<'_>) -> Result<u32, NotIndexed> {
+    u32::try_from(file.len()).map_err(|_| Fault::bad("its index would be longer than 4 GiB").into())
+}
+
+/// The number of a stream's segment and its jump, from the indexes of older segments; where none is near, the numbers begin
+/// anew.
+fn links(
+    set: &SegmentSet,
+    older: &SegmentIndexes,
+    stream: StreamId,
+    first_revision: Revision,
+    reach_back: Option<Position>,
+) -> (u64, Option<Jump>) {
+    let found = || {
+        let mut place = reach_back?;
+        let mut links = 0;
+        let before = loop {
+            if let Some(before) = older.holding(place) {
+                break before;
+            }
+            let segment = set.holding(place).ok().filter(|_| links < LINKS_MAX)?;
+            let frame = segment.frame_without_bodies(place, segment.file_end()).ok()?;
+            place = section_of(frame, stream).ok()??.previous.filter(|previous| *previous < place)?;
+            links += 1;
+        };
+        let record = before.find(stream).ok()??;
+        if record.first_revision >= first_revision {
+            return None;
+        }
+        let number = record.number + 1;
+        if jump_target(number) == Some(record.number) {
+            return Some((number, Jump { ordinal: before.head.ordinal, first_revision: record.first_revision }));
+        }
+        let jumped = older.numbered(record.jump?, stream, jump_target(record.number)?)?;
+        Some((number, jumped.jump?))
+    };
+    found().map_or((0, None), |(number, jump)| (number, Some(jump)))
+}
+
+impl Found {
+    /// Takes a frame in.
+    fn take(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+        self.frames += 1;
+        self.last_frame = frame.position;
+        if frame.kind() != KIND_BATCH {
+            return Ok(());
+        }
+        self.batches += 1;
+        self.events += u64::from(frame.events());
+        let units = u32::try_from((frame.position.0 - self.base.0) / 8)
+            .map_err(|_| Fault::bad("a frame lies too far behind the segment's begin"))?;
+        let mut sections = Sections::new(*frame)?;
+        while let Some(section) = sections.next()? {
+            self.section_types.clear();
+            for index in 0..section.type_count() {
+                let slot = self.type_slot(section.type_name(index)?, u64::from(units));
+                self.section_types.push(slot);
+            }
+            let mut entries = section.entries_from(0)?;
+            while let Some(entry) = entries.next()? {
+                let slot = self.section_types[entry.type_index as usize];
+                self.types[slot as usize].events += 1;
+                let recorded_at = entry.recorded_at.unwrap_or_else(|| frame.recorded_at());
+                self.recorded_at.0 = self.recorded_at.0.min(recorded_at);
+                self.recorded_at.1 = self.recorded_at.1.max(recorded_at);
+            }
+            sections.walked_to(entries.at());
+            let (first, last) = (section.first_revision, section.last_revision());
+            self.add_section(section.stream, section.previous, first, last, units)?;
+        }
+        Ok(())
+    }
+
+    /// The slot of a type that a batch holds.
+    fn type_slot(&mut self, name: &[u8], units: u64) -> u32 {
+        let slot = match self.type_slots.get(name) {
+            Some(slot) => *slot,
+            None => {
+                let slot = self.types.len() as u32;
+                self.type_slots.insert(name.into(), slot);
+                self.types.push(TypeSoFar::default());
+                slot
+            }
+        };
+        let of_type = &mut self.types[slot as usize];
+        if of_type.units != units {
+            put_var(&mut of_type.postings, units - of_type.units);
+            of_type.units = units;
+            of_type.frames += 1;
+        }
+        slot
+    }
+
+    fn add_section(
+        &mut self,
+        stream: StreamId,
+        reach_back: Option<Position>,
+        first_revision: Revision,
+        last_revision: Revision,
+        units: u32,
+    ) -> Result<(), Fault> {
+        let number = u32::try_from(self.sections.len()).ok().filter(|number| *number != NONE);
+        let number = number.ok_or_else(|| Fault::bad("a segment of more sections than an index counts"))?;
+        self.sections.push(Posting { first_revision, units, next: NONE });
+        match self.stream_slots.get(&stream) {
+            Some(slot) => {
+                let known = &mut self.streams[*slot as usize];
+                let before = &mut self.sections[known.last as usize];
+                if first_revision <= known.last_revision || units <= before.units {
+                    return Err(Fault::bad("a section does not follow the one before it in its stream"));
+                }
+                before.next = number;
+                (known.last, known.last_revision) = (number, last_revision);
+            }
+            None => {
+                self.stream_slots.insert(stream, self.streams.len() as u32);
+                let (first, last) = (number, number);
+                self.streams.push(StreamSoFar { id: stream, first, last, last_revision, reach_back });
+            }
+        }
+        Ok(())
+    }
+}

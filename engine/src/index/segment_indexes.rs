@@ -1,0 +1,137 @@
+//! The indexes of sealed segments that are there, opened when they are asked for.
+//!
+//! An index counts only for the very segment that it was made of: same salt, same end, same last frame. Whoever uses what it
+//! says proves the frame at the place all the same. One that was found to lie is *doubted*: it is passed over from then on,
+//! and made again in the background. What is not there is remembered until something may have changed.
+
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use crate::format::segment_index::postings::{self, Jump, StreamRecord};
+use crate::format::segment_index::{Payload, SegmentIndexHead};
+use crate::format::side_file::SideKind;
+use crate::format::{Fault, file_name};
+use crate::ids::{Position, SegmentOrdinal, StoreId, StreamId};
+use crate::index::side_file::SideFile;
+use crate::segment::one::Segment;
+use crate::segment::set::{Known, SegmentSet};
+use crate::storage::Storage;
+use crate::sync::{AtomicBool, Ordering, RwLock};
+
+/// The most indexes that are kept open for later use.
+const OPEN_MAX: usize = 128;
+
+/// The index of a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentIndex {
+    pub(crate) head: SegmentIndexHead,
+    pub(crate) file: SideFile,
+}
+
+impl Payload for SideFile {
+    #[inline]
+    fn bytes(&self, range: std::ops::Range<u64>) -> Result<&[u8], Fault> {
+        SideFile::bytes(self, range)
+    }
+}
+
+impl SegmentIndex {
+    /// The index file of this name, where it is one of this store that holds together.
+    pub(crate) fn open(storage: &dyn Storage, ordinal: SegmentOrdinal, store: StoreId) -> Option<SegmentIndex> {
+        let file = SideFile::open(storage, &file_name::segment_index(ordinal), SideKind::SegmentIndex, store)?;
+        let head = SegmentIndexHead::decode(&file.header.head, file.header.payload_len).ok()?;
+        (head.ordinal == ordinal).then_some(SegmentIndex { head, file })
+    }
+
+    /// Whether it was made of this very segment, which ended at `end`.
+    pub(crate) fn is_of(&self, segment: &Segment, end: Position) -> bool {
+        let SegmentIndexHead { base, last_frame, last_check, .. } = self.head;
+        if base != segment.base || self.head.end != end || self.head.salt != segment.head.header.salt {
+            return false;
+        }
+        if last_frame < segment.first_frame() {
+            return segment.first_check() == Some(last_check); // it holds nothing but its open frame
+        }
+        let frame = segment.frame_without_bodies(last_frame, end);
+        frame.is_ok_and(|frame| frame.end() == end && frame.frame_check() == last_check)
+    }
+
+    /// What it says of a stream.
+    #[inline]
+    pub(crate) fn find(&self, stream: StreamId) -> Result<Option<StreamRecord>, Fault> {
+        postings::find(&self.file, &self.head, stream)
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// `None`: none is there that could be used.
+    index: Option<Arc<SegmentIndex>>,
+    was_used: AtomicBool,
+}
+
+/// The indexes of a store's segments.
+#[derive(Debug)]
+pub(crate) struct SegmentIndexes {
+    set: Arc<SegmentSet>,
+    slots: RwLock<HashMap<SegmentOrdinal, Slot>>,
+}
+
+impl SegmentIndexes {
+    /// None is open yet.
+    pub(crate) fn new(set: Arc<SegmentSet>) -> SegmentIndexes {
+        SegmentIndexes { set, slots: RwLock::default() }
+    }
+
+    /// The index of the segment whose file holds a place, where there is one that can be used.
+    #[inline]
+    pub(crate) fn holding(&self, place: Position) -> Option<Arc<SegmentIndex>> {
+        // Mostly a segment takes one ordinal, which its places tell.
+        let ordinal = SegmentOrdinal(place.0 / self.set.store.segment_bytes);
+        if let Some(slot) = self.slots.read().get(&ordinal) {
+            slot.was_used.store(true, Ordering::Relaxed);
+            return slot.index.clone();
+        }
+        let known = self.set.at_or_behind(place).filter(|known| known.base <= place)?;
+        self.of(&known)
+    }
+
+    /// The index of a segment, where there is one that can be used.
+    pub(crate) fn of(&self, known: &Known) -> Option<Arc<SegmentIndex>> {
+        if let Some(slot) = self.slots.read().get(&known.ordinal) {
+            slot.was_used.store(true, Ordering::Relaxed);
+            return slot.index.clone();
+        }
+        let end = known.end?;
+        let index = self.open(known, end).map(Arc::new);
+        let mut slots = self.slots.write();
+        if slots.len() >= OPEN_MAX {
+            // Those that nobody asked for since the last time go.
+            slots.retain(|_, slot| std::mem::replace(slot.was_used.get_mut(), false));
+            if slots.len() >= OPEN_MAX {
+                slots.clear();
+            }
+        }
+        slots.insert(known.ordinal, Slot { index: index.clone(), was_used: AtomicBool::new(true) });
+        index
+    }
+
+    fn open(&self, known: &Known, end: Position) -> Option<SegmentIndex> {
+        let index = SegmentIndex::open(&*self.set.storage, known.ordinal, self.set.store.store)?;
+        let segment = self.set.open(known).ok().filter(|segment| !segment.is_head_lost)?;
+        index.is_of(&segment, end).then_some(index)
+    }
+
+    /// What the index of an older segment says of a stream, to which a jump leads; it must be the stream's segment `number`.
+    pub(crate) fn numbered(&self, jump: Jump, stream: StreamId, number: u64) -> Option<StreamRecord> {
+        let place = Position(jump.ordinal.0.checked_mul(self.set.store.segment_bytes)?);
+        let record = self.holding(place)?.find(stream).ok()??;
+        (record.number == number && record.first_revision == jump.first_revision).then_some(record)
+    }
+
+    /// An index may be there now, or be another one.
+    pub(crate) fn look_again(&self, ordinal: SegmentOrdinal) {
+        self.slots.write().remove(&ordinal);
+    }
+}
