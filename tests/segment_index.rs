@@ -18,6 +18,8 @@ use treering_tests::image::Image;
 use treering_tests::mutate::frames_of;
 use treering_tests::store::{noise, put, small};
 
+mod reading;
+
 /// No threads: what the background has to do is done when the test says so.
 fn options() -> Options {
     small().background_threads(false)

@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use treering::limits;
 use treering::{Durability, Expected, Revision, Token};
 
-use crate::commands::{accept, append, bench, cat, demo, dump, export, import, salvage, stat, streams, tail, verify};
+use crate::commands::{
+    accept, append, bench, cat, demo, dump, export, import, reindex, salvage, stat, streams, tail, verify,
+};
 use crate::exit::Outcome;
 
 const STYLES: Styles = Styles::styled()
@@ -54,6 +56,7 @@ enum Command {
     Accept(accept::Args),
     Salvage(salvage::Args),
     Dump(dump::Args),
+    Reindex(reindex::Args),
     Export(export::Args),
     Demo(demo::Args),
     Bench(bench::Args),
@@ -75,6 +78,7 @@ impl Cli {
             Command::Accept(args) => accept::run(args),
             Command::Salvage(args) => salvage::run(args),
             Command::Dump(args) => dump::run(args),
+            Command::Reindex(args) => reindex::run(args),
             Command::Export(args) => export::run(args),
             Command::Demo(args) => demo::run(args),
             Command::Bench(args) => bench::run(args),

@@ -14,6 +14,7 @@ use crate::error::{Damage, ErrorKind};
 use crate::follow::view::View;
 use crate::follow::{SubscribeOptions, Subscription};
 use crate::ids::{Epoch, Incarnation, Position, Revision, StoreId, StreamId};
+use crate::index::find::Finder;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::Stream;
 use crate::options::{Options, ReadMode};
@@ -161,7 +162,7 @@ impl Store {
         let keeper = writer.options.background_threads.then(|| keeper::start(&writer, &watermark)).transpose();
         let keeper = keeper.map_err(|error| Error::io("start a thread for", "the background work", error))?;
         let (set, streams) = (Arc::clone(&writer.set), Arc::clone(&writer.streams));
-        let view = View::new(set, streams, Arc::clone(&writer.marks), Arc::clone(&writer.indexes), None);
+        let view = View::new(set, streams, Arc::clone(&writer.marks), Arc::clone(&writer.finder), None);
         let writing = Writing { writer, watermark, keeper, identity, coded, is_closed: false };
         writing.writer.signals.want_work();
         writing.writer.signals.want_index();
@@ -181,7 +182,8 @@ impl Store {
         let storage = as_read(storage, options);
         let open::OpenedReader { set, streams, marks, replay, report } = open::for_reading(storage)?;
         let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
-        let view = View::new(set, streams, marks, indexes, Some(replay));
+        let finder = Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams), indexes));
+        let view = View::new(set, streams, marks, finder, Some(replay));
         Ok(Store { view: Arc::new(view), report, writing: None })
     }
 
@@ -391,7 +393,7 @@ impl Store {
                 })
                 .expect("a store that does not write follows"),
         };
-        let indexes: Vec<_> = segments.iter().filter_map(|known| self.view.indexes.of(known)).collect();
+        let indexes: Vec<_> = segments.iter().filter_map(|known| self.view.finder.indexes.of(known)).collect();
         Ok(Stat {
             store: set.store.store,
             incarnation: self.report.incarnation,

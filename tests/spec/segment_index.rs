@@ -116,7 +116,7 @@ fn the_parts_of_a_segment_index_are_those_of_the_page() {
     assert!(types::is_listed(94, 380) && !types::is_listed(95, 380));
 }
 
-/// [SIX-2] A distance of 0, one that leads beyond the end, and a revision beyond the last one end the walk.
+/// [SIX-4] A distance of 0, one that leads beyond the end, and a revision beyond the last one end the walk.
 #[test]
 fn postings_that_lead_nowhere_are_refused() {
     let sections: Vec<_> = (0..3).map(|at| (Revision(at), Position(BASE + 8192 + 80 * at))).collect();

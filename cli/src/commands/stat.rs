@@ -8,7 +8,7 @@ use treering::{Options, Store};
 use crate::commands::show::outcome_of;
 use crate::commands::verify::DamageLine;
 use crate::exit::Outcome;
-use crate::output::{Out, bytes, count, printable};
+use crate::output::{Out, bytes, count, counted, printable};
 
 /// Show how much a store holds
 #[derive(Debug, clap::Args)]
@@ -36,6 +36,8 @@ struct Object<'a> {
     streams: u64,
     segments: u64,
     sealed_segments: u64,
+    indexed_segments: u64,
+    index_bytes: u64,
     segment_bytes: u64,
     bytes: u64,
     disk_bytes: u64,
@@ -60,6 +62,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             streams: stat.streams,
             segments: stat.segments,
             sealed_segments: stat.sealed_segments,
+            indexed_segments: stat.indexed_segments,
+            index_bytes: stat.index_bytes,
             segment_bytes: stat.segment_bytes,
             bytes: stat.bytes,
             disk_bytes: stat.disk_bytes,
@@ -81,6 +85,14 @@ pub(crate) fn run(args: Args) -> Outcome {
             count(stat.sealed_segments)
         ))?;
         out.line(format_args!("log         {} ({} B an event)", bytes(stat.bytes), count(per_event)))?;
+        if stat.indexed_segments > 0 {
+            let share = stat.index_bytes as f64 * 100.0 / stat.bytes.max(1) as f64;
+            out.line(format_args!(
+                "indexes     {} of {} ({share:.1} % of the log)",
+                counted(stat.indexed_segments, "segment"),
+                bytes(stat.index_bytes)
+            ))?;
+        }
         out.line(format_args!("on disk     {}", bytes(stat.disk_bytes)))?;
         out.line(format_args!("committed   position {}", count(stat.watermarks.committed.get())))?;
         out.line(format_args!("durable     position {}", count(stat.watermarks.durable.get())))?;

@@ -259,6 +259,28 @@ fn streams_and_stat_say_what_there_is() {
     assert!(place.run("stat", &[]).text().contains("events      6"));
 }
 
+/// A store of three segments, of which two are finished.
+#[test]
+fn reindex_makes_the_indexes_anew_and_stat_counts_them() {
+    let place = Place::new();
+    let lines: String = (0..9_000).map(|number| format!("{number} {}\n", "x".repeat(15_000))).collect();
+    place.feed("append", &["s", "--batch", "100"], lines.as_bytes()).ok();
+    let made = place.last_json("reindex", &["--json"]);
+    assert_eq!((&made["indexed_segments"], &made["left_out"]), (&2.into(), &serde_json::json!([])), "{made}");
+    let stat = place.last_json("stat", &["--json"]);
+    assert_eq!((&stat["indexed_segments"], &stat["index_bytes"]), (&2.into(), &made["index_bytes"]), "{stat}");
+    assert!(place.run("stat", &[]).text().contains("indexes     2 segments of "));
+    let index = place.store().join("0000000000000001.index");
+    let bytes = std::fs::read(&index).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[4500] ^= 1;
+    std::fs::write(&index, &flipped).unwrap();
+    let verified = place.run("verify", &[]);
+    assert!(verified.text().contains("note: 0000000000000001.index: "), "it is no damage, and told");
+    assert!(place.run("reindex", &[]).text().starts_with("2 segments indexed, "));
+    assert_eq!(std::fs::read(&index).unwrap(), bytes);
+}
+
 #[test]
 fn reading_changes_no_file() {
     let place = filled();

@@ -9,7 +9,6 @@ use crate::format::Fault;
 use crate::format::batch::Sections;
 use crate::format::frame::Frame;
 use crate::ids::{Epoch, Position, Revision};
-use crate::index::find;
 use crate::index::streams::{Stream, StreamTable};
 use crate::options::Durability;
 use crate::planted::{Plant, planted};
@@ -51,7 +50,7 @@ impl Writer {
                 if let (Some(stream), Some(owned)) =
                     (stream, owned.filter(|owned| stream.is_some_and(|stream| *owned <= stream.last_event)))
                 {
-                    let frame = find::frame_holding(&self.set, stream, owned)?;
+                    let frame = self.finder.frame_holding(stream, owned)?;
                     *receipt = self.repeated(&streams, batch, frame, section)?;
                     return Ok(false);
                 }

@@ -39,6 +39,8 @@ pub(crate) struct Indexer {
     /// All finished segments before it were dealt with.
     next: SegmentOrdinal,
     current: Option<IndexBuild>,
+    /// A segment before `next` has none though it needs one: what lies behind that is found by places.
+    has_gap: bool,
     /// Index files of segments that are void were removed.
     has_cleared: bool,
 }
@@ -52,6 +54,10 @@ impl Indexer {
         if !self.has_cleared {
             self.has_cleared = true;
             clear_void(writer);
+        }
+        if let Some(ordinal) = writer.finder.indexes.take_doubted() {
+            make_again(writer, ordinal);
+            return true;
         }
         match self.current.take() {
             Some(build) => {
@@ -86,8 +92,8 @@ impl Indexer {
             if let Err(why) = make(writer, known)? {
                 report.left_out.push((file_name::segment(known.ordinal), why));
             }
-            writer.indexes.look_again(known.ordinal);
-            if let Some(index) = writer.indexes.of(known) {
+            writer.finder.indexes.look_again(known.ordinal);
+            if let Some(index) = writer.finder.indexes.of(known) {
                 report.indexed_segments += 1;
                 report.index_bytes += index.file.file_len();
             }
@@ -98,32 +104,64 @@ impl Indexer {
 
     /// Takes up the next finished segment; `false` where there is none.
     fn begin(&mut self, writer: &Writer) -> bool {
-        let Some((known, end)) = next_finished(writer, self.next) else { return false };
+        let Some((known, end)) = self.next_finished(writer) else { return false };
         // Asked for again once it is durable.
         if writer.marks.get().durable < end {
             writer.signals.note_index_due(end);
             return writer.marks.get().durable >= end;
         }
         self.next = SegmentOrdinal(known.file_end.0 / writer.set.store.segment_bytes);
-        let Ok(segment) = writer.set.open_with(&known, Access::Read) else { return true };
+        let Ok(segment) = writer.set.open_with(&known, Access::Read) else {
+            self.has_gap = true;
+            return true;
+        };
         let index = SegmentIndex::open(&*writer.set.storage, known.ordinal, writer.set.store.store);
-        if !index.is_some_and(|index| index.is_of(&segment, end)) {
-            self.current = Some(IndexBuild::begin(segment, end));
+        match index.is_some_and(|index| index.is_of(&segment, end)) {
+            true => self.passed(writer, end),
+            false => self.current = Some(IndexBuild::begin(segment, end)),
         }
         true
+    }
+
+    /// The next finished segment that can be read, and where it ended.
+    fn next_finished(&mut self, writer: &Writer) -> Option<(Known, Position)> {
+        let mut place = Position(self.next.0.checked_mul(writer.set.store.segment_bytes)?);
+        loop {
+            let known = writer.set.at_or_behind(place)?;
+            let end = known.end?;
+            if known.damage.is_none() && known.lost_head.is_none() {
+                return Some((known, end));
+            }
+            self.has_gap = true;
+            place = known.file_end;
+        }
     }
 
     fn go_on(&mut self, writer: &Writer, mut build: IndexBuild) {
         match build.step(PIECE_BYTES) {
             Ok(false) => self.current = Some(build),
             Ok(true) => {
-                let ordinal = build.ordinal();
+                let (ordinal, end) = (build.ordinal(), build.end());
                 let goes_on = || !writer.signals.is_stopping() && !writer.poison.is_set();
-                // Without it readers go the longer way, and the next opening tries again.
-                let _ = build.publish(&writer.set, &writer.indexes, &goes_on);
-                writer.indexes.look_again(ordinal);
+                let made = build.publish(&writer.set, &writer.finder.indexes, &goes_on);
+                writer.finder.indexes.look_again(ordinal);
+                match made {
+                    Ok(()) | Err(NotIndexed::Needless) => self.passed(writer, end),
+                    // Without it readers go the longer way, and the next opening tries again.
+                    Err(_) => self.has_gap = true,
+                }
             }
-            Err(_) => {} // the same
+            Err(_) => {
+                self.has_gap = true;
+                remove(writer, build.ordinal());
+            }
+        }
+    }
+
+    /// A segment has the index that it needs: places in it need not be remembered.
+    fn passed(&mut self, writer: &Writer, end: Position) {
+        if !self.has_gap {
+            writer.streams.write().forget_places(end);
         }
     }
 }
@@ -141,7 +179,7 @@ fn make(writer: &Writer, known: &Known) -> Result<std::result::Result<(), String
     let mut build = IndexBuild::begin(segment, end);
     let made = loop {
         match build.step(u64::MAX) {
-            Ok(true) => break build.publish(&writer.set, &writer.indexes, &|| true),
+            Ok(true) => break build.publish(&writer.set, &writer.finder.indexes, &|| true),
             Ok(false) => {}
             Err(not) => break Err(not),
         }
@@ -155,17 +193,24 @@ fn make(writer: &Writer, known: &Known) -> Result<std::result::Result<(), String
     }
 }
 
-/// The first finished segment from an ordinal on that can be read, and where it ended.
-fn next_finished(writer: &Writer, from: SegmentOrdinal) -> Option<(Known, Position)> {
-    let mut place = Position(from.0.checked_mul(writer.set.store.segment_bytes)?);
-    loop {
-        let known = writer.set.at_or_behind(place)?;
-        let end = known.end?;
-        if known.damage.is_none() && known.lost_head.is_none() {
-            return Some((known, end));
-        }
-        place = known.file_end;
+/// Makes an index anew that said what is not so, or removes it, where the segment has none any more.
+fn make_again(writer: &Writer, ordinal: SegmentOrdinal) {
+    let known =
+        ordinal.0.checked_mul(writer.set.store.segment_bytes).and_then(|at| writer.set.at_or_behind(Position(at)));
+    let Some(known) = known.filter(|known| known.ordinal == ordinal) else { return };
+    if !matches!(make(writer, &known), Ok(Ok(()))) {
+        remove(writer, ordinal);
     }
+    writer.finder.indexes.look_again(ordinal);
+}
+
+/// Removes the index of a segment that cannot have one, where it is one of this store.
+fn remove(writer: &Writer, ordinal: SegmentOrdinal) {
+    let storage = &*writer.set.storage;
+    if SegmentIndex::open(storage, ordinal, writer.set.store.store).is_some() {
+        let _ = storage.remove(&file_name::segment_index(ordinal)); // it is passed over anyway
+    }
+    writer.finder.indexes.look_again(ordinal);
 }
 
 /// Removes indexes that were not finished, and those of segments that the log has passed over: files of this store, between

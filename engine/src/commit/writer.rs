@@ -21,6 +21,7 @@ use crate::commit::roll::NextSegment;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
+use crate::index::find::Finder;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::{Placed, StreamTable};
 use crate::options::{Durability, Options};
@@ -48,7 +49,7 @@ pub(crate) struct Writer {
     pub(crate) signals: Signals,
     pub(crate) group: Group,
     pub(crate) control: ControlPage,
-    pub(crate) indexes: Arc<SegmentIndexes>,
+    pub(crate) finder: Arc<Finder>,
     /// Taken only by who does the work on indexes.
     pub(crate) indexer: Mutex<Indexer>,
 }
@@ -89,8 +90,9 @@ impl Writer {
     ) -> Writer {
         let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
+        let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
         Writer {
-            indexes: Arc::new(SegmentIndexes::new(Arc::clone(&set))),
+            finder: Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams), indexes)),
             indexer: Mutex::default(),
             set,
             streams,

@@ -11,7 +11,6 @@ use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
-use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::{Stream, StreamTable};
 use crate::index::time;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
@@ -28,8 +27,7 @@ pub(crate) struct View {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) streams: Arc<RwLock<StreamTable>>,
     pub(crate) marks: Arc<Marks>,
-    pub(crate) indexes: Arc<SegmentIndexes>,
-    finder: Arc<Finder>,
+    pub(crate) finder: Arc<Finder>,
     /// What goes on reading where another process writes; `None` in the process that does.
     replay: Option<Mutex<Replay>>,
 }
@@ -39,11 +37,10 @@ impl View {
         set: Arc<SegmentSet>,
         streams: Arc<RwLock<StreamTable>>,
         marks: Arc<Marks>,
-        indexes: Arc<SegmentIndexes>,
+        finder: Arc<Finder>,
         replay: Option<Replay>,
     ) -> View {
-        let finder = Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams)));
-        View { set, streams, marks, indexes, finder, replay: replay.map(Mutex::new) }
+        View { set, streams, marks, finder, replay: replay.map(Mutex::new) }
     }
 
     /// Whether another process may write.
@@ -57,6 +54,7 @@ impl View {
         let Some(replay) = &self.replay else { return Ok(()) };
         let mut replay = replay.lock();
         replay.follow()?;
+        self.finder.indexes.look_for_more();
         let durable = replay.witness.max(self.witnessed_by_file(&replay)).min(replay.at);
         self.marks.commit(replay.log_end());
         self.marks.make_durable(durable);

@@ -138,6 +138,11 @@ impl IndexBuild {
         self.segment.ordinal()
     }
 
+    /// Where it ended.
+    pub(crate) fn end(&self) -> Position {
+        self.end
+    }
+
     /// Walks the frames of the next `bytes` bytes or a few more. `true` once all were walked.
     pub(crate) fn step(&mut self, bytes: u64) -> Result<bool, NotIndexed> {
         if self.segment.is_head_lost {
@@ -339,7 +344,7 @@ fn links(
         if jump_target(number) == Some(record.number) {
             return Some((number, Jump { ordinal: before.head.ordinal, first_revision: record.first_revision }));
         }
-        let jumped = older.numbered(record.jump?, stream, jump_target(record.number)?)?;
+        let (_, jumped) = older.numbered(record.jump?, stream, jump_target(record.number)?)?;
         Some((number, jumped.jump?))
     };
     found().map_or((0, None), |(number, jump)| (number, Some(jump)))

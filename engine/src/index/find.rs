@@ -1,8 +1,9 @@
 //! Finding the frames that hold a stretch of a stream.
 //!
 //! From a remembered place behind the wanted revision the sections lead back, one link each, to the one that holds it;
-//! [`Finder`] keeps what such walks found for the next reader. A damaged frame breaks the links; then the log between two
-//! remembered places is walked instead, which is slower and finds the same.
+//! [`Finder`] keeps what such walks found for the next reader. Where no place is remembered the indexes of segments lead to the
+//! sections ([`older`](super::older)). A damaged frame breaks the links; then the log between two places that are known is
+//! walked instead, which is slower and finds the same.
 
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use crate::format::Fault;
 use crate::format::batch::{Section, Sections};
 use crate::format::frame::{Frame, KIND_BATCH};
 use crate::ids::{Position, Revision, StreamId};
-use crate::index::known_places::{self, KnownPlaces};
+use crate::index::known_places::{self, KnownPlaces, StretchKey};
+use crate::index::older::{IndexedChunk, Older, Placed};
+use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::{Stream, StreamTable, Stretch};
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
@@ -32,29 +35,102 @@ pub(crate) enum Place {
 pub(crate) struct Finder {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) streams: Arc<RwLock<StreamTable>>,
-    known: KnownPlaces,
+    pub(crate) indexes: Arc<SegmentIndexes>,
+    pub(super) known: KnownPlaces,
+}
+
+/// A stretch of a stream's sections, and how it is come by.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// Its first section; `None` where damage hides it.
+    pub(crate) start: Option<Placed>,
+    /// The first section behind it; `None` where it ends with the stream.
+    pub(crate) next: Option<Placed>,
+    by: By,
+}
+
+#[derive(Debug)]
+enum By {
+    /// By links between remembered places.
+    Places(Stretch),
+    /// By the cache, where a walk over links has just left it.
+    Run(StretchKey),
+    /// By an index.
+    Index(known_places::Sections),
 }
 
 impl Finder {
     /// A finder that knows no place yet.
-    pub(crate) fn new(set: Arc<SegmentSet>, streams: Arc<RwLock<StreamTable>>) -> Finder {
-        Finder { set, streams, known: KnownPlaces::default() }
+    pub(crate) fn new(set: Arc<SegmentSet>, streams: Arc<RwLock<StreamTable>>, indexes: Arc<SegmentIndexes>) -> Finder {
+        Finder { set, streams, indexes, known: KnownPlaces::default() }
     }
 
     /// The stretch of the stream at `slot` of the table that holds `revision`.
     #[inline]
-    pub(crate) fn stretch(&self, slot: u32, revision: Revision) -> Stretch {
-        self.streams.read().by_slot(slot).stretch(revision)
+    pub(crate) fn stretch(&self, slot: u32, revision: Revision) -> Result<Way> {
+        let stretch = self.streams.read().by_slot(slot).stretch(revision);
+        match stretch.start {
+            Some(_) => Ok(Way { start: stretch.start, next: stretch.next, by: By::Places(stretch) }),
+            None => self.older_stretch(stretch, revision),
+        }
+    }
+
+    #[inline(never)]
+    fn older_stretch(&self, stretch: Stretch, revision: Revision) -> Result<Way> {
+        loop {
+            match self.older(&stretch, revision)? {
+                None => return Ok(Way { start: None, next: stretch.next, by: By::Places(stretch) }),
+                Some(Older::Run(key, start, next)) => return Ok(Way { start: Some(start), next, by: By::Run(key) }),
+                Some(Older::Indexed(found)) => match listed(&found) {
+                    Ok(sections) => {
+                        let start = Some(found.chunk.first);
+                        return Ok(Way { start, next: found.next, by: By::Index(sections) });
+                    }
+                    Err(_) => self.indexes.doubt(found.index.head.ordinal),
+                },
+            }
+        }
+    }
+
+    /// Where the section lies that holds `revision`, by what is known of its stretch; `None` where damage hides it.
+    #[inline]
+    pub(crate) fn place_of(&self, stretch: &Stretch, revision: Revision) -> Result<Option<Position>> {
+        if stretch.start.is_some() {
+            return self.look_places(stretch, |sections| sections.get(sections.index_of(revision)).1);
+        }
+        match self.older(stretch, revision)? {
+            Some(Older::Indexed(IndexedChunk { index, chunk, .. })) => {
+                let mut place = chunk.first.1;
+                let walked = chunk.walk(&index.file, &index.head, |first, at| {
+                    let is_before = first <= revision;
+                    place = if is_before { at } else { place };
+                    is_before
+                });
+                if walked.is_err() {
+                    self.indexes.doubt(index.head.ordinal);
+                }
+                Ok(walked.is_ok().then_some(place))
+            }
+            Some(Older::Run(key, ..)) => {
+                Ok(self.known.look(key, |sections| sections.get(sections.index_of(revision)).1))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Looks at the sections of a stretch, all of them; `None` where damage breaks the links to them.
     #[inline]
-    pub(crate) fn look<T>(
-        &self,
-        stretch: &Stretch,
-        look: impl FnOnce(&known_places::Sections) -> T,
-    ) -> Result<Option<T>> {
-        let key = (stretch.stream, stretch.number);
+    pub(crate) fn look<T>(&self, way: &Way, look: impl FnOnce(&known_places::Sections) -> T) -> Result<Option<T>> {
+        match &way.by {
+            By::Places(stretch) => self.look_places(stretch, look),
+            By::Run(key) => Ok(self.known.look(*key, look)),
+            By::Index(sections) => Ok(Some(look(sections))),
+        }
+    }
+
+    #[inline]
+    fn look_places<T>(&self, stretch: &Stretch, look: impl FnOnce(&known_places::Sections) -> T) -> Result<Option<T>> {
+        let Some(key) = key_of(stretch) else { return Ok(None) };
         let mut look = Some(look);
         let done = self
             .known
@@ -70,16 +146,24 @@ impl Finder {
         Ok(Some(done))
     }
 
-    /// Forgets what is known of a stretch: a frame of it could not be proven.
-    pub(crate) fn forget(&self, stretch: &Stretch) {
-        self.known.forget((stretch.stream, stretch.number));
+    /// Forgets what is known of where a revision of the stretch lies: a frame could not be proven.
+    #[cold]
+    pub(crate) fn forget(&self, stretch: &Stretch, revision: Revision) {
+        if let Some(key) = key_of(stretch) {
+            return self.known.forget(key);
+        }
+        match self.older(stretch, revision) {
+            Ok(Some(Older::Indexed(found))) => self.indexes.doubt(found.index.head.ordinal),
+            Ok(Some(Older::Run(key, ..))) => self.known.forget(key),
+            _ => {}
+        }
     }
 
     /// First revisions and frames of the sections of a stretch, in order.
     #[cold]
     fn walk(&self, stretch: &Stretch) -> Result<Option<Vec<(Revision, Position)>>> {
         let Some((first, first_place)) = stretch.start else { return Ok(None) };
-        let mut found = self.known.look((stretch.stream, stretch.number), |known| known.iter().collect::<Vec<_>>());
+        let mut found = self.known.look((stretch.stream, first_place.0), |known| known.iter().collect::<Vec<_>>());
         let known_to = found.as_ref().and_then(|found| found.last()).map_or(first_place, |(_, place)| *place);
         let from = stretch.upto();
         let mut newer = Vec::new();
@@ -108,7 +192,68 @@ impl Finder {
     #[cold]
     pub(crate) fn around_damage(&self, slot: u32, revision: Revision) -> Result<Vec<Place>> {
         let stream = self.streams.read().by_slot(slot).clone();
-        walk_log(&self.set, &stream, stream.place_behind(revision), revision)
+        self.around(&stream, revision)
+    }
+
+    fn around(&self, stream: &Stream, revision: Revision) -> Result<Vec<Place>> {
+        let (before, behind) = match stream.place_before(revision) {
+            None => self.indexed_near(stream, revision),
+            known => (known, None),
+        };
+        let from = before.map_or(Position(stream.id.0), |(_, place)| place);
+        let last = behind.map_or(stream.place_behind(revision), |(_, place)| place);
+        walk_log(&self.set, stream, from, last, revision)
+    }
+
+    /// The nearest section that is known not to begin behind `revision`.
+    #[cold]
+    pub(crate) fn place_before(&self, slot: u32, revision: Revision) -> Option<Placed> {
+        let stream = self.streams.read().by_slot(slot).clone();
+        stream.place_before(revision).or_else(|| self.indexed_near(&stream, revision).0)
+    }
+
+    /// The frame that holds a revision of the stream, or the damage in its place.
+    pub(crate) fn frame_holding(&self, stream: &Stream, revision: Revision) -> Result<Position> {
+        let stretch = stream.stretch(revision);
+        if let Some(place) = self.place_of(&stretch, revision)? {
+            let segment = self.set.holding(place);
+            let frame = segment.as_ref().ok().map(|segment| segment.frame(place, segment.file_end()));
+            let section = frame.and_then(|frame| section_of(frame.ok()?, stream.id).ok()?);
+            if section.is_some_and(|section| section.first_revision <= revision) {
+                return Ok(place);
+            }
+            self.forget(&stretch, revision);
+        }
+        match self.around(stream, revision)?.into_iter().next() {
+            Some(Place::Frame(position)) => Ok(position),
+            Some(Place::Lost(damage)) => Err(Error::from_damage(*damage)),
+            None => Err(Error::new(
+                crate::ErrorKind::NotFound,
+                format!("revision {revision} of {:?} lies in no frame that is whole", stream.name),
+            )),
+        }
+    }
+}
+
+/// What a stretch goes by in the cache.
+#[inline]
+fn key_of(stretch: &Stretch) -> Option<StretchKey> {
+    stretch.start.map(|(_, place)| (stretch.stream, place.0))
+}
+
+/// The sections of a chunk that come before the next one.
+fn listed(found: &IndexedChunk) -> Result<known_places::Sections, Fault> {
+    let mut sections = Vec::with_capacity(found.chunk.sections as usize);
+    found.chunk.walk(&found.index.file, &found.index.head, |revision, place| {
+        let is_meant = found.next.is_none_or(|(next, _)| revision < next);
+        if is_meant {
+            sections.push((revision, place));
+        }
+        is_meant
+    })?;
+    match sections.first() {
+        Some(_) => Ok(known_places::Sections::new(&sections, Position::ZERO)),
+        None => Err(Fault::bad("a chunk of a segment index holds nothing")),
     }
 }
 
@@ -164,8 +309,13 @@ fn walk_links(
 
 /// Forward through the log between remembered places, around damage. What is lost is never the last place, unless nothing of
 /// the stream lies behind it.
-fn walk_log(set: &Arc<SegmentSet>, stream: &Stream, last: Position, revision: Revision) -> Result<Vec<Place>> {
-    let from = stream.place_before(revision).map_or(Position(stream.id.0), |(_, place)| place);
+fn walk_log(
+    set: &Arc<SegmentSet>,
+    stream: &Stream,
+    from: Position,
+    last: Position,
+    revision: Revision,
+) -> Result<Vec<Place>> {
     let mut walk = LogWalk::new(Arc::clone(set), from);
     let mut places = Vec::new();
     loop {
@@ -199,25 +349,4 @@ fn walk_log(set: &Arc<SegmentSet>, stream: &Stream, last: Position, revision: Re
         }
     }
     Ok(places)
-}
-
-/// The frame that holds a revision of the stream, or the damage in its place.
-pub(crate) fn frame_holding(set: &Arc<SegmentSet>, stream: &Stream, revision: Revision) -> Result<Position> {
-    let mut found = None;
-    let start = stream.place_behind(revision);
-    let ended = walk_links(set, stream.id, start, |first, frame| {
-        found = Some(frame);
-        first <= revision
-    })?;
-    if let Some(frame) = found.filter(|_| ended) {
-        return Ok(frame);
-    }
-    match walk_log(set, stream, start, revision)?.into_iter().next() {
-        Some(Place::Frame(position)) => Ok(position),
-        Some(Place::Lost(damage)) => Err(Error::from_damage(*damage)),
-        None => Err(Error::new(
-            crate::ErrorKind::NotFound,
-            format!("revision {revision} of {:?} lies in no frame that is whole", stream.name),
-        )),
-    }
 }

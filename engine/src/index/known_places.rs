@@ -98,8 +98,8 @@ impl Sections {
     }
 }
 
-/// Names a stretch: the stream, and its number there.
-pub(crate) type StretchKey = (StreamId, u32);
+/// Names a stretch: the stream, and where it begins.
+pub(crate) type StretchKey = (StreamId, u64);
 
 #[derive(Debug, Default)]
 struct Shard {
@@ -124,7 +124,7 @@ pub(crate) struct KnownPlaces {
 
 impl KnownPlaces {
     fn shard(&self, key: StretchKey) -> &Mutex<Shard> {
-        let spread = (key.0.0 ^ u64::from(key.1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let spread = (key.0.0 ^ key.1.rotate_left(23)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         &self.shards[(spread >> 60) as usize % SHARDS]
     }
 
@@ -209,15 +209,15 @@ mod tests {
         };
         let often = (StreamId(1), 0);
         known.keep(often, stretch(77));
-        let many = 3 * BYTES_MAX / STRETCH_BYTES;
-        for number in 0..many as u32 {
-            known.keep((StreamId(2), number), stretch(u64::from(number)));
+        let many = (3 * BYTES_MAX / STRETCH_BYTES) as u64;
+        for number in 0..many {
+            known.keep((StreamId(2), number), stretch(number));
             assert_eq!(known.look(often, Sections::len), Some(32), "it was used all the time");
         }
         let held: usize = known.shards.iter().map(|shard| shard.lock().bytes).sum();
         assert!(held <= BYTES_MAX && held > BYTES_MAX / 2, "{held}");
-        let newest = (StreamId(2), many as u32 - 1);
-        assert_eq!(known.look(newest, Sections::upto), Some(Position(many as u64 - 1)));
+        let newest = (StreamId(2), many - 1);
+        assert_eq!(known.look(newest, Sections::upto), Some(Position(many - 1)));
         known.forget(newest);
         assert!(known.look(newest, Sections::upto).is_none());
         for shard in &known.shards {

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod find;
 pub(crate) mod known_places;
+pub(crate) mod older;
 pub(crate) mod segment_indexes;
 pub(crate) mod side_file;
 pub(crate) mod streams;

@@ -17,7 +17,7 @@ use crate::index::side_file::SideFile;
 use crate::segment::one::Segment;
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Storage;
-use crate::sync::{AtomicBool, Ordering, RwLock};
+use crate::sync::{AtomicBool, Mutex, Ordering, RwLock};
 
 /// The most indexes that are kept open for later use.
 const OPEN_MAX: usize = 128;
@@ -68,6 +68,8 @@ impl SegmentIndex {
 struct Slot {
     /// `None`: none is there that could be used.
     index: Option<Arc<SegmentIndex>>,
+    /// It said what is not so, or a block of it is bad.
+    is_doubted: AtomicBool,
     was_used: AtomicBool,
 }
 
@@ -76,12 +78,22 @@ struct Slot {
 pub(crate) struct SegmentIndexes {
     set: Arc<SegmentSet>,
     slots: RwLock<HashMap<SegmentOrdinal, Slot>>,
+    /// Those that are to be made anew.
+    doubted: Mutex<Vec<SegmentOrdinal>>,
+}
+
+impl Slot {
+    #[inline]
+    fn trusted(&self) -> Option<Arc<SegmentIndex>> {
+        self.was_used.store(true, Ordering::Relaxed);
+        self.index.clone().filter(|_| !self.is_doubted.load(Ordering::Relaxed))
+    }
 }
 
 impl SegmentIndexes {
     /// None is open yet.
     pub(crate) fn new(set: Arc<SegmentSet>) -> SegmentIndexes {
-        SegmentIndexes { set, slots: RwLock::default() }
+        SegmentIndexes { set, slots: RwLock::default(), doubted: Mutex::default() }
     }
 
     /// The index of the segment whose file holds a place, where there is one that can be used.
@@ -90,8 +102,7 @@ impl SegmentIndexes {
         // Mostly a segment takes one ordinal, which its places tell.
         let ordinal = SegmentOrdinal(place.0 / self.set.store.segment_bytes);
         if let Some(slot) = self.slots.read().get(&ordinal) {
-            slot.was_used.store(true, Ordering::Relaxed);
-            return slot.index.clone();
+            return slot.trusted();
         }
         let known = self.set.at_or_behind(place).filter(|known| known.base <= place)?;
         self.of(&known)
@@ -99,9 +110,17 @@ impl SegmentIndexes {
 
     /// The index of a segment, where there is one that can be used.
     pub(crate) fn of(&self, known: &Known) -> Option<Arc<SegmentIndex>> {
+        self.get(known, Slot::trusted)
+    }
+
+    /// The index of a segment, where there is one, also one that is doubted: for who proves all that it says.
+    pub(crate) fn doubted_or_not(&self, known: &Known) -> Option<Arc<SegmentIndex>> {
+        self.get(known, |slot| slot.index.clone())
+    }
+
+    fn get(&self, known: &Known, take: impl FnOnce(&Slot) -> Option<Arc<SegmentIndex>>) -> Option<Arc<SegmentIndex>> {
         if let Some(slot) = self.slots.read().get(&known.ordinal) {
-            slot.was_used.store(true, Ordering::Relaxed);
-            return slot.index.clone();
+            return take(slot);
         }
         let end = known.end?;
         let index = self.open(known, end).map(Arc::new);
@@ -113,7 +132,8 @@ impl SegmentIndexes {
                 slots.clear();
             }
         }
-        slots.insert(known.ordinal, Slot { index: index.clone(), was_used: AtomicBool::new(true) });
+        let slot = Slot { index: index.clone(), is_doubted: AtomicBool::new(false), was_used: AtomicBool::new(true) };
+        slots.insert(known.ordinal, slot);
         index
     }
 
@@ -124,10 +144,38 @@ impl SegmentIndexes {
     }
 
     /// What the index of an older segment says of a stream, to which a jump leads; it must be the stream's segment `number`.
-    pub(crate) fn numbered(&self, jump: Jump, stream: StreamId, number: u64) -> Option<StreamRecord> {
+    pub(crate) fn numbered(
+        &self,
+        jump: Jump,
+        stream: StreamId,
+        number: u64,
+    ) -> Option<(Arc<SegmentIndex>, StreamRecord)> {
         let place = Position(jump.ordinal.0.checked_mul(self.set.store.segment_bytes)?);
-        let record = self.holding(place)?.find(stream).ok()??;
-        (record.number == number && record.first_revision == jump.first_revision).then_some(record)
+        let index = self.holding(place)?;
+        let record = index.find(stream).ok()??;
+        (record.number == number && record.first_revision == jump.first_revision).then_some((index, record))
+    }
+
+    /// An index said what is not so, or a block of it is bad: it is not asked again, and made anew in the background.
+    #[cold]
+    pub(crate) fn doubt(&self, ordinal: SegmentOrdinal) {
+        let slots = self.slots.read();
+        let Some(slot) = slots.get(&ordinal) else { return };
+        if !slot.is_doubted.swap(true, Ordering::Relaxed) {
+            self.doubted.lock().push(ordinal);
+        }
+    }
+
+    /// One that was doubted since this was asked last.
+    pub(crate) fn take_doubted(&self) -> Option<SegmentOrdinal> {
+        self.doubted.lock().pop()
+    }
+
+    /// Where there was none one may be now: for who reads what another process writes.
+    pub(crate) fn look_for_more(&self) {
+        if self.slots.read().values().any(|slot| slot.index.is_none()) {
+            self.slots.write().retain(|_, slot| slot.index.is_some());
+        }
     }
 
     /// An index may be there now, or be another one.

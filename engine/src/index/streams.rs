@@ -2,7 +2,8 @@
 //!
 //! Kept in memory and rebuilt from the log at opening. For each stream: where its last section lies, and every so many
 //! sections a place to start from; the sections between are reached by the link that each section has to the one before.
-//! So memory grows with streams and a small fraction of sections, never with events.
+//! Places in segments that have an index are forgotten. So memory grows with streams, and with a small fraction of the
+//! sections of what is not indexed yet.
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub(crate) struct Stream {
     pub(crate) last_event: Revision,
     /// The frame that holds its last section.
     pub(crate) last_place: Position,
-    /// First revision and frame of every so many sections, in order; the first is that of the stream's first section.
+    /// First revision and frame of every so many sections, in order, as far back as the indexes of segments do not reach.
     places: Vec<(Revision, Position)>,
     sections: u32,
 }
@@ -50,7 +51,6 @@ impl Stream {
         let index = self.places.partition_point(|(first, _)| *first <= revision);
         Stretch {
             stream: self.id,
-            number: index as u32,
             start: index.checked_sub(1).map(|index| self.places[index]),
             next: self.places.get(index).copied(),
             last_place: self.last_place,
@@ -68,9 +68,7 @@ impl Stream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     pub(crate) stream: StreamId,
-    /// Its number in the stream; with the stream it names the stretch for good.
-    pub(crate) number: u32,
-    /// Its first section; `None` where that is not known.
+    /// Its first section, whose place names the stretch for good; `None` where that is not known.
     pub(crate) start: Option<(Revision, Position)>,
     /// The first section behind it; `None` where it is the stream's last stretch, which may grow.
     pub(crate) next: Option<(Revision, Position)>,
@@ -282,6 +280,17 @@ impl StreamTable {
             self.nameless.insert(placed.stream);
         }
         true
+    }
+
+    /// Forgets the places before `border`, but for the last of each stream: indexes of segments lead to what lies there.
+    pub(crate) fn forget_places(&mut self, border: Position) {
+        for stream in &mut self.streams {
+            let before = stream.places.partition_point(|(_, place)| *place < border);
+            if before > 1 {
+                stream.places.drain(..before - 1);
+                stream.places.shrink_to(4 + 2 * stream.places.len());
+            }
+        }
     }
 
     /// Whether any stream has lost its name.

@@ -274,8 +274,8 @@ impl StreamReader {
     /// Revisions that are not there, with the place where they were lost, as the accept says it.
     fn gap(&self, first: Revision, last: Revision) -> Damage {
         let set = &self.finder.set;
-        let stretch = self.finder.stretch(self.slot, first);
-        let before = stretch.start.map_or(Position(self.stream.0), |(_, place)| place);
+        let before = self.finder.place_before(self.slot, first);
+        let before = before.map_or(Position(self.stream.0), |(_, place)| place);
         let accepted = set.accepted();
         let range = accepted.iter().find(|range| range.start >= before);
         let place = range.map_or(before, |range| range.start);
@@ -377,7 +377,7 @@ impl StreamReader {
     /// Queues the frames of the stretch that holds `wanted`, as far as the range goes.
     fn look_up(&mut self, wanted: Revision) -> Result<()> {
         let Some((from, to)) = self.range else { return Ok(()) };
-        let stretch = self.finder.stretch(self.slot, wanted);
+        let stretch = self.finder.stretch(self.slot, wanted)?;
         let (backwards, queued) = (self.backwards, self.places.len());
         let places = &mut self.places;
         let found = self.finder.look(&stretch, |sections| {
@@ -407,7 +407,8 @@ impl StreamReader {
             // What is queued comes first; the damage is met again behind it.
             None if queued > 0 => {}
             None if backwards => {
-                let lowest = stretch.start.map_or(from, |(start, _)| start.max(from));
+                let start = stretch.start.or_else(|| self.finder.place_before(self.slot, wanted));
+                let lowest = start.map_or(from, |(start, _)| start.max(from));
                 self.walked_to = lowest;
                 let around = self.finder.around_damage(self.slot, lowest)?;
                 self.places.extend(around.into_iter().rev());
@@ -466,7 +467,8 @@ impl StreamReader {
         let finder = &self.finder;
         let lost = |fault: &Fault| {
             // It may have been whole when its place was remembered: the next look walks around it.
-            finder.forget(&finder.stretch(self.slot, wanted));
+            let stretch = finder.streams.read().by_slot(self.slot).stretch(wanted);
+            finder.forget(&stretch, wanted);
             damage_error(segment, position, position, fault)
         };
         let frame = segment.frame(position, segment.file_end()).map_err(|fault| lost(&fault))?;
@@ -476,7 +478,7 @@ impl StreamReader {
         // Between sections revisions are lost. What was not told as damage is told as a gap, with the next event.
         let begins = if self.backwards { wanted.min(last) } else { wanted.max(first) };
         if begins < first || begins > last {
-            let next = finder.stretch(self.slot, wanted).next.filter(|(next, _)| !self.backwards && *next > wanted);
+            let next = finder.stretch(self.slot, wanted)?.next.filter(|(next, _)| !self.backwards && *next > wanted);
             if self.places.is_empty() {
                 self.range = next.and_then(|(next, _)| self.without(wanted, Revision(next.0 - 1)));
             }
@@ -534,8 +536,7 @@ fn read_one_known(
     name: Arc<str>,
     revision: Revision,
 ) -> Result<Option<Event>> {
-    let found = finder.look(stretch, |sections| sections.get(sections.index_of(revision)).1)?;
-    let Some(position) = found else { return Ok(None) };
+    let Some(position) = finder.place_of(stretch, revision)? else { return Ok(None) };
     let segment = finder.set.holding(position)?;
     let Ok(frame) = segment.frame(position, segment.file_end()) else { return Ok(None) };
     let Ok(Some(section)) = find::section_of(frame, stream) else { return Ok(None) };
@@ -559,7 +560,7 @@ fn head_below(
     let mut wanted = head;
     // Mostly few sections lie above it: from the newest stretch back.
     loop {
-        let stretch = finder.stretch(slot, wanted);
+        let stretch = finder.stretch(slot, wanted)?;
         let looked = finder.look(&stretch, |sections| {
             let below = (0..sections.len()).rev().find(|index| sections.get(*index).1 < visible);
             match below {
@@ -607,7 +608,7 @@ fn head_below_damage(
     let (mut low, mut high) = (first.0, head.0 + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        let frame = match find::frame_holding(&finder.set, &stream, Revision(middle)) {
+        let frame = match finder.frame_holding(&stream, Revision(middle)) {
             Ok(frame) => frame,
             Err(error) => match error.damage() {
                 Some(damage) => damage.positions.start,
