@@ -110,6 +110,17 @@ fn u64_at(head: &[u8; FRAME_HEADER_BYTES], at: usize) -> u64 {
     u64::from_le_bytes(*head[at..].first_chunk().expect("it lies in the header"))
 }
 
+/// Whether kind and lengths of a header can be those of a frame.
+#[inline(always)]
+fn is_sound(head: &[u8; FRAME_HEADER_BYTES]) -> bool {
+    let (kind, len, content) = (head[4], u32_at(head, 8), FRAME_HEADER_BYTES as u64 + u64::from(u32_at(head, 12)));
+    kind != 0
+        && kind != 0xFF
+        && u64::from(len).is_multiple_of(FRAME_ALIGNMENT)
+        && u64::from(len) <= FRAME_BYTES_MAX
+        && content <= u64::from(len)
+}
+
 /// A frame whose header check holds. Its fields are read where they stand, when they are asked for.
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
@@ -132,12 +143,7 @@ impl<'a> Frame<'a> {
         let frame = Frame { position, head, bytes, plain_len: u32_at(head, 12) };
         let (len, content) = (frame.frame_len() as usize, FRAME_HEADER_BYTES + frame.plain_len as usize);
         let kind = frame.kind();
-        let is_sound = kind != 0
-            && kind != 0xFF
-            && len.is_multiple_of(FRAME_ALIGNMENT as usize)
-            && len as u64 <= FRAME_BYTES_MAX
-            && content <= len;
-        if !is_sound {
+        if !is_sound(head) {
             return Err(frame.what_is_unsound());
         }
         if len > bytes.len() {
@@ -158,6 +164,12 @@ impl<'a> Frame<'a> {
             return Err(frame.too_many_events());
         }
         Ok(Frame { bytes, ..frame })
+    }
+
+    /// Whether [`decode`](Self::decode) would go on to the checks: for who tries one place after the other.
+    #[inline]
+    pub(crate) fn may_begin(bytes: &[u8]) -> bool {
+        bytes.first_chunk().is_some_and(|head| is_sound(head) && u32_at(head, 8) as usize <= bytes.len())
     }
 
     /// Where it lies, for [`again`](Self::again).

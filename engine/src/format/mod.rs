@@ -21,6 +21,7 @@ pub mod token;
 pub mod watermark;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Why bytes are not what they should be.
@@ -31,13 +32,13 @@ pub enum Fault {
     /// Nothing was ever written here: the place reads as zero.
     Absent,
     /// The bytes contradict themselves or their checks; what was expected and found.
-    Bad(String),
+    Bad(Cow<'static, str>),
     /// The bytes are sound, but this version does not know what they mean.
     Unsupported(String),
 }
 
 impl Fault {
-    pub(crate) fn bad(detail: impl Into<String>) -> Fault {
+    pub(crate) fn bad(detail: impl Into<Cow<'static, str>>) -> Fault {
         Fault::Bad(detail.into())
     }
 }

@@ -159,9 +159,10 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
         });
         line.stated.push(wanted);
         wanted = Stated::by(&segment.head.open);
-        if line.newest.is_none() {
-            line.newest = Some(Arc::new(segment));
-        }
+        let segment = Arc::new(segment);
+        // Whoever reads the line next need not open it once more.
+        set.keep(&segment);
+        line.newest.get_or_insert(segment);
         if wanted.is_none() {
             break;
         }

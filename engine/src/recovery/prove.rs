@@ -37,13 +37,14 @@ fn is_on_device(set: &SegmentSet, from: Position, to: Position) -> Option<bool> 
     if stretches.iter().map(|(_, start, end)| end.0 - start.0).sum::<u64>() > BYTES_MAX {
         return None;
     }
-    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut chunk = Vec::new();
     for (known, start, end) in stretches {
         let segment = set.open(known).ok()?;
         segment.file.sync_data().ok()?;
         let mut at = start;
         while at < end {
             let len = (end.0 - at.0).min(CHUNK_BYTES as u64) as usize;
+            chunk.resize(len.max(chunk.len()), 0);
             let on_device = &mut chunk[..len];
             let read = segment.file.read_direct_at(on_device, at.0 - segment.base.0).ok()?;
             let in_cache = segment.bytes(at, Position(at.0 + len as u64));

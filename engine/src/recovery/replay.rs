@@ -607,6 +607,8 @@ fn witness_in(segment: &Segment, block_hint: Position) -> Position {
 /// time, at no more than it must: what lies before the last byte that is set is not read.
 fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
     const PIECE_BYTES: u64 = 64 << 10;
+    const LINE_BYTES: usize = 64;
+    let is_zero = |line: &[u8]| line.iter().fold(0, |all, byte| all | byte) == 0;
     // Holes are passed over: touching them would make a page of zeros for each.
     let mut ranges = Vec::new();
     let (mut at, end) = (from.0 - segment.base.0, to.0.saturating_sub(segment.base.0));
@@ -625,7 +627,10 @@ fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
         while end > data.start {
             let start = ((end - 1) / PIECE_BYTES * PIECE_BYTES).max(data.start);
             let piece = (Position(segment.base.0 + start), Position(segment.base.0 + end));
-            if let Some(set) = segment.unproven_bytes(piece.0, piece.1).iter().rposition(|byte| *byte != 0) {
+            let bytes = segment.unproven_bytes(piece.0, piece.1);
+            // Most of what is looked at is zero: first in lines, which go many times as fast as bytes.
+            let zeros: usize = bytes.rchunks(LINE_BYTES).take_while(|line| is_zero(line)).map(<[u8]>::len).sum();
+            if let Some(set) = bytes[..bytes.len() - zeros].iter().rposition(|byte| *byte != 0) {
                 return Position((piece.0.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
             }
             end = start;

@@ -131,8 +131,11 @@ impl Segment {
         let head_bytes = 0..mapping.len().min(2 * HEAD_BLOCK_BYTES);
         mapping.populate(head_bytes).map_err(|error| Unusable::System(Error::io("read", &name, error)))?;
         let bytes = mapping.as_slice();
-        let copy = |number: usize| HeadBlock::decode(bytes.get(number * HEAD_BLOCK_BYTES..).unwrap_or_default());
-        let (first, second) = (copy(0), copy(1));
+        let copy = |number: usize| bytes.get(number * HEAD_BLOCK_BYTES..(number + 1) * HEAD_BLOCK_BYTES);
+        let decoded = |number: usize| HeadBlock::decode(copy(number).unwrap_or_default());
+        let first = decoded(0);
+        // The same bytes say the same: mostly one copy is decoded.
+        let second = if copy(0) == copy(1) { first.clone() } else { decoded(1) };
         let damaged_copy = |number: usize, fault: &Fault| {
             let bytes = (number * HEAD_BLOCK_BYTES) as u64..((number + 1) * HEAD_BLOCK_BYTES) as u64;
             let detail = format!("copy {} of the head block: {fault}; the other copy serves", number + 1);
@@ -377,6 +380,20 @@ impl Segment {
     #[inline(always)]
     pub(crate) fn frame(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {
         self.frame_of::<true>(position, limit)
+    }
+
+    /// Whether a frame may begin at a position that ends at `limit` or before, by the lengths that stand there: what most
+    /// places are refused for, in a few instructions, where one is tried after the other. In a copy every place may.
+    #[inline]
+    pub(crate) fn may_hold_frame(&self, position: Position, limit: Position) -> bool {
+        self.is_copy() || {
+            let start = position.0.wrapping_sub(self.base.0) as usize;
+            let room = limit.0.saturating_sub(position.0) as usize;
+            let bytes = self.file().get(start..).unwrap_or_default();
+            let limit = start + room.min(bytes.len());
+            let is_had = self.fetch(start, (start + FRAME_HEADER_BYTES).min(limit), limit);
+            is_had && Frame::may_begin(&bytes[..limit - start])
+        }
     }
 
     /// As [`frame`](Self::frame), for who looks at its header and plain part only: its bodies are not read from the disk, and

@@ -58,6 +58,12 @@ fn search(segment: &Segment, bad: Position, end: Position) -> Position {
     let mut at = Position((bad.0 + 1).next_multiple_of(8));
     let mut budget = SEARCH_BYTES_MAX;
     while at < end && budget > 0 {
+        // Most places are refused by their first bytes; a few hash what would be a header.
+        budget = budget.saturating_sub(64);
+        if !segment.may_hold_frame(at, end) {
+            at.0 += 8;
+            continue;
+        }
         let mut scan = Scan::resume(segment, at, None, end, Proof::Whole);
         while let Step::Frame(frame) = scan.next() {
             budget = budget.saturating_sub(u64::from(frame.frame_len()));
@@ -68,8 +74,6 @@ fn search(segment: &Segment, bad: Position, end: Position) -> Position {
                 return at;
             }
         }
-        // Most places are refused by their first bytes; a few hash what would be a header.
-        budget = budget.saturating_sub(64);
         at.0 += 8;
     }
     end
@@ -80,7 +84,9 @@ pub(crate) fn has_whole_frame(segment: &Segment, from: Position, to: Position, l
     let mut budget = SEARCH_BYTES_MAX;
     let mut at = Position(from.0.next_multiple_of(8));
     while at < to && budget > 0 {
-        if let Ok(frame) = segment.frame(at, limit) {
+        if segment.may_hold_frame(at, limit)
+            && let Ok(frame) = segment.frame(at, limit)
+        {
             if frame.prove(segment.seeds).is_ok() {
                 return true;
             }

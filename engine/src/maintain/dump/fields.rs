@@ -102,7 +102,7 @@ impl<'a, 'w> Fields<'a, 'w> {
     /// The structure cannot go on here.
     pub(super) fn refuse<T>(&self, what: &str) -> Result<T, Stop> {
         let at = self.base + self.wire.at() as u64;
-        Err(Stop::Fault { at, depth: self.depth, fault: Fault::bad(what) })
+        Err(Stop::Fault { at, depth: self.depth, fault: Fault::bad(what.to_owned()) })
     }
 
     pub(super) fn u8(&mut self, name: &str) -> Result<u8, Stop> {
