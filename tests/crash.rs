@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use treering::storage::conformance;
+use treering_tests::sim::SimStorage;
 use treering_tests::sim::enumerate::{Base, Numbers, Width, image, power};
 use treering_tests::sim::hashes::Hashes;
 use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
@@ -17,7 +18,6 @@ use treering_tests::sim::random::walk;
 use treering_tests::sim::rot::{Copied, Rotten, copy, flip};
 use treering_tests::sim::sweep::{sweep, sweep_opening};
 use treering_tests::sim::workloads::{self, Workload};
-use treering_tests::sim::{Disk, SimStorage};
 
 const PREFIX: &[&str] = &[
     "singles",
@@ -41,6 +41,7 @@ const TWICE: &[&str] = &[
 ];
 const FAIL_STOP: &[&str] = &["failed_sync_then_eviction", "reverted_sync", "late_error"];
 const FULL: &[&str] = &["full_disk"];
+const ACCEPTED: &[&str] = &["accepts_lost_frames", "accepts_a_lost_segment", "accepts_lost_names"];
 
 fn named(names: &[&str]) -> impl Iterator<Item = &'static Workload> {
     let found: Vec<_> = workloads::ALL.iter().filter(|workload| names.contains(&workload.name)).collect();
@@ -68,7 +69,7 @@ fn explore_all(workloads: impl Iterator<Item = &'static Workload>, profiles: &[P
 
 #[test]
 fn every_workload_is_in_one_test_of_a_promise() {
-    let lists = [PREFIX, ATOMIC, INVENTED, TWICE, FAIL_STOP, FULL];
+    let lists = [PREFIX, ATOMIC, INVENTED, TWICE, FAIL_STOP, FULL, ACCEPTED];
     let listed: BTreeSet<&str> = lists.concat().into_iter().collect();
     let all: BTreeSet<&str> = workloads::ALL.iter().map(|workload| workload.name).collect();
     assert_eq!((listed.len(), listed), (lists.concat().len(), all));
@@ -124,6 +125,11 @@ fn p06_what_a_failed_sync_left_is_synced_anew_or_not_called_durable() {
 }
 
 #[test]
+fn p05_an_accept_that_a_crash_cuts_off_is_whole_or_nothing() {
+    explore_all(named(ACCEPTED), &[Profile::Power, Profile::Killed, Profile::Hostile], Budget::of_environment(300));
+}
+
+#[test]
 fn p08_a_crash_during_recovery_loses_nothing_more() {
     let budget = Budget { deep_one_in: 1, ..Budget::of_environment(40) };
     explore_all(workloads::ALL.iter(), &[Profile::Power], budget);
@@ -150,7 +156,7 @@ fn what_a_state_hashes_to_is_what_its_image_hashes_to() {
     let mut compared = 0;
     for workload in workloads::ALL {
         let record = Record::of_workload(workload, None);
-        let mut disk = Disk::default();
+        let mut disk = record.start().clone();
         for call in record.trace() {
             disk.apply(call);
             let (base, mut hashes, mut numbers) = (Base::new(&disk), Hashes::new(&disk), Numbers(1));
@@ -230,7 +236,7 @@ fn p01_walks_that_a_seed_draws_survive_every_crash() {
 fn p05_a_flipped_byte_is_told_of_and_no_revision_behind_it_is_given_twice() {
     let stride = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { 1 } else { 97 };
     let mut total = Rotten::default();
-    for workload in workloads::ALL {
+    for workload in workloads::sound() {
         let rotten =
             flip(&Record::of_closed(workload), stride).unwrap_or_else(|what| panic!("{}: {what}", workload.name));
         total.states += rotten.states;
@@ -247,7 +253,7 @@ fn p17_a_copy_of_files_of_different_moments_is_a_prefix_and_no_damage() {
     // Enough that of some copies two segments at the end are missing: only the first was said not to be copied once.
     let copies = if std::env::var_os("TREERING_CRASH_BUDGET").is_some() { 20_000 } else { 600 };
     let mut total = Copied::default();
-    for workload in workloads::ALL {
+    for workload in workloads::sound() {
         let record = Record::of_closed(workload);
         let copied = copy(&record, copies).unwrap_or_else(|what| panic!("{}: {what}", workload.name));
         total.copies += copied.copies;

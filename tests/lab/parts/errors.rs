@@ -21,7 +21,7 @@ impl Part for ErrorSweep {
     }
 
     fn weight(&self) -> u32 {
-        4
+        8
     }
 
     fn run(&self, share: &Share) {
@@ -43,11 +43,9 @@ impl Part for ErrorSweep {
             true => format!("all {} faults of the script of appends", faults.len()),
             false => format!("time was up before all {} faults of the script of appends", faults.len()),
         });
-        let next = AtomicUsize::new(0);
+        let (next, sound) = (AtomicUsize::new(0), workloads::sound().collect::<Vec<_>>());
         share.on_all(|_| {
-            while let Some(workload) =
-                workloads::ALL.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !share.is_over())
-            {
+            while let Some(workload) = sound.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !share.is_over()) {
                 match sweep_opening(workload, 2, 2) {
                     Ok(swept) => counted(share, &swept),
                     Err(what) => share.fail(what, format!("opening {}", workload.name)),

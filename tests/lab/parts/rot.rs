@@ -22,15 +22,16 @@ impl Part for Rot {
     }
 
     fn weight(&self) -> u32 {
-        2
+        3
     }
 
     fn run(&self, share: &Share) {
+        let sound: Vec<_> = workloads::sound().collect();
         for stride in STRIDES {
             let next = AtomicUsize::new(0);
             share.on_all(|_| {
                 while !share.is_over()
-                    && let Some(workload) = workloads::ALL.get(next.fetch_add(1, Ordering::Relaxed))
+                    && let Some(workload) = sound.get(next.fetch_add(1, Ordering::Relaxed))
                 {
                     let record = Record::of_closed(workload);
                     match flip(&record, stride) {

@@ -6,6 +6,7 @@
 use treering::{Batch, BatchId, Durability, Epoch, Error, ErrorKind, Expected, NewEvent, Receipt, Store};
 
 use super::check::Seen;
+use super::loss::Loss;
 use crate::store::noise;
 
 /// A batch that can be made again: its number says all.
@@ -101,6 +102,8 @@ pub struct Account {
     pub durable: Vec<(usize, u64)>,
     /// Positions and epochs that somebody has seen, of events that may be gone: stamp, end, epoch.
     pub seen: Vec<(usize, u64, Epoch)>,
+    /// A stretch of the log that is lost from the beginning; its batches are no entries.
+    pub loss: Option<Loss>,
 }
 
 impl Account {

@@ -8,7 +8,7 @@ use treering::{
 };
 
 use super::account::{Account, Demand, Entry, Oracle, Outcome, Plan};
-use super::{Call, Image, SimStorage, control, options};
+use super::{Call, Image, SimStorage, control, loss, options};
 
 /// An event as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,8 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     let (events, losses) = read(&store)?;
     let report = store.open_report().clone();
     let is_damage_reported = losses > 0 || !report.damage.is_empty();
-    if is_damage_reported && oracle.demand != Demand::Nothing {
+    let loss = oracle.account.loss.as_ref();
+    if is_damage_reported && oracle.demand != Demand::Nothing && loss.is_none() {
         return Err(format!("P5: a crash is reported as damage: {:?}, {losses} losses", report.damage));
     }
     let found = oracle.hold(&events, is_damage_reported)?;
@@ -128,10 +129,13 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     if marks.durable < report.end || events.last().is_some_and(|last| marks.durable.0 <= last.position) {
         return Err(format!("after opening not all is durable: {marks:?}"));
     }
+    if let Some(loss) = loss {
+        return loss::check(&storage, store, &events, oracle, loss).map(|()| None);
+    }
     if is_damage_reported {
         return Ok(None); // what can be appended then is another question
     }
-    let mut account = begin(oracle, &found, report.is_new);
+    let account = begin(oracle, &found, report.is_new);
     let store = match look.seed % 3 {
         // Recovered once more, after dying at once.
         0 => {
@@ -149,7 +153,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     if look.seed.is_multiple_of(4) {
         store.work_in_background().map_err(|error| error.to_string())?; // finished segments are sealed, by chance
     }
-    let life = go_on(&storage, store, &mut account, oracle, &found)?;
+    let account = go_on(&storage, store, account, oracle, &found)?;
     if look.verifies {
         let report = maintain::verify_on(Arc::new(storage.process()), &mut ()).map_err(|error| error.to_string())?;
         if !report.is_clean() {
@@ -157,7 +161,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         }
     }
     let found = found.len();
-    Ok(Some(Life { storage, account: life, found }))
+    Ok(Some(Life { storage, account, found }))
 }
 
 fn is_refusal(kind: ErrorKind) -> bool {
@@ -228,7 +232,7 @@ pub fn look_on(machine: &SimStorage, account: &mut Account, reverts: bool) -> Re
     let store = Store::open_read_only_on(observer, options()).map_err(|error| format!("P13: {error:?}"))?;
     let (events, losses) = read(&store)?;
     let report = store.open_report();
-    if losses > 0 || !report.damage.is_empty() {
+    if account.loss.is_none() && (losses > 0 || !report.damage.is_empty()) {
         return Err(format!("P13: a reader beside a writer meets {losses} losses: {:?}", report.damage));
     }
     let now = machine.trace_len();
@@ -279,14 +283,14 @@ fn begin(oracle: &Oracle<'_>, found: &[(usize, u64)], is_new: bool) -> Account {
     let (end, epoch) = oracle.account.seen_at(oracle.last);
     // A store that has no name yet was seen by nobody.
     let seen = epoch.filter(|_| !is_new).map(|epoch| (0, end, epoch)).into_iter().collect();
-    Account { entries: entries.collect(), durable: Vec::new(), seen }
+    Account { entries: entries.collect(), durable: Vec::new(), seen, loss: None }
 }
 
 /// Appends two batches, one of them a retry of the last that was begun before the crash, closes, opens, compares.
 fn go_on(
     storage: &SimStorage,
     store: Store,
-    account: &mut Account,
+    mut account: Account,
     oracle: &Oracle<'_>,
     found: &[(usize, u64)],
 ) -> Result<Account, String> {
@@ -326,12 +330,12 @@ fn go_on(
         return Err(format!("P8: closed, and not opened clean: {report:?}"));
     }
     same(&store, &events, "closed and opened")?;
-    let whole = Oracle { account, first: usize::MAX, last: usize::MAX, demand: Demand::Acknowledged };
+    let whole = Oracle { account: &account, first: usize::MAX, last: usize::MAX, demand: Demand::Acknowledged };
     let held = whole.hold(&events, false)?;
     if held.len() != account.entries.len() {
         return Err(format!("P1: {} batches of {} in the second life", held.len(), account.entries.len()));
     }
-    Ok(account.clone())
+    Ok(account)
 }
 
 fn check_new(receipt: &Receipt, seen_end: u64, seen_epoch: Option<Epoch>) -> Result<(), String> {

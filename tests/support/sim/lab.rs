@@ -88,10 +88,16 @@ impl Record {
         &self.account
     }
 
-    /// What was done on an empty directory, and the account of it.
+    /// The pictures before the first call.
+    #[must_use]
+    pub fn start(&self) -> &Disk {
+        &self.start
+    }
+
+    /// What was done since the trace began, mostly on an empty directory, and the account of it.
     #[must_use]
     pub fn of_run(storage: &SimStorage, account: Account) -> Record {
-        Record { start: Disk::default(), trace: storage.trace(), account, boot: 1 }
+        Record { start: storage.start(), trace: storage.trace(), account, boot: 1 }
     }
 
     /// A second life, from what a crash left of the first.

@@ -26,6 +26,7 @@ mod file;
 pub mod hashes;
 pub mod image;
 pub mod lab;
+pub mod loss;
 pub mod plant;
 pub mod random;
 pub mod rot;
@@ -89,6 +90,8 @@ struct Machine {
 #[derive(Debug, Default)]
 struct State {
     disk: Disk,
+    /// The pictures before the first call of the trace.
+    start: Disk,
     trace: Vec<Call>,
     next_inode: Inode,
     next_handle: u64,
@@ -196,6 +199,22 @@ impl SimStorage {
     #[must_use]
     pub fn disk(&self) -> Disk {
         self.state().disk.clone()
+    }
+
+    /// Lets the trace begin here: what is in the cache is durable, nothing happened before.
+    pub fn begin_anew(&self) {
+        let mut state = self.state();
+        let file = |(name, inode): (&String, &Inode)| (name.clone(), (*inode, Arc::clone(&state.disk.cache[inode])));
+        let image = Image { files: state.disk.names.iter().map(file).collect(), last_inode: state.next_inode };
+        state.start = Disk::of_image(&image);
+        state.disk = state.start.clone();
+        state.trace.clear();
+    }
+
+    /// The pictures before the first call of the trace.
+    #[must_use]
+    pub fn start(&self) -> Disk {
+        self.state().start.clone()
     }
 
     /// How many calls there were that can fail.

@@ -12,6 +12,10 @@ use super::disk::CONTROL;
 use super::{Failure, Fault, Image, SimStorage, options};
 use crate::store::noise;
 
+mod losses;
+
+use losses::{accepts_a_lost_segment, accepts_lost_frames, accepts_lost_names};
+
 /// The watermark file.
 const WATERMARK: &str = "watermark";
 
@@ -22,6 +26,14 @@ pub struct Workload {
     pub name: &'static str,
     /// What it does.
     pub run: fn(&mut Run),
+}
+
+impl Workload {
+    /// Whether a stretch of the log is lost in it, and accepted.
+    #[must_use]
+    pub fn has_loss(&self) -> bool {
+        self.name.starts_with("accepts")
+    }
 }
 
 macro_rules! workloads {
@@ -54,6 +66,14 @@ workloads! {
     retries_by_batch_id
     control_page_replaced
     watermark_of_another_history
+    accepts_lost_frames
+    accepts_a_lost_segment
+    accepts_lost_names
+}
+
+/// Those in which nothing is lost, for who damages or copies stores.
+pub fn sound() -> impl Iterator<Item = &'static Workload> {
+    ALL.iter().filter(|workload| !workload.has_loss())
 }
 
 /// A workload under way.
