@@ -9,7 +9,7 @@ mod operations;
 
 pub use crashes::crashes;
 pub use directory::directory;
-pub use operations::operations;
+pub use operations::{operations, operations_of};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};

@@ -6,11 +6,36 @@
 use std::collections::BTreeMap;
 
 use treering::storage::mem::MemStorage;
-use treering::storage::{Access, Storage};
+use treering::storage::{Access, Storage, StorageFile};
 
 /// The files of a storage at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image(pub BTreeMap<String, Vec<u8>>);
+
+/// Gives a file that is there these bytes; it stays where it lies.
+///
+/// # Panics
+/// Where the storage fails.
+pub fn put_file(storage: &MemStorage, name: &str, bytes: &[u8]) {
+    storage.set_len(name, bytes.len() as u64).expect("the file can get its length");
+    write_blocks(&*storage.open(name, Access::ReadWrite).expect("the file can be written"), bytes, true);
+}
+
+/// Writes the blocks that differ. Those of zeros are left out of a new file, as they are in one that was never written there.
+fn write_blocks(file: &dyn StorageFile, bytes: &[u8], has_content: bool) {
+    let mut now = [0; 4096];
+    for (index, block) in bytes.chunks(4096).enumerate() {
+        let at = index as u64 * 4096;
+        let now = &mut now[..block.len()];
+        now.fill(0);
+        if has_content {
+            file.read_at(now, at).expect("the file can be read");
+        }
+        if now != block {
+            file.write_at(block, at).expect("the file can be written");
+        }
+    }
+}
 
 impl Image {
     /// Takes the files as they are now.
@@ -51,20 +76,7 @@ impl Image {
                 true => storage.open(name, Access::ReadWrite),
                 false => storage.create(name, bytes.len() as u64),
             };
-            let file = file.expect("the file can be written");
-            let mut now = [0; 4096];
-            for (index, block) in bytes.chunks(4096).enumerate() {
-                let at = index as u64 * 4096;
-                let now = &mut now[..block.len()];
-                now.fill(0);
-                if has_content {
-                    file.read_at(now, at).expect("the file can be read");
-                }
-                // Blocks of zeros are left out of a new file, as they are in one that was never written there.
-                if now != block {
-                    file.write_at(block, at).expect("the file can be written");
-                }
-            }
+            write_blocks(&*file.expect("the file can be written"), bytes, has_content);
         }
     }
 

@@ -164,18 +164,25 @@ impl Blob {
                     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
                     z ^ (z >> 31)
                 };
-                let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| word().to_le_bytes()).collect();
-                bytes.truncate(len);
+                let mut bytes = vec![0; len];
+                bytes.chunks_mut(8).for_each(|part| part.copy_from_slice(&word().to_le_bytes()[..part.len()]));
                 bytes
             }
             BlobKind::Text => {
                 let line = format!("{{\"role\":\"user\",\"n\":{},\"text\":\"and again\"}}\n", self.seed);
-                line.bytes().cycle().take(len).collect()
+                again(line.as_bytes(), len)
             }
             BlobKind::Zeros => vec![0; len],
-            BlobKind::Magic => b"TREERINGTRINGSEGTRINGWMK".iter().copied().cycle().take(len).collect(),
+            BlobKind::Magic => again(b"TREERINGTRINGSEGTRINGWMK", len),
         }
     }
+}
+
+/// The bytes over and over, so many in all.
+fn again(bytes: &[u8], len: usize) -> Vec<u8> {
+    let mut all = bytes.repeat(len.div_ceil(bytes.len()));
+    all.truncate(len);
+    all
 }
 
 impl EventShape {

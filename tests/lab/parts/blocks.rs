@@ -25,7 +25,7 @@ impl Part for Blocks {
     }
 
     fn weight(&self) -> u32 {
-        10
+        7
     }
 
     fn run(&self, share: &Share) {

@@ -1,12 +1,15 @@
 //! Damage at rest: every bit flipped, every block, every length, every file, of small stores that have everything.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use treering_tests::damage::{Budget, Class, Golden, Shape, replay, sweep_with};
 use treering_tests::lab::{Part, Share};
 
 /// A class is tried in so many rounds, each of them spread over all of a store: where time ends, every store had its share.
 const ROUNDS: u64 = 256;
+/// Of the large stores one round is tried with so many of the small ones, which together have all that the large ones have
+/// and are read three times as fast; their other rounds come last.
+const SMALL_ROUNDS_A_LARGE_ONE: u64 = 8;
 /// Behind one flip in so many the store is verified, written to and opened again.
 const FLIPS_WRITTEN_BEHIND: u64 = 16;
 /// The same of other faults.
@@ -24,27 +27,25 @@ impl Part for Damage {
     }
 
     fn weight(&self) -> u32 {
-        50
+        68
     }
 
     fn run(&self, share: &Share) {
-        // What is few comes first, with less than half of the time; the flips take the rest.
-        let groups = [(&[Class::Blocks, Class::Cuts, Class::Tails, Class::Files][..], 0.45), (&[Class::Flips], 1.0)];
+        // What is few comes first, with a part of the time; the flips take the rest.
+        let units = units();
+        let groups = [(&[Class::Blocks, Class::Cuts, Class::Tails, Class::Files][..], 0.22), (&[Class::Flips], 1.0)];
         for (classes, part) in groups {
             let until = share.time().map(|time| time.mul_f64(part));
-            let next = AtomicU64::new(0);
+            let next = AtomicUsize::new(0);
             share.on_all(|_| {
                 // A store is changed in place: each thread has its own.
                 let stores = Shape::ALL.map(Golden::new);
-                let rounds = || next.fetch_add(1, Ordering::Relaxed);
-                let units = ROUNDS * stores.len() as u64;
-                for unit in std::iter::from_fn(|| Some(rounds()).filter(|unit| *unit < units)) {
-                    let (round, store) = (unit / stores.len() as u64, &stores[(unit % stores.len() as u64) as usize]);
+                while let Some((round, store)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                     for class in classes {
                         if share.is_over() || until.is_some_and(|until| share.elapsed() >= until) {
                             return;
                         }
-                        one(share, store, *class, round);
+                        one(share, &stores[*store], *class, *round);
                     }
                 }
             });
@@ -54,6 +55,16 @@ impl Part for Damage {
     fn replay(&self, line: &str) -> Result<(), String> {
         replay(line)
     }
+}
+
+/// Which round of which store comes when.
+fn units() -> Vec<(u64, usize)> {
+    let all = (0..ROUNDS).flat_map(|round| (0..Shape::ALL.len()).map(move |store| (round, store)));
+    let is_late = |(round, store): &(u64, usize)| {
+        !Shape::SMALL.contains(&Shape::ALL[*store]) && !round.is_multiple_of(SMALL_ROUNDS_A_LARGE_ONE)
+    };
+    let (late, first): (Vec<_>, Vec<_>) = all.partition(is_late);
+    [first, late].concat()
 }
 
 /// One round of a class on a store.

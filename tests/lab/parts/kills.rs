@@ -26,7 +26,7 @@ impl Part for Kills {
     }
 
     fn weight(&self) -> u32 {
-        20
+        32
     }
 
     fn run(&self, share: &Share) {
@@ -82,7 +82,7 @@ impl Part for CallKills {
     }
 
     fn weight(&self) -> u32 {
-        8
+        10
     }
 
     fn run(&self, share: &Share) {

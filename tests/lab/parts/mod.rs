@@ -23,11 +23,12 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         Box::new(damage::Damage),
         Box::new(rot::Rot),
         Box::new(vectors::Vectors),
-        Box::new(schedules::Schedules),
-        Box::new(fuzz::Fuzz),
+        // Those that wait for processes before those that take all the time there is.
         Box::new(kills::CallKills),
         Box::new(kills::Kills),
         Box::new(blocks::Blocks),
+        Box::new(schedules::Schedules),
+        Box::new(fuzz::Fuzz),
         Box::new(plants::PlantedBugs),
     ]
 }

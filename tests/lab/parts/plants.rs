@@ -73,7 +73,7 @@ impl Part for PlantedBugs {
     }
 
     fn weight(&self) -> u32 {
-        8
+        7
     }
 
     fn run(&self, share: &Share) {

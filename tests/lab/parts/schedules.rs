@@ -25,7 +25,7 @@ impl Part for Schedules {
     }
 
     fn weight(&self) -> u32 {
-        8
+        10
     }
 
     fn run(&self, share: &Share) {

@@ -1,4 +1,5 @@
-//! Operations that the fuzzer's bytes choose, on a store in memory and on the model at once.
+//! Operations that bytes choose: those of the fuzzer, on a store in memory and on the model at once, and those of the
+//! laboratory, for which a strategy would take longer to draw than the engine to execute.
 
 use std::sync::Arc;
 
@@ -8,32 +9,41 @@ use super::input::Input;
 use crate::model::Query;
 use crate::store::small;
 use crate::workload::{
-    Append, Blob, BlobKind, Change, EventShape, Expectation, MALFORMED, Op, Retry, STREAMS, StreamName,
+    Append, Blob, BlobKind, Change, EventShape, Expectation, MALFORMED, Op, Retry, STREAMS, Sizes, StreamName,
 };
 use crate::{Engine, run};
 
 /// So many operations at most.
 const OPERATIONS: usize = 40;
+/// How large they get.
+const SIZES: Sizes = Sizes { small_bytes: 300, large_bytes: 40_000, events: 40 };
 
 /// Runs the operations that the bytes stand for.
 ///
 /// # Panics
 /// Where the engine answers otherwise than the model.
 pub fn operations(bytes: &[u8]) {
-    let mut input = Input(bytes);
-    let mut operations = Vec::new();
-    while !input.is_empty() && operations.len() < OPERATIONS {
-        operations.push(operation(&mut input));
-    }
+    let operations = operations_of(bytes, OPERATIONS, SIZES);
     let mut engine = Engine::open(Arc::new(MemStorage::new()), small()).expect("an empty directory can be opened");
     if let Err(difference) = run(&operations, &mut engine) {
         panic!("{difference}");
     }
 }
 
-fn operation(input: &mut Input<'_>) -> Op {
+/// The operations that the bytes stand for, at most so many.
+#[must_use]
+pub fn operations_of(bytes: &[u8], most: usize, sizes: Sizes) -> Vec<Op> {
+    let mut input = Input(bytes);
+    let mut operations = Vec::new();
+    while !input.is_empty() && operations.len() < most {
+        operations.push(operation(&mut input, sizes));
+    }
+    operations
+}
+
+fn operation(input: &mut Input<'_>, sizes: Sizes) -> Op {
     match input.below(16) {
-        0..7 => Op::Append(append(input)),
+        0..7 => Op::Append(append(input, sizes)),
         7 | 8 => Op::Retry(Retry {
             which: u16::from(input.byte()),
             change: [
@@ -78,7 +88,7 @@ fn query(input: &mut Input<'_>) -> Query {
     Query { from, to, last: None, backwards }
 }
 
-fn append(input: &mut Input<'_>) -> Append {
+fn append(input: &mut Input<'_>, sizes: Sizes) -> Append {
     let sections = (0..=input.below(3)).map(|_| {
         let expectation = match input.below(8) {
             0..3 => Expectation::Any,
@@ -88,16 +98,16 @@ fn append(input: &mut Input<'_>) -> Append {
             _ => Expectation::Beside(input.below(5) as i8 - 2),
         };
         let events = match input.below(8) {
-            0 => input.below(40),
+            0 => input.below(sizes.events),
             _ => 1 + input.below(3),
         };
-        (stream(input), expectation, (0..events.max(1)).map(|_| event(input)).collect())
+        (stream(input), expectation, (0..events.max(1)).map(|_| event(input, sizes)).collect())
     });
     let sections = sections.collect();
     Append { sections, id: input.flag().then(|| input.number()), synced: input.below(3) == 0 }
 }
 
-fn event(input: &mut Input<'_>) -> EventShape {
+fn event(input: &mut Input<'_>, sizes: Sizes) -> EventShape {
     let shape = input.byte();
     EventShape {
         event_type: shape,
@@ -106,9 +116,9 @@ fn event(input: &mut Input<'_>) -> EventShape {
         recorded_at: (shape & 192 == 192).then(|| input.number().cast_signed()),
         metadata: if shape & 32 == 0 { blob(input, 0) } else { blob(input, 200) },
         payload: match input.below(16) {
-            0 => blob(input, 40_000),
-            1 => blob(input, 5_000),
-            _ => blob(input, 300),
+            0 => blob(input, sizes.large_bytes as usize),
+            1 => blob(input, sizes.large_bytes as usize / 8),
+            _ => blob(input, sizes.small_bytes as usize),
         },
     }
 }

@@ -8,6 +8,7 @@ use treering::storage::{Access, Storage};
 
 use super::golden::Golden;
 use super::oracle::Change;
+use crate::image::put_file;
 use crate::store::noise;
 
 /// What stands in the place of what was there.
@@ -150,7 +151,14 @@ impl Fault {
                 let (name, bytes) = golden.file(file);
                 write(golden, name, at, &bytes[at as usize..=at as usize]);
             }
-            _ => golden.put_back(),
+            Fault::Block(file, _, _, filling) => {
+                put_file_back(golden, file);
+                if let Filling::Swap(other, _) = filling {
+                    put_file_back(golden, other);
+                }
+            }
+            Fault::Length(file, ..) | Fault::File(file, _) => put_file_back(golden, file),
+            Fault::Missing(..) => golden.put_back(),
         }
     }
 }
@@ -280,9 +288,12 @@ fn whole(golden: &Golden, change: &mut Change, file: usize, filling: Filling) ->
 
 /// Gives a file these bytes; the identity file, which is what makes this place the store's home, stays the same file.
 fn replace(golden: &Golden, name: &str, now: &[u8]) {
-    let mut image = golden.image.clone();
-    image.0.insert(name.to_owned(), now.to_vec());
-    image.put_back(&golden.storage);
+    put_file(&golden.storage, name, now);
+}
+
+fn put_file_back(golden: &Golden, file: usize) {
+    let (name, bytes) = golden.file(file);
+    put_file(&golden.storage, name, bytes);
 }
 
 /// The first and last byte of a file that a change touches.

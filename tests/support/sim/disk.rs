@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Image;
 
@@ -30,9 +30,9 @@ pub const CONTROL: &str = treering::format::file_name::CONTROL;
 /// A file, whatever its name.
 pub type Inode = u64;
 
-/// 512 bytes and their hash; shared, since many pictures hold the same ones.
+/// 512 bytes; shared, since many pictures hold the same ones. Their hash is made when it is asked for: of most it never is.
 #[derive(Clone, Debug)]
-pub struct Sector(Arc<(u64, [u8; SECTOR])>);
+pub struct Sector(Arc<(OnceLock<u64>, [u8; SECTOR])>);
 
 impl Sector {
     /// The sector with these bytes; `None` for zeros, which take no place.
@@ -41,8 +41,12 @@ impl Sector {
         if *bytes == [0; SECTOR] {
             return None;
         }
-        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
-        Some(Sector(Arc::new((words.fold(SECTOR as u64, mix), *bytes))))
+        Some(Sector(Arc::new((OnceLock::new(), *bytes))))
+    }
+
+    fn hash(&self) -> u64 {
+        let word = |word: &[u8]| u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        *self.0.0.get_or_init(|| self.bytes().chunks_exact(8).map(word).fold(SECTOR as u64, mix))
     }
 
     /// Its bytes.
@@ -62,7 +66,7 @@ pub fn mix(hash: u64, word: u64) -> u64 {
 /// What a sector adds to the hash of its file; zeros add nothing.
 #[must_use]
 pub fn hash_of(sector: Option<&Sector>, index: u64) -> u64 {
-    sector.map_or(0, |sector| mix(sector.0.0, index + 1))
+    sector.map_or(0, |sector| mix(sector.hash(), index + 1))
 }
 
 /// One picture of a file.
@@ -74,8 +78,6 @@ pub struct Content {
     pub(super) sectors: Vec<Option<Sector>>,
     /// The blocks that it has.
     pub blocks: BTreeSet<u64>,
-    /// Exclusive or of what its sectors add.
-    pub hash: u64,
 }
 
 impl Content {
@@ -88,8 +90,13 @@ impl Content {
             }
             self.sectors.resize(at + 1, None);
         }
-        self.hash ^= hash_of(sector.as_ref(), index) ^ hash_of(self.sectors[at].as_ref(), index);
         self.sectors[at] = sector;
+    }
+
+    /// Exclusive or of what its sectors add.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.sectors_from(0).fold(0, |hash, (index, sector)| hash ^ hash_of(Some(sector), index))
     }
 
     /// A sector; `None` for zeros.
@@ -111,6 +118,20 @@ impl Content {
         found.filter_map(move |(at, sector)| Some((index + at as u64, sector.as_ref()?)))
     }
 
+    /// Stores a word of shared memory. In place where nobody else holds the sector: there are more of these than of all
+    /// other calls.
+    fn store(&mut self, index: usize, value: u64) {
+        let (at, within) = (index * 8 / SECTOR, index * 8 % SECTOR);
+        let there = self.sectors.get_mut(at).and_then(Option::as_mut);
+        match there.and_then(|sector| Arc::get_mut(&mut sector.0)) {
+            Some((hash, bytes)) if value != 0 => {
+                hash.take();
+                bytes[within..within + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            _ => drop(self.write(index as u64 * 8, &value.to_le_bytes())),
+        }
+    }
+
     /// Writes bytes; the sectors that changed, as they are now.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Vec<(u64, Option<Sector>)> {
         let mut changed = Vec::new();
@@ -119,9 +140,14 @@ impl Content {
             let at = offset + done as u64;
             let (index, within) = (at / SECTOR as u64, (at % SECTOR as u64) as usize);
             let part = (SECTOR - within).min(bytes.len() - done);
-            let mut whole = self.sector(index);
-            whole[within..within + part].copy_from_slice(&bytes[done..done + part]);
-            let sector = Sector::new(&whole);
+            let sector = match bytes[done..].first_chunk() {
+                Some(whole) if within == 0 => Sector::new(whole),
+                _ => {
+                    let mut whole = self.sector(index);
+                    whole[within..within + part].copy_from_slice(&bytes[done..done + part]);
+                    Sector::new(&whole)
+                }
+            };
             self.put(index, sector.clone());
             changed.push((index, sector));
             done += part;
@@ -302,8 +328,7 @@ impl Disk {
             }
             Call::Write { inode, offset, bytes } => self.write(*inode, *offset, bytes),
             Call::Store { inode, index, value } => {
-                let content = Arc::make_mut(self.cache.entry(*inode).or_default());
-                content.write(*index as u64 * 8, &value.to_le_bytes());
+                Arc::make_mut(self.cache.entry(*inode).or_default()).store(*index, *value);
             }
             Call::Allocate { inode, range } => {
                 let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);

@@ -234,7 +234,9 @@ pub fn image(disk: &Disk, base: &Base, choice: &Choice) -> Image {
                 };
                 content.put(*index, sector);
                 content.blocks.insert(*index * SECTOR as u64 / BLOCK);
-                written.entry(*inode).or_default().insert(*index);
+                if choice.blank != Blank::Zeros {
+                    written.entry(*inode).or_default().insert(*index);
+                }
             }
             unit => {
                 let inode = unit.inode().expect("all but entries are of a file");

@@ -66,7 +66,7 @@ impl Hashes {
                 Change::Places(numbers[inode], adds.collect())
             }
             Unit::Length { inode, len } => Change::Length(numbers[inode], *len),
-            Unit::Page { inode, content } => Change::Whole(numbers[inode], content.hash, content.len),
+            Unit::Page { inode, content } => Change::Whole(numbers[inode], content.hash(), content.len),
             Unit::Blocks { .. } => Change::Nothing,
             Unit::Entry(Entry::Make { name, inode }) => Change::Make(hash_name(name), *inode),
             Unit::Entry(Entry::Rename { from, to, inode }) => Change::Rename(hash_name(from), hash_name(to), *inode),
@@ -75,7 +75,7 @@ impl Hashes {
         let changes = changes.collect();
         Hashes {
             places,
-            files: disk.durable.values().map(|content| (content.hash, content.len)).collect(),
+            files: disk.durable.values().map(|content| (content.hash(), content.len)).collect(),
             numbers,
             names: disk.durable_names.iter().map(|(name, inode)| (hash_name(name), *inode)).collect(),
             changes,

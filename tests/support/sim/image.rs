@@ -20,19 +20,18 @@ pub struct Image {
 /// Stretches of a file without holes of a block or more: where each begins, in sectors, and its bytes.
 #[must_use]
 pub fn runs(content: &Content) -> Vec<(u64, Vec<u8>)> {
-    let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
-    for (index, sector) in content.sectors_from(0) {
-        let offset = index * SECTOR as u64;
-        let visible = content.len.saturating_sub(offset).min(SECTOR as u64) as usize;
-        if visible == 0 {
-            break;
+    let mut runs = Vec::new();
+    let mut at = 0;
+    for stretch in content.sectors.chunk_by(|one, two| one.is_some() == two.is_some()) {
+        let offset = at * SECTOR as u64;
+        let visible = content.len.saturating_sub(offset).min((stretch.len() * SECTOR) as u64) as usize;
+        if visible > 0 && stretch[0].is_some() {
+            let mut bytes = Vec::with_capacity(stretch.len() * SECTOR);
+            stretch.iter().flatten().for_each(|sector| bytes.extend_from_slice(sector.bytes()));
+            bytes.truncate(visible);
+            runs.push((at, bytes));
         }
-        match runs.last_mut() {
-            Some((first, bytes)) if (*first + (bytes.len() / SECTOR) as u64) == index => {
-                bytes.extend_from_slice(&sector.bytes()[..visible]);
-            }
-            _ => runs.push((index, sector.bytes()[..visible].to_vec())),
-        }
+        at += stretch.len() as u64;
     }
     runs
 }
@@ -65,7 +64,7 @@ impl Image {
     #[must_use]
     pub fn hash(&self) -> u64 {
         let hash = |(name, (inode, content)): (&String, &(Inode, Arc<Content>))| {
-            hash_file(hash_name(name), *inode, content.len, content.hash)
+            hash_file(hash_name(name), *inode, content.len, content.hash())
         };
         self.files.iter().map(hash).fold(0, u64::wrapping_add)
     }
