@@ -1,12 +1,14 @@
 //! What makes an append durable, how few syncs it takes, and what happens when a sync or a write fails.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use treering::storage::mem::{Fault, MemStorage, Operation};
-use treering::{Batch, Durability, ErrorKind, Expected, NewEvent, Store, Visibility};
+use treering::{Batch, Durability, ErrorKind, Expected, NewEvent, Store, SubscribeOptions, Visibility};
 use treering_tests::journal::Journal;
 use treering_tests::store::{block_on, everything, log, noise, open, put, small, try_open, try_put};
 
@@ -332,4 +334,105 @@ fn p09_a_full_disk_is_appended_to_again_once_there_is_space() {
     let store = open(&storage);
     assert_eq!(everything(&store).len() as u64, kept);
     assert!(store.event("s", treering::Revision(kept - 1), Visibility::Durable).unwrap().is_some());
+}
+
+/// A waker that panics wherever it is woken.
+struct Bad(AtomicBool);
+
+impl Wake for Bad {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+        panic!("the waker's own");
+    }
+}
+
+/// Wakers are the one piece of the caller's code that an append or a sync runs.
+#[test]
+fn p13_a_waker_that_panics_keeps_nobody_waiting_and_breaks_nothing() {
+    let journal = Journal::new();
+    let options = small().sync_interval(Duration::from_millis(2));
+    let store = Store::open_on(Arc::new(journal.clone()), options.clone()).unwrap();
+    let event = [NewEvent::new("t", b"payload")];
+    let submit = |stream: &str| store.submit(&Batch::to(stream, Expected::Any, &event)).unwrap();
+    let (of_sync, of_follower) = (Arc::new(Bad(AtomicBool::new(false))), Arc::new(Bad(AtomicBool::new(false))));
+    let poll = |future: Pin<&mut dyn Future<Output = ()>>, bad: &Arc<Bad>| {
+        let waker = Waker::from(Arc::clone(bad));
+        assert!(future.poll(&mut Context::from_waker(&waker)).is_pending());
+    };
+    journal.hold_syncs();
+    let mut followed = store.subscribe(SubscribeOptions::all().visibility(Visibility::Committed)).unwrap();
+    let mut following = Box::pin(async { drop(followed.next_async().await.unwrap()) });
+    poll(following.as_mut(), &of_follower);
+    // The append that wakes the follower returns its receipt, and all that it does behind that is done.
+    let first = submit("bad");
+    assert!(of_follower.0.load(Ordering::SeqCst));
+    let mut waiting = Box::pin(async { drop(first.await.unwrap()) });
+    poll(waiting.as_mut(), &of_sync);
+    let others: Vec<_> = (0..3).map(|_| submit("task")).collect();
+    std::thread::scope(|scope| {
+        let tasks: Vec<_> = others.into_iter().map(|other| scope.spawn(|| block_on(other).unwrap().level)).collect();
+        let threads: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| try_put(&store, "thread", b"1", Durability::Synced))).collect();
+        journal.release_syncs();
+        assert!(tasks.into_iter().all(|task| task.join().unwrap() == Durability::Synced));
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap().unwrap().level == Durability::Synced));
+    });
+    assert!(of_sync.0.load(Ordering::SeqCst));
+    block_on(waiting); // it was woken, however badly
+    block_on(following);
+    // The background lives: what nobody waits for becomes durable, segments are left and sealed.
+    let mut durable = store.subscribe(SubscribeOptions::stream("late")).unwrap();
+    for round in 0..12 {
+        let _ = try_put(&store, "late", &noise(round, 3000), Durability::Written).unwrap();
+    }
+    for round in 0..12 {
+        assert!(durable.next().unwrap().payload[..] == noise(round, 3000)[..]);
+    }
+    let before = everything(&store);
+    store.close().unwrap();
+    let store = Store::open_on(Arc::new(journal), options).unwrap();
+    assert!(store.open_report().was_clean && everything(&store) == before && before.len() == 7 + 12);
+}
+
+/// Syncs that take longer than every span of time that the engine knows: the same answers, only later.
+#[test]
+fn p01_a_disk_whose_syncs_take_long_changes_no_answer() {
+    let run = |wait: Duration| {
+        let journal = Journal::with_syncs(move |_| {
+            std::thread::sleep(wait);
+            Ok(())
+        });
+        let options = small().sync_interval(Duration::from_millis(1)).unsynced_bytes_max(9000);
+        let store = Store::open_on(Arc::new(journal.clone()), options.clone()).unwrap();
+        let mut followed = store.subscribe(SubscribeOptions::stream("s0")).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..3u64 {
+                let (store, journal) = (&store, &journal);
+                scope.spawn(move || {
+                    for round in 0..5 {
+                        let payload = noise(thread * 10 + round, 1500);
+                        let level = [Durability::Synced, Durability::Written][(thread + round) as usize % 2];
+                        let receipt = try_put(store, &format!("s{thread}"), &payload, level).unwrap();
+                        assert!(receipt.level == level && receipt.sections[0].first_revision.0 == round);
+                        assert!(level == Durability::Written || journal.is_durable(receipt.end, 16 << 10));
+                        let marks = store.watermarks();
+                        assert!(marks.durable <= marks.committed);
+                    }
+                });
+            }
+            for round in 0..5 {
+                assert_eq!(followed.next().unwrap().revision.0, round, "a follower gets all, whenever it comes");
+            }
+        });
+        store.close().unwrap();
+        let store = Store::open_on(Arc::new(journal), options).unwrap();
+        assert!(store.open_report().was_clean);
+        let mut found: Vec<_> = everything(&store);
+        found.sort_by(|a, b| (&a.stream, a.revision).cmp(&(&b.stream, b.revision)));
+        found.into_iter().map(|event| (event.stream.to_string(), event.revision, event.payload)).collect::<Vec<_>>()
+    };
+    let fast = run(Duration::ZERO);
+    assert_eq!(fast.len(), 15);
+    // The engine waits 10 ms for quiet, 20 ms for calm and looks every 20 ms.
+    assert_eq!(run(Duration::from_millis(60)), fast);
 }

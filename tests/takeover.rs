@@ -7,7 +7,8 @@ use std::sync::Arc;
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::storage::{Access, Storage};
 use treering::{
-    Batch, BootId, Durability, ErrorKind, Event, Expected, NewEvent, ReadAllOptions, Receipt, Store, maintain,
+    Batch, BootId, Durability, ErrorKind, Event, Expected, NewEvent, ReadAllOptions, Receipt, Store, Visibility,
+    maintain,
 };
 use treering_tests::image::Image;
 use treering_tests::store::{everything, log, noise, open, open_read_only, put, small, try_open, try_put};
@@ -614,4 +615,62 @@ fn p12_a_batch_of_a_killed_writer_is_recognised_by_its_successor() {
     assert!(!store.open_report().has_rolled);
     let again = store.append(&batch).unwrap();
     assert!(again.is_repeated && again.position == first.position && again.epoch == first.epoch);
+}
+
+/// The identity file, which is the lock, is replaced under a writer that does not look: whoever comes then is let in, as into a
+/// copy, and begins a life of its own behind all that it finds. What the old writer still stores falls into bytes behind the
+/// stated end of its segment, which nobody reads; when it comes to roll, the name is taken.
+#[test]
+fn p04_a_writer_whose_lock_file_was_replaced_stores_into_void_bytes_alone() {
+    for is_mapped in [false, true] {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let options = small().mapped_writes(is_mapped);
+        let old = Store::open(folder.path(), options.clone()).unwrap();
+        let _ = try_put(&old, "s", b"synced", Durability::Synced).unwrap();
+        for round in 0..20 {
+            let _ = put(&old, "s", &noise(round, 40)); // enough to be copied into a mapping, where that is allowed
+        }
+        let shared = everything(&old);
+        let at = |name: &str| folder.path().join(name);
+        std::fs::copy(at("identity"), at("identity.other")).unwrap();
+        std::fs::rename(at("identity.other"), at("identity")).unwrap();
+
+        let new = Store::open(folder.path(), options.clone()).unwrap();
+        let report = new.open_report().clone();
+        assert!(report.has_rolled && report.incarnation != old.open_report().incarnation, "{report:?}");
+        assert_eq!(everything(&new), shared);
+        let mut lost = Vec::new();
+        for round in 0..12 {
+            // The old one is not told yet. Its receipts are those of a life that ended.
+            let level = if round % 4 == 3 { Durability::Synced } else { Durability::Written };
+            let receipt = try_put(&old, "s", &noise(round, 300), level).unwrap();
+            assert!(
+                receipt.incarnation != report.incarnation && receipt.position.0 < report.epoch.segment.0 * (16 << 10)
+            );
+            lost.push(receipt.position);
+            let _ = try_put(&new, "s", &noise(100 + round, 50), level).unwrap();
+        }
+        let mut kept = everything(&new);
+        assert_eq!((kept.len(), &kept[..shared.len()]), (shared.len() + 12, &shared[..]));
+        assert!(kept.iter().all(|event| !lost.contains(&event.position)), "no place is given twice");
+        assert_eq!(everything(&Store::open_read_only(folder.path(), options.clone()).unwrap()), kept);
+
+        let failed = (0..100).find_map(|round| try_put(&old, "s", &noise(round, 900), Durability::Written).err());
+        let error = failed.expect("its segment ends, and the next one's name is taken");
+        assert!(error.to_string().contains("0000000000000001.segment"), "{error}");
+        assert_eq!(everything(&new), kept, "nothing of it is seen");
+        drop(old);
+        kept.extend((0..3).map(|round| {
+            let receipt = try_put(&new, "s", &noise(round, 5000), Durability::Synced).unwrap(); // rolls, and seals what was left
+            new.event("s", receipt.sections[0].last_revision, Visibility::Durable).unwrap().unwrap()
+        }));
+        assert_eq!(everything(&new), kept);
+        let error = Store::open(folder.path(), options.clone()).expect_err("the new lock is held");
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        new.close().unwrap();
+        let report = maintain::verify(folder.path(), &mut ()).unwrap();
+        assert!(report.is_clean(), "{:?}", report.damage);
+        let again = Store::open(folder.path(), options).unwrap();
+        assert!(again.open_report().was_clean && everything(&again) == kept);
+    }
 }

@@ -23,3 +23,9 @@ pub(crate) use scheduled::{
 pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
+
+/// Wakes a task. Its waker is code of the caller's, and runs on whichever thread came by: what it does wrong must not keep others
+/// from being woken, nor end the work of who wakes it. The panic was told by its hook.
+pub(crate) fn wake(waker: std::task::Waker) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
+}

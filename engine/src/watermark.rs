@@ -14,7 +14,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::ids::Position;
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence, thread};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence, thread, wake};
 
 /// How far the log reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Marks {
         if self.watching.load(Ordering::SeqCst) > 0 {
             let wakers = std::mem::take(&mut *self.wakers.lock());
             self.changed.notify_all();
-            wakers.into_iter().for_each(Waker::wake);
+            wakers.into_iter().for_each(wake);
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::ids::Position;
 use crate::planted::{Plant, planted};
 use crate::sync::thread::{self, Thread};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now, wake};
 use std::sync::Arc;
 
 /// Who waits for the log to be durable up to a place.
@@ -36,7 +36,7 @@ impl Wake {
                 word.store(true, Ordering::SeqCst);
                 thread.unpark();
             }
-            Wake::Task(waker) => waker.wake(),
+            Wake::Task(waker) => wake(waker),
         }
     }
 }
