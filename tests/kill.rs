@@ -4,8 +4,10 @@
 
 use treering_tests::torture::blocks::{self, Recording};
 use treering_tests::torture::calls::{self, Ending};
+use treering_tests::torture::device;
 use treering_tests::torture::kills::{Count, Place, Torture, torture};
 use treering_tests::torture::programs::Programs;
+use treering_tests::torture::scarce::{self, Ended};
 
 fn programs() -> Programs {
     Programs {
@@ -78,7 +80,7 @@ fn p01_power_loss_on_a_real_ext4_loses_nothing_that_was_synced() {
     let recording = match Recording::of_writer(&programs, 5, 60) {
         Ok(recording) => recording,
         // Root of a container may not mount.
-        Err(because) if ["mount", "losetup", "exports nothing"].iter().any(|word| because.contains(word)) => {
+        Err(because) if is_refused(&because) => {
             eprintln!("skipped: {because}");
             return;
         }
@@ -89,6 +91,72 @@ fn p01_power_loss_on_a_real_ext4_loses_nothing_that_was_synced() {
         for subset in [0, number as u64 + 1] {
             let replayed = recording.replay(&programs, moment, subset).expect("an image can be mounted");
             replayed.unwrap_or_else(|what| panic!("moment {moment}, subset {subset}: {what}"));
+        }
+    }
+}
+
+/// Whether a result says that a container does not let its root do this.
+fn is_refused(because: &str) -> bool {
+    ["mount", "losetup", "exports nothing", "drop_caches"].iter().any(|word| because.contains(word))
+}
+
+/// The device below a real ext4 fails for a moment: what was allocated ahead, written, and not synced is written once more.
+#[test]
+fn p06_bytes_that_a_failed_sync_left_are_on_the_device_when_they_were_written_once_more() {
+    if let Err(because) = blocks::is_possible() {
+        eprintln!("skipped: {because}");
+        return;
+    }
+    match device::rewritten() {
+        Err(because) if is_refused(&because) => eprintln!("skipped: {because}"),
+        Err(because) => panic!("{because}"),
+        Ok(found) => found.unwrap_or_else(|what| panic!("{what}")),
+    }
+}
+
+/// The device is gone under the mappings of a reader.
+#[test]
+fn p07_a_device_that_dies_under_a_reader_is_an_error_and_no_signal() {
+    if let Err(because) = blocks::is_possible() {
+        eprintln!("skipped: {because}");
+        return;
+    }
+    let programs = programs();
+    for reader in device::READERS {
+        match device::device_dies(&programs, 4, reader) {
+            Err(because) if is_refused(&because) => return eprintln!("skipped: {because}"),
+            Err(because) => panic!("{because}"),
+            Ok(read) => read.unwrap_or_else(|what| panic!("{what}")),
+        }
+    }
+}
+
+/// Memory is refused at whatever allocation comes then: the process ends, with a word or without.
+#[test]
+fn p01_a_writer_that_is_refused_memory_leaves_all_that_it_acknowledged() {
+    let programs = programs();
+    let mut endings = Vec::new();
+    for step in 0..14u64 {
+        let kib = 4_000 + step * step * 2_500;
+        let ended = scarce::of_memory(&programs, kib, step).unwrap_or_else(|because| panic!("{because}"));
+        endings.push(ended.unwrap_or_else(|what| panic!("{what}")));
+    }
+    assert!(endings.contains(&Ended::Well) && endings.iter().any(|ended| *ended != Ended::Well), "{endings:?}");
+}
+
+/// File systems of several sizes, really full; the laboratory does more.
+#[test]
+fn p09_what_a_full_file_system_took_is_read_and_it_goes_on_once_there_is_room() {
+    if let Err(because) = blocks::is_possible() {
+        eprintln!("skipped: {because}");
+        return;
+    }
+    let programs = programs();
+    for seed in 0..4 {
+        match scarce::of_space(&programs, seed) {
+            Err(because) if is_refused(&because) => return eprintln!("skipped: {because}"),
+            Err(because) => panic!("{because}"),
+            Ok(filled) => assert!(filled.unwrap_or_else(|what| panic!("seed {seed}: {what}")) > 50),
         }
     }
 }

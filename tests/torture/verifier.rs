@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use treering::{Event, Options, ReadAllOptions, Store, SubscribeOptions, Visibility, maintain};
+use treering::{ErrorKind, Event, Options, ReadAllOptions, ReadMode, Store, SubscribeOptions, Visibility, maintain};
 use treering_tests::torture::script::{Line, Mark, Receipt};
 
 /// Something that was promised is broken.
@@ -56,6 +56,14 @@ enum Command {
         #[arg(long)]
         reopens: bool,
     },
+    /// Reads one event, says so, and reads on once its standard input ends: then an error of the system must come that names a
+    /// file, and nothing else.
+    Outlive {
+        store: PathBuf,
+        /// Through mappings with the guard, or by positioned reads.
+        #[arg(long)]
+        reads: String,
+    },
 }
 
 type Broken = Result<(), String>;
@@ -64,6 +72,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Check { store, journal, seen, every_byte } => check(&store, &journal, &seen, every_byte),
         Command::Follow { store, committed, reopens } => follow(&store, committed, reopens),
+        Command::Outlive { store, reads } => outlive(&store, reads == "positioned"),
     };
     match done {
         Ok(line) => {
@@ -251,4 +260,27 @@ fn follow(path: &Path, is_committed: bool, reopens: bool) -> Result<String, Stri
             }
         }
     }
+}
+
+fn outlive(path: &Path, is_positioned: bool) -> Result<String, String> {
+    let mode = if is_positioned { ReadMode::Positioned } else { ReadMode::Mapped };
+    treering::guard_mapped_reads().map_err(|error| error.to_string())?;
+    let store = Store::open_read_only(path, Options::new().read_mode(mode)).map_err(|error| error.to_string())?;
+    let mut reader = store.read_all(ReadAllOptions::new()).map_err(|error| error.to_string())?;
+    let mut walk = Walk::default();
+    while let Some(event) = reader.next() {
+        match event {
+            Ok(event) => walk.take(&event.hold())?,
+            Err(error) => {
+                let text = error.to_string();
+                let is_told = error.kind() == ErrorKind::Io && text.contains(".segment");
+                return if is_told { Ok(text) } else { Err(format!("{:?}: {text}", error.kind())) };
+            }
+        }
+        if walk.events == 1 {
+            println!("ready");
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        }
+    }
+    Err(format!("it read all {} events, as if nothing had happened", walk.events))
 }

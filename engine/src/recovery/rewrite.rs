@@ -2,8 +2,8 @@
 //!
 //! After a sync that failed, in another process or in the background, the page cache may hold bytes that are not on the
 //! disk and that no further sync would write: a page is clean, though the disk has not what is in it. So the frames above the
-//! witness are read once more, proven in memory of one's own, and written to the same place: that makes their pages dirty
-//! again. Then they are synced, by the open file that wrote them. A page that was dropped meanwhile and read again from
+//! witness are read once more, proven in memory of one's own, and written to the same place, past the page cache where that can
+//! be done: it may know the blocks as written when the disk does not. Then they are synced, by the open file that wrote them. A page that was dropped meanwhile and read again from
 //! the disk shows here, as bytes that prove nothing, and is not written over.
 //!
 //! Where the log goes on in its last segment, the torn tail behind its end is filled with zeros in the same go, so that
@@ -78,7 +78,7 @@ fn write_head_again(segment: &Segment) -> Result<()> {
     // Where one copy is bad it stays as it is, and the other one serves.
     for (number, copy) in bytes[..read].chunks_exact(HEAD_BLOCK_BYTES).enumerate().filter(|(_, copy)| is_same(copy)) {
         let offset = (number * HEAD_BLOCK_BYTES) as u64;
-        let written = if planted(Plant::TakeoverSyncsOnly) { Ok(()) } else { segment.file.write_at(copy, offset) };
+        let written = if planted(Plant::TakeoverSyncsOnly) { Ok(()) } else { segment.file.rewrite_at(copy, offset) };
         written.map_err(|error| Error::io("write", &segment.name, error))?;
     }
     Ok(())
@@ -113,7 +113,7 @@ fn write_again(segment: &Segment, first: Position, end: Position) -> Result<u64>
             previous_check = Some(header.frame_check);
             at = frame_end;
         }
-        let written = if planted(Plant::TakeoverSyncsOnly) { Ok(()) } else { segment.file.write_at(&buffer, offset) };
+        let written = if planted(Plant::TakeoverSyncsOnly) { Ok(()) } else { segment.file.rewrite_at(&buffer, offset) };
         written.map_err(|error| Error::io("write", &segment.name, error))?;
         from = to;
     }

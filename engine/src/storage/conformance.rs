@@ -344,6 +344,27 @@ fn direct_reads_give_the_same_bytes_at_any_alignment(storage: &dyn Storage) {
     assert_eq!(file.read_direct_at(&mut [0; 4], u64::MAX).unwrap(), 0);
 }
 
+fn what_is_written_once_more_stays_as_it_is(storage: &dyn Storage) {
+    let bytes: Vec<u8> = (0..700_416_u32).map(|n| (n ^ n >> 8) as u8).collect();
+    let file = file_with(storage, "a", &bytes);
+    let mapping = file.map().unwrap();
+    mapping.populate(0..bytes.len()).unwrap();
+    for (offset, len) in [(0, 8192), (1, 5000), (4095, 2), (262_143, 300_000), (700_000, 416), (9, 0)] {
+        file.rewrite_at(&bytes[offset..offset + len], offset as u64).unwrap();
+        file.sync_data().unwrap();
+        assert!(contents(&*file) == bytes && mapping.as_slice() == bytes, "{len} bytes at {offset}");
+    }
+    // Bytes that were written since and never synced go along.
+    file.write_at(b"new", 4090).unwrap();
+    file.rewrite_at(&bytes[4096..4100], 4096).unwrap();
+    assert!(contents(&*file)[4090..4100] == [b"new", &bytes[4093..4100]].concat());
+    // A file that ends inside a block keeps its length.
+    let short = file_with(storage, "b", b"short");
+    short.rewrite_at(b"hor", 1).unwrap();
+    assert_eq!(contents(&*short), b"short");
+    storage.open("b", Access::Read).unwrap().rewrite_at(b"x", 0).unwrap_err();
+}
+
 fn the_machine_answers(storage: &dyn Storage) {
     let (mut one, mut two) = ([0; 1000], [0; 1000]);
     storage.fill_random(&mut one).unwrap();
@@ -400,5 +421,6 @@ on_every_storage! {
     the_lock_excludes_others_until_it_is_dropped
     a_place_is_one_files_own
     direct_reads_give_the_same_bytes_at_any_alignment
+    what_is_written_once_more_stays_as_it_is
     the_machine_answers
 }

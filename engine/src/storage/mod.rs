@@ -145,6 +145,14 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// effect; after every other error the effect is unknown.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Writes `bytes`, which stand there already, once more, so that the next sync finds them whatever a write-back that failed
+    /// left in the page cache: pages that are called clean and were never written, or (ext4) blocks that count as never written
+    /// while a page of them is in memory, however often that is written and synced. So it goes past the page cache, in whole
+    /// blocks with what stands around, where the system can do that; else it is a [`write_at`](Self::write_at).
+    fn rewrite_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
+
     /// Allocates blocks for `range` so that later writes there need no space. Bytes that were never written read as zero;
     /// bytes that were stay as they are. The length stays. Does nothing where the file system cannot.
     fn allocate(&self, range: Range<u64>) -> io::Result<()>;

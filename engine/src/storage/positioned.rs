@@ -93,6 +93,10 @@ impl StorageFile for PositionedFile {
         self.0.write_at(bytes, offset)
     }
 
+    fn rewrite_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.rewrite_at(bytes, offset)
+    }
+
     fn allocate(&self, range: Range<u64>) -> io::Result<()> {
         self.0.allocate(range)
     }

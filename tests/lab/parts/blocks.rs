@@ -1,9 +1,10 @@
-//! What a loss of power leaves of a real ext4, from a record of its block writes.
+//! What a loss of power leaves of a real ext4, from a record of its block writes; and what its device leaves that fails.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use treering_tests::lab::{Part, Share};
 use treering_tests::torture::blocks::{Recording, is_possible};
+use treering_tests::torture::device;
 use treering_tests::torture::programs::Programs;
 
 /// So many batches a recording.
@@ -21,7 +22,7 @@ impl Part for Blocks {
     }
 
     fn about(&self) -> &'static str {
-        "losses of power on a real ext4, from a record of its block writes"
+        "losses of power on a real ext4, and devices below it that fail"
     }
 
     fn weight(&self) -> u32 {
@@ -42,6 +43,9 @@ impl Part for Blocks {
                     Err(because) => return share.skip(because),
                 };
                 share.count("block writes recorded", recording.moments() as u64 - 1);
+                if let Err(because) = failing(&programs, seed, share) {
+                    return share.skip(because);
+                }
                 for replay in (0..REPLAYS).take_while(|_| !share.is_over()) {
                     // Spread over all moments; of each second one only a part of what no flush covers.
                     let moment = (replay * 7919 + seed) as usize % recording.moments();
@@ -57,6 +61,12 @@ impl Part for Blocks {
     }
 
     fn replay(&self, line: &str) -> Result<(), String> {
+        if let Some(seed) = line.strip_prefix("device=").and_then(|seed| seed.parse().ok()) {
+            let programs = is_possible().and_then(|()| Programs::build())?;
+            let share = Share::new(None, 1);
+            failing(&programs, seed, &share)?;
+            return share.outcome_now().failures.first().map_or(Ok(()), |failure| Err(failure.what.clone()));
+        }
         let number = |word: &str, name| word.strip_prefix(name).and_then(|number| number.parse::<u64>().ok());
         let numbers: Vec<u64> = ["writer=", "moment=", "subset="]
             .iter()
@@ -71,4 +81,18 @@ impl Part for Blocks {
         let moments = (moment as usize).saturating_sub(2)..(moment as usize + 3).min(recording.moments());
         moments.into_iter().try_for_each(|moment| recording.replay(&programs, moment, subset)?)
     }
+}
+
+/// A device that fails for a moment, another that dies under a reader.
+fn failing(programs: &Programs, seed: u64, share: &Share) -> Result<(), String> {
+    let line = || format!("device={seed}");
+    match device::rewritten()? {
+        Ok(()) => share.count("failed devices", 1),
+        Err(what) => share.fail(what, line()),
+    }
+    match device::device_dies(programs, seed, device::READERS[seed as usize % 2])? {
+        Ok(()) => share.count("readers whose device died", 1),
+        Err(what) => share.fail(what, line()),
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod kills;
 mod model;
 mod plants;
 mod rot;
+mod scarce;
 mod schedules;
 mod vectors;
 
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         Box::new(kills::CallKills),
         Box::new(kills::Kills),
         Box::new(blocks::Blocks),
+        Box::new(scarce::Scarce),
         Box::new(schedules::Schedules),
         Box::new(fuzz::Fuzz),
         Box::new(plants::PlantedBugs),

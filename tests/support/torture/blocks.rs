@@ -55,13 +55,13 @@ pub fn is_possible() -> Result<(), String> {
     if !Path::new("/dev/fuse").exists() {
         return Err("there is no /dev/fuse".to_owned());
     }
-    for program in ["qemu-storage-daemon", "losetup", "mkfs.ext4", "mount"] {
+    for program in ["qemu-storage-daemon", "losetup", "mkfs.ext4", "mount", "fsfreeze", "fstrim"] {
         says(program, "--version").ok_or_else(|| format!("{program} is not installed"))?;
     }
     Ok(())
 }
 
-fn run(command: &mut Command) -> Result<String, String> {
+pub(super) fn run(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
@@ -70,7 +70,7 @@ fn run(command: &mut Command) -> Result<String, String> {
 }
 
 /// A file system that is mounted, or a loop device, or a daemon: gone with the value.
-enum Held {
+pub(super) enum Held {
     Mount(PathBuf),
     Loop(String),
     Daemon(Child),
@@ -82,11 +82,32 @@ impl Drop for Held {
             Held::Mount(path) => run(Command::new("umount").arg(path)).map(drop),
             Held::Loop(device) => run(Command::new("losetup").arg("-d").arg(device)).map(drop),
             Held::Daemon(child) => {
-                let _ = run(Command::new("kill").arg(child.id().to_string())); // it ends its export then
+                if child.try_wait().is_ok_and(|ended| ended.is_none()) {
+                    let _ = run(Command::new("kill").arg(child.id().to_string())); // it ends its export then
+                }
                 child.wait().map(drop).map_err(|error| error.to_string())
             }
         };
     }
+}
+
+/// A daemon with these block devices, the last of which, `w`, it exports as a file of so many bytes.
+pub(super) fn daemon_of(nodes: &[&str], export: &Path, bytes: u64) -> Result<Held, String> {
+    let mut daemon = Command::new("qemu-storage-daemon");
+    for node in nodes {
+        daemon.args(["--blockdev", node]);
+    }
+    daemon.args(["--export", &format!("type=fuse,id=e,node-name=w,mountpoint={},writable=on", export.display())]);
+    let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let daemon = Held::Daemon(daemon.map_err(|error| error.to_string())?);
+    let began = Instant::now();
+    while fs::metadata(export).map_or(0, |data| data.len()) != bytes {
+        if began.elapsed() > Duration::from_secs(20) {
+            return Err("qemu-storage-daemon exports nothing".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(daemon)
 }
 
 impl Recording {
@@ -103,20 +124,10 @@ impl Recording {
         fs::copy(at("disk"), at("base")).and_then(|_| sparse("export", 0)).map_err(|error| error.to_string())?;
         fs::create_dir(at("root")).map_err(|error| error.to_string())?;
         let shown = |name: &str| at(name).display().to_string();
-        let mut daemon = Command::new("qemu-storage-daemon");
-        daemon.args(["--blockdev", &format!("driver=file,node-name=d,filename={}", shown("disk"))]);
-        daemon.args(["--blockdev", &format!("driver=file,node-name=l,filename={}", shown("log"))]);
-        daemon.args(["--blockdev", "driver=blklogwrites,node-name=w,file=d,log=l"]);
-        daemon.args(["--export", &format!("type=fuse,id=e,node-name=w,mountpoint={},writable=on", shown("export"))]);
-        let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let daemon = Held::Daemon(daemon.map_err(|error| error.to_string())?);
-        let began = Instant::now();
-        while fs::metadata(at("export")).map_or(0, |data| data.len()) != IMAGE_BYTES {
-            if began.elapsed() > Duration::from_secs(20) {
-                return Err("qemu-storage-daemon exports nothing".to_owned());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let disk = format!("driver=file,node-name=d,filename={}", shown("disk"));
+        let log = format!("driver=file,node-name=l,filename={}", shown("log"));
+        let nodes = [&*disk, &*log, "driver=blklogwrites,node-name=w,file=d,log=l"];
+        let daemon = daemon_of(&nodes, &at("export"), IMAGE_BYTES)?;
         let device = run(Command::new("losetup").args(["-f", "--show"]).arg(at("export")))?;
         let device_held = Held::Loop(device.clone());
         run(Command::new("mount").args(["-o", "noatime", &device]).arg(at("root")))?;

@@ -6,10 +6,12 @@
 //! holds the store against the journal, and follows a store that is being written.
 //!
 //! [`kills`] kills at random moments, with four followers; [`calls`] at every call to the system of fixed lives. [`blocks`]
-//! takes the power from a real ext4.
+//! takes the power from a real ext4, [`device`] has the device below one fail, [`scarce`] leaves a writer too little memory or space.
 
 pub mod blocks;
 pub mod calls;
+pub mod device;
 pub mod kills;
 pub mod programs;
+pub mod scarce;
 pub mod script;

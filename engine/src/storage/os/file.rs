@@ -75,6 +75,17 @@ fn read_full(descriptor: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::
     Ok(done)
 }
 
+/// Memory of which [`aligned`] takes a chunk for direct calls: one alignment longer.
+fn direct_memory() -> Vec<u8> {
+    vec![0; DIRECT_CHUNK + DIRECT_ALIGNMENT]
+}
+
+/// The aligned chunk of it, wherever it begins.
+fn aligned(memory: &mut [u8]) -> &mut [u8] {
+    let skip = memory.as_ptr().align_offset(DIRECT_ALIGNMENT);
+    &mut memory[skip..skip + DIRECT_CHUNK]
+}
+
 impl OsFile {
     /// Takes over a descriptor of a regular file, which a process alone may change.
     pub(super) fn new(descriptor: OwnedFd, home: Home) -> OsFile {
@@ -86,14 +97,44 @@ impl OsFile {
     }
 
     /// Opens the same inode once more, past the page cache. `Unsupported` where that is not possible.
-    fn open_direct(&self) -> io::Result<OwnedFd> {
+    fn open_direct(&self, access: OFlags) -> io::Result<OwnedFd> {
         let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let flags = access | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NONBLOCK;
         match retry_on_intr(|| fs::open(path.as_str(), flags, Mode::empty())) {
             // The file system knows no direct reading, or /proc is not there.
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOENT) => Err(io::ErrorKind::Unsupported.into()),
             opened => Ok(opened?),
         }
+    }
+
+    /// Writes past the page cache, whole blocks, with what stands around the bytes. `Unsupported` where that is not possible.
+    fn write_direct(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        const ALIGNMENT: u64 = DIRECT_ALIGNMENT as u64;
+        let end = offset.saturating_add(bytes.len() as u64);
+        let (mut at, upto) = (offset / ALIGNMENT * ALIGNMENT, end.next_multiple_of(ALIGNMENT));
+        if upto > self.len()?.min(size_limit()) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let descriptor = self.open_direct(OFlags::RDWR)?;
+        let mut memory = direct_memory();
+        let bounce = aligned(&mut memory);
+        while at < upto {
+            let block = &mut bounce[..(upto - at).min(DIRECT_CHUNK as u64) as usize];
+            if read_full(self.descriptor.as_fd(), block, at)? < block.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let (from, to) = (offset.max(at), end.min(at + block.len() as u64));
+            block[(from - at) as usize..(to - at) as usize]
+                .copy_from_slice(&bytes[(from - offset) as usize..(to - offset) as usize]);
+            match retry_on_intr(|| pwrite(&descriptor, &*block, at)) {
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => return Err(io::ErrorKind::Unsupported.into()),
+                written => match written? / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    count => at += count as u64,
+                },
+            }
+        }
+        Ok(())
     }
 
     /// Changes blocks in `range`, which is not empty.
@@ -142,11 +183,9 @@ impl StorageFile for OsFile {
 
     fn read_direct_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         const ALIGNMENT: u64 = DIRECT_ALIGNMENT as u64;
-        let descriptor = self.open_direct()?;
-        // One alignment more than the chunk, so that an aligned chunk lies in it wherever it begins.
-        let mut memory = vec![0; DIRECT_CHUNK + DIRECT_ALIGNMENT];
-        let skip = memory.as_ptr().align_offset(DIRECT_ALIGNMENT);
-        let bounce = &mut memory[skip..skip + DIRECT_CHUNK];
+        let descriptor = self.open_direct(OFlags::RDONLY)?;
+        let mut memory = direct_memory();
+        let bounce = aligned(&mut memory);
 
         let mut done = 0;
         while done < buffer.len() {
@@ -183,6 +222,14 @@ impl StorageFile for OsFile {
             }
         }
         Ok(())
+    }
+
+    fn rewrite_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.home.check()?;
+        match self.write_direct(bytes, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_at(bytes, offset),
+            done => done,
+        }
     }
 
     fn allocate(&self, range: Range<u64>) -> io::Result<()> {

@@ -222,6 +222,7 @@ fn in_a_fork_nothing_is_changed_through_what_was_inherited() {
             assert_eq!(storage.forked_from(), Some(process));
             let none = |_: Arc<dyn StorageFile>| ();
             refused(file.write_at(b"x", 0));
+            refused(file.rewrite_at(b"x", 0));
             refused(file.allocate(0..8192));
             refused(file.punch(0..4096));
             refused(file.sync_data());
