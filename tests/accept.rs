@@ -335,7 +335,7 @@ fn p05_a_gap_that_was_accepted_is_never_passed_over_in_silence() {
     assert!(stream.accepted_head.0 >= 8, "no revision that was there is given again");
     assert!(accept(&storage));
     let accepted = stream.accepted_head;
-    let read = |options: ReadOptions| {
+    let read = |options: ReadOptions<'_>| {
         let store = open_read_only(&storage);
         let mut reader = store.read_stream("s", options).unwrap();
         let mut way = Vec::new();

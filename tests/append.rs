@@ -7,7 +7,7 @@ use treering::{
 };
 use treering_tests::store::{everything, noise, open, put, small, stream, try_put};
 
-fn all() -> ReadOptions {
+fn all() -> ReadOptions<'static> {
     ReadOptions::new().visibility(Visibility::Committed)
 }
 

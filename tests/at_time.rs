@@ -135,7 +135,7 @@ fn p18_the_log_at_a_time_needs_no_index_block() {
     }
 }
 
-fn readable(store: &Store, options: ReadAllOptions) -> Vec<Event> {
+fn readable(store: &Store, options: ReadAllOptions<'_>) -> Vec<Event> {
     let mut reader = store.read_all(options).unwrap();
     let mut events = Vec::new();
     while let Some(event) = reader.next() {

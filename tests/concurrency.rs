@@ -9,7 +9,7 @@ use treering::{
 };
 use treering_tests::store::{block_on, everything, noise, open, small, stream};
 
-fn committed() -> ReadOptions {
+fn committed() -> ReadOptions<'static> {
     ReadOptions::new().visibility(Visibility::Committed)
 }
 

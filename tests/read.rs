@@ -11,7 +11,7 @@ use treering::{
 };
 use treering_tests::store::{everything, log, noise, open, put, small, stream, try_put};
 
-fn committed() -> ReadOptions {
+fn committed() -> ReadOptions<'static> {
     ReadOptions::new().visibility(Visibility::Committed)
 }
 

@@ -15,7 +15,7 @@ use treering_tests::store::{everything, log, noise, open, open_read_only, put, s
 
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 
-fn behind(token: &Token) -> ReadAllOptions {
+fn behind(token: &Token) -> ReadAllOptions<'static> {
     ReadAllOptions::new().visibility(Visibility::Committed).after_token(token)
 }
 

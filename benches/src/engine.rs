@@ -185,7 +185,7 @@ impl Full {
         self.read(number, ReadOptions::new().last(count))
     }
 
-    fn read(&self, number: usize, options: ReadOptions) -> Outcome<u64> {
+    fn read(&self, number: usize, options: ReadOptions<'_>) -> Outcome<u64> {
         let stream = &self.streams[number % self.streams.len()];
         let mut reader = self.fresh.store.read_stream(stream, options)?;
         let mut events = 0;

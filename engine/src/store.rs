@@ -315,7 +315,7 @@ impl Store {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) where there is no such stream; as [`read_all`](Store::read_all) where it is to begin
     /// behind a token.
-    pub fn read_stream(&self, name: &str, options: ReadOptions) -> Result<StreamReader> {
+    pub fn read_stream(&self, name: &str, options: ReadOptions<'_>) -> Result<StreamReader> {
         self.view.stream_reader(name, options)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
         })
@@ -327,7 +327,7 @@ impl Store {
     /// Where it is to begin behind a [token](crate::Token): [`ForeignToken`](ErrorKind::ForeignToken) for one of another
     /// store; [`LostToken`](ErrorKind::LostToken) where this log does not hold its event; [`Damage`](ErrorKind::Damage) where
     /// its place is lost, and nothing says whether its event was there.
-    pub fn read_all(&self, options: ReadAllOptions) -> Result<LogReader> {
+    pub fn read_all(&self, options: ReadAllOptions<'_>) -> Result<LogReader> {
         self.view.log_reader(options)
     }
 

@@ -9,7 +9,7 @@ use treering_tests::store::everything;
 use super::*;
 
 /// What reading a stream gave: its events and what was said to be lost.
-fn read(store: &Store, name: &str, options: ReadOptions) -> Vec<String> {
+fn read(store: &Store, name: &str, options: ReadOptions<'_>) -> Vec<String> {
     let mut reader = store.read_stream(name, options.visibility(Visibility::Committed)).expect("the stream is there");
     let mut found = Vec::new();
     while let Some(event) = reader.next() {

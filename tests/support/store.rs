@@ -82,7 +82,7 @@ pub fn everything(store: &Store) -> Vec<Event> {
 /// # Panics
 /// Where reading fails.
 #[must_use]
-pub fn log(store: &Store, options: ReadAllOptions) -> Vec<Event> {
+pub fn log(store: &Store, options: ReadAllOptions<'_>) -> Vec<Event> {
     let mut reader = store.read_all(options).expect("the log can be read");
     let mut events = Vec::new();
     while let Some(event) = reader.next() {
@@ -96,7 +96,7 @@ pub fn log(store: &Store, options: ReadAllOptions) -> Vec<Event> {
 /// # Panics
 /// Where reading fails.
 #[must_use]
-pub fn stream(store: &Store, name: &str, options: ReadOptions) -> Vec<Event> {
+pub fn stream(store: &Store, name: &str, options: ReadOptions<'_>) -> Vec<Event> {
     let mut reader = store.read_stream(name, options).expect("the stream can be read");
     let mut events = Vec::new();
     while let Some(event) = reader.next() {

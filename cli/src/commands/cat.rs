@@ -74,12 +74,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Whether an event is asked for, by its time and type.
+    /// Whether an event is asked for, by its time.
     fn wants(&self, event: &EventRef<'_>) -> bool {
         let time = event.occurred_at().unwrap_or(event.recorded_at());
-        self.since.is_none_or(|since| time >= since)
-            && self.until.is_none_or(|until| time < until)
-            && self.event_type.as_ref().is_none_or(|wanted| wanted == event.event_type())
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
 }
 
@@ -98,6 +96,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     if let Some(last) = args.last {
         options = options.last(last);
+    }
+    if let Some(event_type) = &args.event_type {
+        options = options.event_type(event_type);
     }
     if let Some(after) = &args.after {
         options = options.after_token(after);

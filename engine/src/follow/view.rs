@@ -13,7 +13,7 @@ use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
 use crate::index::streams::{Stream, StreamTable};
 use crate::index::time;
-use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
+use crate::read::{Event, LogReader, OnlyType, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
 use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
@@ -97,7 +97,7 @@ impl View {
         Ok(self.streams.read().by_name(name).cloned())
     }
 
-    pub(crate) fn stream_reader(&self, name: &str, options: ReadOptions) -> Result<Option<StreamReader>> {
+    pub(crate) fn stream_reader(&self, name: &str, options: ReadOptions<'_>) -> Result<Option<StreamReader>> {
         self.set.check_process()?;
         if let Some(token) = &options.after_token {
             self.refresh()?;
@@ -107,13 +107,18 @@ impl View {
         StreamReader::new(Arc::clone(&self.finder), name, visible, options)
     }
 
-    pub(crate) fn log_reader(&self, options: ReadAllOptions) -> Result<LogReader> {
+    pub(crate) fn log_reader(&self, options: ReadAllOptions<'_>) -> Result<LogReader> {
         self.set.check_process()?;
         if options.after_token.is_some() {
             // Its event may be one that another process has appended just now.
             self.refresh()?;
         }
-        LogReader::new(Arc::clone(&self.set), Arc::clone(&self.streams), Arc::clone(&self.marks), options)
+        let (set, streams, marks) = (Arc::clone(&self.set), Arc::clone(&self.streams), Arc::clone(&self.marks));
+        let reader = LogReader::new(set, streams, marks, options)?;
+        Ok(match options.event_type {
+            Some(name) => reader.of_type(OnlyType::new(name, &self.finder.indexes)),
+            None => reader,
+        })
     }
 
     pub(crate) fn event(&self, name: &str, revision: Revision, visibility: Visibility) -> Result<Option<Event>> {

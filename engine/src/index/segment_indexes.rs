@@ -178,6 +178,11 @@ impl SegmentIndexes {
         }
     }
 
+    /// How many bytes an ordinal stands for.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.set.store.segment_bytes
+    }
+
     /// An index may be there now, or be another one.
     pub(crate) fn look_again(&self, ordinal: SegmentOrdinal) {
         self.slots.write().remove(&ordinal);

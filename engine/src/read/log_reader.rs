@@ -9,6 +9,7 @@ use crate::ids::Position;
 use crate::index::streams::StreamTable;
 use crate::read::event::EventRef;
 use crate::read::held::{Held, damage_error};
+use crate::read::only::{Next, OnlyType};
 use crate::read::place;
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
@@ -18,30 +19,31 @@ use crate::{Error, Result};
 
 /// What of the log is to be read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ReadAllOptions {
+pub struct ReadAllOptions<'a> {
     pub(crate) from: Position,
     pub(crate) after_token: Option<Token>,
     pub(crate) at: Option<Position>,
     pub(crate) visibility: Visibility,
+    pub(crate) event_type: Option<&'a str>,
 }
 
-impl ReadAllOptions {
+impl<'a> ReadAllOptions<'a> {
     /// Everything that is durable, from the beginning.
     #[must_use]
-    pub fn new() -> ReadAllOptions {
+    pub fn new() -> ReadAllOptions<'a> {
         ReadAllOptions::default()
     }
 
     /// From the event at this position, or the first behind it.
     #[must_use]
-    pub fn from(mut self, position: Position) -> ReadAllOptions {
+    pub fn from(mut self, position: Position) -> ReadAllOptions<'a> {
         self.from = position;
         self
     }
 
     /// Only what lies behind the event that this token names: no event is left out, and none comes again.
     #[must_use]
-    pub fn after_token(mut self, token: &Token) -> ReadAllOptions {
+    pub fn after_token(mut self, token: &Token) -> ReadAllOptions<'a> {
         self.after_token = Some(*token);
         self
     }
@@ -49,15 +51,22 @@ impl ReadAllOptions {
     /// The log as it was when it ended at `position`: whole batches, those that begin before it. A time is turned into
     /// such a position by [`Store::end_at`](crate::Store::end_at).
     #[must_use]
-    pub fn at(mut self, position: Position) -> ReadAllOptions {
+    pub fn at(mut self, position: Position) -> ReadAllOptions<'a> {
         self.at = Some(position);
         self
     }
 
     /// Whether events that are not durable yet are shown. Default: no.
     #[must_use]
-    pub fn visibility(mut self, visibility: Visibility) -> ReadAllOptions {
+    pub fn visibility(mut self, visibility: Visibility) -> ReadAllOptions<'a> {
         self.visibility = visibility;
+        self
+    }
+
+    /// Only events of this type. What holds none of them is not looked at where an index says so, and damage there is not told.
+    #[must_use]
+    pub fn event_type(mut self, name: &'a str) -> ReadAllOptions<'a> {
+        self.event_type = Some(name);
         self
     }
 }
@@ -82,6 +91,7 @@ pub struct LogReader {
     /// Up to where the log was visible when this was last looked up.
     limit: Position,
     held: Option<Held>,
+    only: Option<Box<OnlyType>>,
     /// An error that cannot be passed was handed out.
     is_ended: bool,
     /// The frame that is being read: its sections behind the one held.
@@ -93,7 +103,7 @@ impl LogReader {
         set: Arc<SegmentSet>,
         streams: Arc<RwLock<StreamTable>>,
         marks: Arc<Marks>,
-        options: ReadAllOptions,
+        options: ReadAllOptions<'_>,
     ) -> Result<LogReader> {
         let behind = |token: &Token| place::behind(&set, token, marks.visible(Visibility::Committed));
         let behind = options.after_token.as_ref().map(behind).transpose()?;
@@ -109,9 +119,16 @@ impl LogReader {
             walk: LogWalk::new(set, from),
             limit: Position::ZERO,
             held: None,
+            only: None,
             is_ended: false,
             sections_left: None,
         })
+    }
+
+    /// The same, of one type of events alone.
+    pub(crate) fn of_type(mut self, only: OnlyType) -> LogReader {
+        self.only = Some(Box::new(only));
+        self
     }
 
     /// The place behind the event that was handed out last: a later reader goes on there. `None` before the first, unless
@@ -141,7 +158,9 @@ impl LogReader {
         loop {
             match self.advance() {
                 Ok(true) => {
-                    if self.held.as_ref().is_some_and(|held| held.position() >= self.from) {
+                    let held = self.held.as_ref().expect("an event was just stepped to");
+                    let is_type = self.only.as_ref().is_none_or(|only| only.is(held.event_type()));
+                    if is_type && held.position() >= self.from {
                         break;
                     }
                 }
@@ -189,6 +208,9 @@ impl LogReader {
             if self.walk.at() >= self.limit {
                 self.limit = self.marks.visible(self.visibility);
             }
+            if self.only.is_some() {
+                self.pass_over();
+            }
             match self.walk.next(self.limit)? {
                 // The walk may have come to a limit that was looked up before its last event was handed out. Whoever waits
                 // for more after this `None` relies on everything that was visible having been read.
@@ -218,6 +240,19 @@ impl LogReader {
                     held.enter(segment, &frame, &section, 0)?;
                 }
             }
+        }
+    }
+
+    /// Goes to the next frame that may hold the type, where an index knows it and it proves itself there.
+    #[cold]
+    fn pass_over(&mut self) {
+        // The place to begin from may lie inside of a frame: the walk finds it.
+        let (Some(only), Some(_)) = (&mut self.only, self.walk.segment()) else { return };
+        let at = self.walk.at();
+        match only.next(at) {
+            Next::At(place) if place > at && !self.walk.go_to(place) => only.doubt(place),
+            Next::Behind(end) if end > at => self.walk.go_to_end(end),
+            _ => {}
         }
     }
 

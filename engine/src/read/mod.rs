@@ -6,6 +6,7 @@
 mod event;
 mod held;
 mod log_reader;
+mod only;
 pub(crate) mod place;
 mod stream_reader;
 
@@ -13,6 +14,7 @@ use crate::{Error, Result};
 
 pub use event::{Event, EventRef};
 pub use log_reader::{LogReader, ReadAllOptions};
+pub(crate) use only::OnlyType;
 pub(crate) use stream_reader::read_one;
 pub use stream_reader::{ReadOptions, StreamReader};
 

@@ -12,6 +12,7 @@ use crate::index::find::{self, Finder, Place};
 use crate::index::streams::{Stream, Stretch};
 use crate::read::event::{Event, EventRef};
 use crate::read::held::{Held, damage_error};
+use crate::read::only::OnlyType;
 use crate::read::place;
 use crate::segment::one::Segment;
 use crate::watermark::Visibility;
@@ -24,7 +25,7 @@ const TOUCHED_BYTES: usize = 448;
 
 /// What of a stream is to be read, and how.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ReadOptions {
+pub struct ReadOptions<'a> {
     pub(crate) from: Option<Revision>,
     pub(crate) to: Option<Revision>,
     pub(crate) last: Option<u64>,
@@ -32,32 +33,33 @@ pub struct ReadOptions {
     pub(crate) at: Option<Position>,
     pub(crate) backwards: bool,
     pub(crate) visibility: Visibility,
+    pub(crate) event_type: Option<&'a str>,
 }
 
-impl ReadOptions {
+impl<'a> ReadOptions<'a> {
     /// Everything that is durable, from the first event on.
     #[must_use]
-    pub fn new() -> ReadOptions {
+    pub fn new() -> ReadOptions<'a> {
         ReadOptions::default()
     }
 
     /// Begin with this revision. Default: the first; backwards the head.
     #[must_use]
-    pub fn from(mut self, revision: Revision) -> ReadOptions {
+    pub fn from(mut self, revision: Revision) -> ReadOptions<'a> {
         self.from = Some(revision);
         self
     }
 
     /// End with this revision, itself included. Default: the head; backwards the first.
     #[must_use]
-    pub fn to(mut self, revision: Revision) -> ReadOptions {
+    pub fn to(mut self, revision: Revision) -> ReadOptions<'a> {
         self.to = Some(revision);
         self
     }
 
     /// Only the newest so many events of what else was asked for.
     #[must_use]
-    pub fn last(mut self, count: u64) -> ReadOptions {
+    pub fn last(mut self, count: u64) -> ReadOptions<'a> {
         self.last = Some(count);
         self
     }
@@ -65,7 +67,7 @@ impl ReadOptions {
     /// Only what lies in the log behind the event that this token names, which may be of any stream: no event is left out,
     /// and none comes again.
     #[must_use]
-    pub fn after_token(mut self, token: &Token) -> ReadOptions {
+    pub fn after_token(mut self, token: &Token) -> ReadOptions<'a> {
         self.after_token = Some(*token);
         self
     }
@@ -73,22 +75,31 @@ impl ReadOptions {
     /// The stream as it was when the log ended at `position`: whole batches, those that begin before it. What else is asked
     /// for is taken from that. A time is turned into such a position by [`Store::end_at`](crate::Store::end_at).
     #[must_use]
-    pub fn at(mut self, position: Position) -> ReadOptions {
+    pub fn at(mut self, position: Position) -> ReadOptions<'a> {
         self.at = Some(position);
         self
     }
 
     /// The newest event first.
     #[must_use]
-    pub fn backwards(mut self) -> ReadOptions {
+    pub fn backwards(mut self) -> ReadOptions<'a> {
         self.backwards = true;
         self
     }
 
     /// Whether events that are not durable yet are shown. Default: no.
     #[must_use]
-    pub fn visibility(mut self, visibility: Visibility) -> ReadOptions {
+    pub fn visibility(mut self, visibility: Visibility) -> ReadOptions<'a> {
         self.visibility = visibility;
+        self
+    }
+
+    /// Only events of this type. What else was asked for comes first: the last ten are the last ten of any type, of which those
+    /// of this type are handed out. What holds none of them is not looked at where an index says so, and damage there is not
+    /// told.
+    #[must_use]
+    pub fn event_type(mut self, name: &'a str) -> ReadOptions<'a> {
+        self.event_type = Some(name);
         self
     }
 }
@@ -114,6 +125,7 @@ pub struct StreamReader {
     segment: Option<Arc<Segment>>,
     held: Option<Held>,
     gaps: Gaps,
+    only: Option<Box<OnlyType>>,
     /// The token that it was begun behind.
     begun: Option<Token>,
     /// The event that was handed out last; zero before the first.
@@ -140,7 +152,7 @@ impl StreamReader {
         finder: Arc<Finder>,
         name: &str,
         visible: Position,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Result<Option<StreamReader>> {
         let visible = options.at.map_or(visible, |at| at.min(visible));
         let table = finder.streams.read();
@@ -162,9 +174,11 @@ impl StreamReader {
             segment: None,
             held: None,
             gaps: Gaps { due: None, lost_up_to, is_told: false, is_waiting: false },
+            only: None,
             begun: options.after_token,
             last: Position::ZERO,
         };
+        reader.only = options.event_type.map(|name| Box::new(OnlyType::new(name, &reader.finder.indexes)));
         let head = match head_position < visible {
             true => Some(last_event),
             false => head_below(&reader.finder, slot, visible, first, last_event)?,
@@ -204,6 +218,23 @@ impl StreamReader {
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
+        loop {
+            if let Err(error) = self.step()? {
+                return Some(Err(error));
+            }
+            let held = self.held.as_ref().expect("an event was just stepped to");
+            if self.only.as_ref().is_none_or(|only| only.is(held.event_type())) {
+                break;
+            }
+        }
+        let held = self.held.as_ref().expect("an event was just stepped to");
+        self.last = held.position();
+        Some(Ok(EventRef { held }))
+    }
+
+    /// Stands at the next event of any type.
+    #[inline]
+    fn step(&mut self) -> Option<Result<()>> {
         let stands = match std::mem::take(&mut self.gaps.is_waiting) {
             true => Ok(true),
             false => self.advance(),
@@ -221,15 +252,15 @@ impl StreamReader {
         }
         let held = self.held.as_ref().expect("an event was just stepped to");
         let revision = held.revision();
-        if self.gaps.due != Some(revision) && !self.gaps.is_told {
+        // Where frames are passed over, what is missing says nothing.
+        if self.gaps.due != Some(revision) && !self.gaps.is_told && self.only.is_none() {
             self.gaps.is_told = true;
             self.gaps.is_waiting = true;
             return Some(Err(Error::from_damage(self.gap_before(revision))));
         }
         self.gaps.is_told = false;
-        self.last = held.position();
         self.gaps.due = if self.backwards { revision.0.checked_sub(1).map(Revision) } else { revision.next() };
-        Some(Ok(EventRef { held }))
+        Some(Ok(()))
     }
 
     /// The place in the log behind the event that was handed out last: a later reader goes on there. `None` before the
@@ -256,7 +287,8 @@ impl StreamReader {
     /// Forwards, what was accepted as lost behind the last event.
     #[cold]
     fn lost_end(&mut self) -> Option<Error> {
-        let due = self.gaps.due.take().filter(|due| !self.backwards && *due <= self.gaps.lost_up_to)?;
+        let is_asked = !self.backwards && self.only.is_none();
+        let due = self.gaps.due.take().filter(|due| is_asked && *due <= self.gaps.lost_up_to)?;
         let is_told = std::mem::replace(&mut self.gaps.is_told, true);
         (!is_told).then(|| Error::from_damage(self.gap(due, self.gaps.lost_up_to)))
     }
@@ -348,6 +380,12 @@ impl StreamReader {
         if self.places.is_empty() {
             self.beyond = None;
             self.look_up(wanted)?;
+            // Of a stretch all may be passed over.
+            while self.places.is_empty()
+                && let Some(beyond) = self.beyond.take()
+            {
+                self.look_up(beyond)?;
+            }
         } else if self.places.len() < AHEAD
             && let Some(beyond) = self.beyond.take()
         {
@@ -395,6 +433,13 @@ impl StreamReader {
         match found {
             Some(beyond) => {
                 self.beyond = beyond;
+                if let Some(only) = &mut self.only {
+                    let mut number = 0;
+                    self.places.retain(|place| {
+                        number += 1;
+                        number <= queued || matches!(place, Place::Frame(frame) if only.may_be_in(*frame))
+                    });
+                }
                 if let (None, Some(Place::Frame(next))) = (&self.segment, self.places.front()) {
                     self.segment = Some(self.finder.set.holding(*next)?);
                 }

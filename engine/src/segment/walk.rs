@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::Damage;
 use crate::error::DamageClass;
 use crate::format::Fault;
-use crate::format::frame::{Frame, FramePlace};
+use crate::format::frame::{Frame, FramePlace, KIND_BATCH};
 use crate::ids::Position;
 use crate::segment::one::{Segment, Unusable};
 use crate::segment::resync;
@@ -56,6 +56,25 @@ impl LogWalk {
     /// Where the next frame begins, or is looked for.
     pub(crate) fn at(&self) -> Position {
         self.at
+    }
+
+    /// Goes to a later frame of the segment in which it stands, where a batch proves itself there; else `false`.
+    pub(crate) fn go_to(&mut self, place: Position) -> bool {
+        let Some((_, segment)) = &self.standing else { return false };
+        let is_there = place > self.at
+            && place < segment.file_end()
+            && segment.frame(place, segment.file_end()).is_ok_and(|frame| frame.kind() == KIND_BATCH);
+        if is_there {
+            (self.at, self.previous_check) = (place, None);
+        }
+        is_there
+    }
+
+    /// Goes to the end of the segment in which it stands: nothing before it is asked for.
+    pub(crate) fn go_to_end(&mut self, end: Position) {
+        if self.standing.as_ref().is_some_and(|(_, segment)| segment.base < end && end <= segment.file_end()) {
+            (self.at, self.previous_check) = (end, None);
+        }
     }
 
     /// The frame that was handed out last.
