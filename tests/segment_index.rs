@@ -76,9 +76,12 @@ fn read_file(storage: &dyn Storage, name: &str) -> Vec<u8> {
 
 type Listed = BTreeMap<StreamId, Vec<(Revision, Position)>>;
 
+/// By name of a type: its events, and its frames.
+type Types = BTreeMap<Vec<u8>, (u64, Vec<Position>)>;
+
 /// What the frames of a segment say: sections of streams, events and batches of types.
-fn by_frames(segment: &[u8]) -> (Listed, BTreeMap<Vec<u8>, (u64, Vec<Position>)>) {
-    let (mut streams, mut types) = (Listed::new(), BTreeMap::<Vec<u8>, (u64, Vec<Position>)>::new());
+fn by_frames(segment: &[u8]) -> (Listed, Types) {
+    let (mut streams, mut types) = (Listed::new(), Types::new());
     let header = SegmentHeader::decode(segment).expect("a segment");
     let (seeds, base) = (Seeds::new(header.salt), header.ordinal.0 * header.store.segment_bytes);
     for range in frames_of(segment) {

@@ -45,11 +45,15 @@ impl Image {
     #[must_use]
     pub fn take(storage: &MemStorage) -> Image {
         let entries = storage.list().expect("the directory can be listed");
-        let files = entries.into_iter().map(|entry| {
+        let files = entries.into_iter().filter_map(|entry| {
             let mut bytes = vec![0; entry.len as usize];
-            let file = storage.open(&entry.name, Access::Read).expect("a listed file opens");
+            let file = match storage.open(&entry.name, Access::Read) {
+                // Derived files come and go.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+                file => file.expect("a listed file opens"),
+            };
             assert_eq!(file.read_at(&mut bytes, 0).expect("it can be read"), bytes.len());
-            (entry.name, bytes)
+            Some((entry.name, bytes))
         });
         Image(files.collect())
     }

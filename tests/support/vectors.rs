@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -36,12 +37,19 @@ pub fn all() -> Vec<(String, PathBuf)> {
     all
 }
 
-/// The files of a folder.
+/// The files of a folder. One that goes while they are read was derived, and is left out.
 #[must_use]
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
-    files.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())).collect()
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        match std::fs::read(entry.path()) {
+            Ok(bytes) => drop(files.insert(entry.file_name().into_string().unwrap(), bytes)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {}
+            Err(error) => panic!("{}: {error}", entry.path().display()),
+        }
+    }
+    files
 }
 
 /// A copy of the vector's store.

@@ -246,7 +246,7 @@ impl IndexBuild {
         let mut sections = Vec::new();
         self.found.streams.sort_unstable_by_key(|stream| stream.id);
         for (index, stream) in self.found.streams.iter().enumerate() {
-            if index as u64 % ROWS_A_TOP == 0 {
+            if (index as u64).is_multiple_of(ROWS_A_TOP) {
                 if !goes_on() {
                     return Err(NotIndexed::Stopped);
                 }

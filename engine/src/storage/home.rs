@@ -180,9 +180,9 @@ impl Child {
     /// # Errors
     /// What the system says.
     pub fn fork(how: Fork, work: impl FnOnce() -> u8) -> io::Result<Child> {
-        // SAFETY: the child runs `work` with one thread. As after every fork it must not wait for a lock that another thread
-        // may have held; what the tests do there is chosen so.
         let number = match how {
+            // SAFETY: the child runs `work` with one thread. As after every fork it must not wait for a lock that another
+            // thread may have held; what the tests do there is chosen so.
             Fork::Plain => unsafe { i64::from(libc::fork()) },
             // SAFETY: as above; a `clone` with no flag but the signal is a fork, and without a stack the child goes on with
             // its copy of the caller's.

@@ -361,7 +361,7 @@ mod tests {
         let (mut out, mut rows, mut tops) = (Vec::new(), Vec::new(), Vec::new());
         for (index, sections) in all.iter().enumerate() {
             let id = StreamId(7 + 10 * index as u64);
-            if index as u64 % ROWS_A_TOP == 0 {
+            if (index as u64).is_multiple_of(ROWS_A_TOP) {
                 tops.extend_from_slice(&id.0.to_le_bytes());
             }
             put_row(&mut rows, id, out.len() as u32);
