@@ -219,17 +219,8 @@ impl SegmentSet {
     /// The open segment whose file holds `position`.
     pub(crate) fn holding(&self, position: Position) -> Result<Arc<Segment>> {
         self.check_process()?;
-        {
-            let mut open = self.open.lock();
-            if let Some(index) =
-                open.iter().position(|segment| segment.base <= position && position < segment.file_end())
-            {
-                if index != 0 {
-                    let segment = open.remove(index).expect("the index was just found");
-                    open.push_front(segment);
-                }
-                return Ok(Arc::clone(&open[0]));
-            }
+        if let Some(segment) = self.kept(|segment| segment.base <= position && position < segment.file_end()) {
+            return Ok(segment);
         }
         let known = self.at_or_behind(position).filter(|known| known.base <= position).ok_or_else(|| {
             Error::new(crate::ErrorKind::Invalid, format!("position {position} lies in no segment of the store"))
@@ -240,11 +231,8 @@ impl SegmentSet {
     /// Opens a known segment.
     pub(crate) fn open(&self, known: &Known) -> Result<Arc<Segment>, Unusable> {
         self.check_process().map_err(Unusable::System)?;
-        {
-            let open = self.open.lock();
-            if let Some(segment) = open.iter().find(|segment| segment.ordinal() == known.ordinal) {
-                return Ok(Arc::clone(segment));
-            }
+        if let Some(segment) = self.kept(|segment| segment.ordinal() == known.ordinal) {
+            return Ok(segment);
         }
         if let Some(damage) = &known.damage {
             return Err(Unusable::Damaged(damage.clone()));
@@ -253,6 +241,17 @@ impl SegmentSet {
         let segment = Arc::new(segment);
         self.keep(&segment);
         Ok(segment)
+    }
+
+    /// An open segment that is kept, which is then the last that goes.
+    fn kept(&self, is_it: impl Fn(&Segment) -> bool) -> Option<Arc<Segment>> {
+        let mut open = self.open.lock();
+        let index = open.iter().position(|segment| is_it(segment))?;
+        if index != 0 {
+            let segment = open.remove(index).expect("the index was just found");
+            open.push_front(segment);
+        }
+        Some(Arc::clone(&open[0]))
     }
 
     /// Opens the file of a known segment once more, for reading or writing.
