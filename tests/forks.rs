@@ -146,6 +146,8 @@ fn holder() {
     let _ = try_put(&store, "s", b"1", Durability::Written).unwrap();
     let how = if how == "plain" { Fork::Plain } else { Fork::Bare };
     let child = Child::fork(how, || {
+        // Past every handler of the fork; by no lock that another thread may have held.
+        std::fs::write("/proc/self/fd/1", "\nforked\n").unwrap();
         // Until whoever started all of this closes its end.
         let _ = std::io::stdin().read(&mut [0; 1]).unwrap();
         0
@@ -174,7 +176,13 @@ fn p14_a_lock_ends_with_its_process_whatever_fork_of_it_lives_on() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let child = lines.find_map(|line| line.strip_prefix("ready ").map(str::to_owned)).unwrap();
+        let (mut child, mut is_forked) = (None, false);
+        while child.is_none() || !is_forked {
+            let line = lines.next().unwrap();
+            is_forked |= line == "forked";
+            child = child.or(line.strip_prefix("ready ").map(str::to_owned));
+        }
+        let child = child.unwrap();
         assert_eq!(Store::open(folder.path(), Options::new()).unwrap_err().kind(), ErrorKind::Locked);
         holder.kill().unwrap();
         let input = holder.stdin.take();
