@@ -1,6 +1,6 @@
 //! Every vector, opened by the engine, and gone on with: the work is in `support/vectors.rs`.
 
-pub(crate) use treering_tests::vectors::{all, copy, differences, expected, files, findings, go_on, read_all};
+pub(crate) use treering_tests::vectors::{all, copy, differences, expected, files, go_on, read_all};
 
 /// [STO-5] [SEG-3] [SEG-9] [FRM-4] [FRM-5]
 #[test]

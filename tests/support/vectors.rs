@@ -160,6 +160,17 @@ fn read(folder: &Path) -> Result<Found, treering::Error> {
     Ok(Found { events, end: store.watermarks().committed.0, damage, torn: report.torn_tail.clone(), unsupported })
 }
 
+/// What was found in a vector that ends so, where it opens. Else the difference; none where it ought not to open.
+///
+/// # Errors
+/// The difference, if there is one.
+pub fn opened<T>(exit: &str, found: Result<T, treering::Error>) -> Result<T, Option<String>> {
+    found.map_err(|error| match (exit, error.kind()) {
+        ("not_a_store", ErrorKind::NotAStore | ErrorKind::NotFound) | ("unsupported", ErrorKind::Unsupported) => None,
+        _ => Some(format!("{exit} is expected, it says {error:?}")),
+    })
+}
+
 /// The differences between what the engine says of a vector and what is expected.
 #[must_use]
 pub fn differences(vector: &Path) -> Vec<String> {
@@ -171,16 +182,12 @@ pub fn differences(vector: &Path) -> Vec<String> {
         wrong.push("reading changed a file".into());
     }
     let exit = expected["exit"].as_str().unwrap();
-    let found = match (exit, found) {
-        ("not_a_store", Err(error)) if matches!(error.kind(), ErrorKind::NotAStore | ErrorKind::NotFound) => {
+    let found = match opened(exit, found) {
+        Ok(found) => found,
+        Err(difference) => {
+            wrong.extend(difference);
             return wrong;
         }
-        ("unsupported", Err(error)) if error.kind() == ErrorKind::Unsupported => return wrong,
-        (_, Err(error)) => {
-            wrong.push(format!("{exit} is expected, it says {error:?}"));
-            return wrong;
-        }
-        (_, Ok(found)) => found,
     };
     // A body that cannot be decoded is not handed out; in each vector with such bodies they are in sections of one event.
     let (coded, events): (Vec<&Value>, Vec<&Value>) =

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::spec::vectors::{all, copy, expected, files, findings};
+use treering_tests::vectors::{all, copy, expected, files, findings, opened};
 
 /// The differences between what verify says of a vector and what is expected.
 fn differences(vector: &Path) -> Vec<String> {
@@ -26,16 +26,12 @@ fn differences(vector: &Path) -> Vec<String> {
         }
     }
     let exit = expected["exit"].as_str().unwrap();
-    let report = match (exit, report) {
-        ("not_a_store", Err(error)) if matches!(error.kind(), ErrorKind::NotAStore | ErrorKind::NotFound) => {
+    let report = match opened(exit, report) {
+        Ok(report) => report,
+        Err(difference) => {
+            wrong.extend(difference);
             return wrong;
         }
-        ("unsupported", Err(error)) if error.kind() == ErrorKind::Unsupported => return wrong,
-        (_, Err(error)) => {
-            wrong.push(format!("{exit} is expected, it says {error:?}"));
-            return wrong;
-        }
-        (_, Ok(report)) => report,
     };
     if expected["end"] != report.committed.0 {
         wrong.push(format!("the log ends at {}, not {}", report.committed, expected["end"]));

@@ -18,10 +18,18 @@ use crate::planted::{Plant, planted};
 
 mod encode;
 mod entries;
+mod faults;
+mod structure;
 mod usual;
 
 pub use encode::{NewEntry, put_counts, put_section};
 pub use entries::{Entries, EntriesPlace, Entry, event_check};
+pub use structure::check_structure;
+
+use faults::{
+    empty_batch, empty_section, empty_type, far_back, no_batch, not_before, out_of_proportion, too_many_events,
+    unknown_section, wrong_name,
+};
 
 /// Section flag: the stream begins here; its name follows.
 pub const SECTION_CREATES: u8 = 0x01;
@@ -325,59 +333,6 @@ impl<'a> Sections<'a> {
     }
 }
 
-// Faults are put into words out of the way of sections that are as they should be.
-
-#[cold]
-fn no_batch(kind: u8) -> Fault {
-    Fault::bad(format!("a frame of kind {kind} is no batch"))
-}
-
-#[cold]
-fn empty_batch() -> Fault {
-    Fault::bad("a batch is empty")
-}
-
-#[cold]
-fn too_many_events() -> Fault {
-    Fault::bad("the sections hold more events than the frame says")
-}
-
-#[cold]
-fn unknown_section(flags: u8) -> Fault {
-    let unknown = flags & SECTION_REQUIRED & !(SECTION_CREATES | SECTION_CODED);
-    Fault::Unsupported(format!("section flags {unknown:#x}"))
-}
-
-#[cold]
-fn wrong_name(len: usize) -> Fault {
-    Fault::bad(format!("a stream name of {len} bytes"))
-}
-
-#[cold]
-fn far_back() -> Fault {
-    Fault::bad("a stream's previous place lies before the log")
-}
-
-#[cold]
-fn not_before() -> Fault {
-    Fault::bad("a section continues a stream that is not before it")
-}
-
-#[cold]
-fn empty_section(count: u32) -> Fault {
-    Fault::bad(if count == 0 { "a section is empty" } else { "a section has no types" })
-}
-
-#[cold]
-fn out_of_proportion(raw_len: u64, stored_len: u32) -> Fault {
-    Fault::bad(format!("a coded body of {stored_len} bytes cannot hold {raw_len}"))
-}
-
-#[cold]
-fn empty_type() -> Fault {
-    Fault::bad("a type is empty")
-}
-
 impl SectionShape {
     /// Position of the event at `index`.
     #[inline]
@@ -565,48 +520,6 @@ impl<'a> Section<'a> {
     pub fn type_name(&self, index: u32) -> Result<&'a [u8], Fault> {
         self.shape.type_name(self.plain, index)
     }
-}
-
-/// Checks the structure of a whole batch, but for bodies: that everything adds up, and nothing is left over.
-///
-/// The streams of the sections are not compared with each other here; `verify` does.
-pub fn check_structure(frame: &Frame<'_>) -> Result<(), Fault> {
-    let mut sections = Sections::new(*frame)?;
-    let mut stored = 0;
-    while let Some(section) = sections.next()? {
-        stored += section.body_len();
-        let mut entries = section.entries_from(0)?;
-        while let Some(entry) = entries.next()? {
-            if entry.index.is_multiple_of(SKIP_EVERY) && entry.index > 0 {
-                let mut skipped = section.entries_from(entry.index)?;
-                let same = skipped.next()?.is_some_and(|other| {
-                    other.body_at == entry.body_at && other.bytes.as_ptr() == entry.bytes.as_ptr()
-                });
-                if !same {
-                    return Err(Fault::bad(format!("the skip table does not lead to entry {}", entry.index)));
-                }
-            }
-        }
-        if entries.body_at as u64 != section.raw_len() {
-            return Err(Fault::bad(format!(
-                "a body is {} bytes long, its events take {}",
-                section.raw_len(),
-                entries.body_at
-            )));
-        }
-        sections.walked_to(entries.at());
-    }
-    let (mut wire, items) = sections.items()?;
-    for _ in 0..items {
-        wire.u8()?;
-        wire.bytes()?;
-    }
-    wire.end("the plain part of a batch")?;
-    let padding = frame.bodies().get(stored..).ok_or(Fault::Short)?;
-    if padding.len() >= super::frame::FRAME_ALIGNMENT as usize || padding.iter().any(|byte| *byte != 0) {
-        return Err(Fault::bad("what follows the bodies is not padding"));
-    }
-    Ok(())
 }
 
 const _: () = assert!(FRAME_HEADER_BYTES.is_multiple_of(8));
