@@ -15,6 +15,8 @@ use treering_tests::store::{block_on, everything, noise, small, try_put};
 
 /// Set for a process that opens a store, forks, and waits to be killed: how it forks, and the folder.
 const HOLDER: &str = "TREERING_FORK_HOLDER";
+/// Set for a process that forks with a store open.
+const FORKING: &str = "TREERING_FORKING";
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
@@ -39,9 +41,25 @@ fn burst(store: &Store) {
     }
 }
 
-/// With a background, whose threads the child does not have, and without one, where not a byte changes but by the child.
+/// In a process without other tests: what their threads do at the moment of the fork stays half done in the child.
 #[test]
 fn p14_a_fork_of_the_writing_process_is_refused_and_changes_nothing() {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "forks::forking", "--nocapture", "--test-threads=1"])
+        .env(FORKING, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "what it says stands above");
+}
+
+/// Not a test of its own. Does nothing where it is run as a test.
+///
+/// With a background, whose threads the child does not have, and without one, where not a byte changes but by the child.
+#[test]
+fn forking() {
+    if std::env::var_os(FORKING).is_none() {
+        return;
+    }
     let process = std::process::id();
     for (how, has_threads, is_mapped) in [
         (Fork::Plain, false, false),
