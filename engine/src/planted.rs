@@ -99,6 +99,8 @@ plants! {
     SaltIgnored
     /// A leader that has synced wakes nobody to lead the next sync.
     LeaderDropsFollower
+    /// Who stands in a segment that was left since does not look up where it ended.
+    EndNotLookedUp
     /// Of several segments that a copy does not have only the first is called not copied.
     OneMissingIsCopied
 }

@@ -41,6 +41,15 @@ pub(crate) struct Known {
     pub(crate) lost_head: Option<LostHead>,
 }
 
+impl Known {
+    /// Whether it was active when it was looked up and has been left since, since the log reaches `limit`: then it may have
+    /// ended before bytes that look like the next frame.
+    #[inline]
+    pub(crate) fn may_have_ended(&self, limit: Position) -> bool {
+        self.end.is_none() && limit > self.file_end
+    }
+}
+
 /// All segments of a store.
 #[derive(Debug)]
 pub(crate) struct SegmentSet {

@@ -10,6 +10,7 @@ use crate::error::DamageClass;
 use crate::format::Fault;
 use crate::format::frame::{Frame, FramePlace, KIND_BATCH};
 use crate::ids::Position;
+use crate::planted::{Plant, planted};
 use crate::segment::one::{Segment, Unusable};
 use crate::segment::resync;
 use crate::segment::set::{Known, SegmentSet};
@@ -90,6 +91,7 @@ impl LogWalk {
         if let Some((known, segment)) = &self.standing
             && let Some(expected) = self.previous_check
             && self.at < limit
+            && (!known.may_have_ended(limit) || planted(Plant::EndNotLookedUp))
         {
             let end = known.end.unwrap_or(known.file_end).min(limit);
             if let Ok(frame) = segment.frame(self.at, end)
@@ -166,8 +168,7 @@ impl LogWalk {
     /// A segment that was active when it was entered may have been left since: a limit behind its file says so.
     fn look_again(&mut self, limit: Position) {
         if let Some((known, _)) = &mut self.standing
-            && known.end.is_none()
-            && limit > known.file_end
+            && known.may_have_ended(limit)
             && let Some(fresh) = self.set.at_or_behind(known.base).filter(|fresh| fresh.ordinal == known.ordinal)
         {
             *known = fresh;

@@ -51,6 +51,7 @@ const CLAIMED: &[(&str, &str)] = &[
     ("ShownEndIgnored", "crash-states"),
     ("SyncInFlightIgnored", "crash-states"),
     ("PoisonMarkIgnored", "crash-states"),
+    ("EndNotLookedUp", "crash-states"),
     ("SaltIgnored", "damage"),
     ("ChainIgnored", "vectors"),
     ("SearchTakesAnything", "vectors"),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use treering::{
-    BatchId, BootId, Durability, Epoch, ErrorKind, Incarnation, Position, ReadAllOptions, ReadOptions, Receipt,
-    Revision, Store, Visibility, maintain,
+    BatchId, BootId, Durability, Epoch, ErrorKind, Incarnation, LogReader, Position, ReadAllOptions, ReadOptions,
+    Receipt, Revision, Store, Visibility, maintain,
 };
 
 use super::account::{Account, Demand, Entry, Oracle, Outcome, Plan};
@@ -30,9 +30,19 @@ pub struct Seen {
 /// # Errors
 /// Where reading fails in another way than by telling of damage.
 pub fn read(store: &Store) -> Result<(Vec<Seen>, usize), String> {
+    let mut events = Vec::new();
+    let losses = read_on(&mut begin_reading(store)?, &mut events)?;
+    Ok((events, losses))
+}
+
+fn begin_reading(store: &Store) -> Result<LogReader, String> {
     let options = ReadAllOptions::new().visibility(Visibility::Committed);
-    let mut reader = store.read_all(options).map_err(|error| format!("reading: {error}"))?;
-    let (mut events, mut losses) = (Vec::new(), 0);
+    store.read_all(options).map_err(|error| format!("reading: {error}"))
+}
+
+/// Reads to the end of what is visible; returns how many losses were told of.
+fn read_on(reader: &mut LogReader, events: &mut Vec<Seen>) -> Result<usize, String> {
+    let mut losses = 0;
     while let Some(event) = reader.next() {
         match event {
             Ok(event) => events.push(Seen {
@@ -46,7 +56,36 @@ pub fn read(store: &Store) -> Result<(Vec<Seen>, usize), String> {
             Err(error) => return Err(format!("reading: {error}")),
         }
     }
-    Ok((events, losses))
+    Ok(losses)
+}
+
+/// A reader that was there before the store was recovered, and stays.
+struct Follower {
+    store: Store,
+    reader: LogReader,
+    seen: Vec<Seen>,
+}
+
+impl Follower {
+    fn begin(store: Store) -> Result<Follower, String> {
+        let (mut reader, mut seen) = (begin_reading(&store)?, Vec::new());
+        read_on(&mut reader, &mut seen)?;
+        Ok(Follower { store, reader, seen })
+    }
+
+    /// Goes on: by now it has seen what the log holds, no less and no more.
+    fn go_on(&mut self, events: &[Seen]) -> Result<(), String> {
+        self.store.refresh().map_err(|error| format!("P13: following: {error}"))?;
+        let losses = read_on(&mut self.reader, &mut self.seen)?;
+        match losses == 0 && self.seen == events {
+            true => Ok(()),
+            false => Err(format!(
+                "P13: who followed saw {} events and {losses} losses, the log holds {}",
+                self.seen.len(),
+                events.len()
+            )),
+        }
+    }
 }
 
 /// How a state is looked at.
@@ -81,11 +120,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     let storage = SimStorage::of_image(image, look.seed, look.boot);
     storage.memory().set_mount_id(Some(look.mount));
     let reader = Store::open_read_only_on(Arc::new(storage.process()), options());
-    let seen_by_reader = match &reader {
-        Ok(store) => Some((read(store)?.0, store.open_report().clone())),
-        Err(_) => None,
-    };
-    drop(reader);
+    let mut follower = reader.ok().map(Follower::begin).transpose()?;
     // It may sync, to find out what the disk holds; it changes nothing.
     if storage.trace().iter().any(|call| !matches!(call, Call::Sync { .. })) {
         return Err(format!("P8: opening for reading wrote: {:?}", storage.trace()));
@@ -119,11 +154,11 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         control::allows_going_on(image, report.end.0)?;
     }
     check_order(&store, &events, is_damage_reported)?;
-    if let Some((seen, found)) = seen_by_reader
-        && seen != events
+    if let Some(Follower { store, seen, .. }) = &follower
+        && *seen != events
     {
         let counts = format!("{} events, a writer {}", seen.len(), events.len());
-        return Err(format!("P8: a reader found {counts}: {found:?}, then {report:?}"));
+        return Err(format!("P8: a reader found {counts}: {:?}, then {report:?}", store.open_report()));
     }
     let marks = store.watermarks();
     if marks.durable < report.end || events.last().is_some_and(|last| marks.durable.0 <= last.position) {
@@ -135,6 +170,8 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     if is_damage_reported {
         return Ok(None); // what can be appended then is another question
     }
+    // A store that had no name yet is made anew: who read what was there of it follows nothing.
+    follower.take_if(|_| report.is_new);
     let account = begin(oracle, &found, report.is_new);
     let store = match look.seed % 3 {
         // Recovered once more, after dying at once.
@@ -153,7 +190,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     if look.seed.is_multiple_of(4) {
         store.work_in_background().map_err(|error| error.to_string())?; // finished segments are sealed, by chance
     }
-    let account = go_on(&storage, store, account, oracle, &found)?;
+    let account = go_on(&storage, store, account, oracle, &found, follower.as_mut())?;
     if look.verifies {
         let report = maintain::verify_on(Arc::new(storage.process()), &mut ()).map_err(|error| error.to_string())?;
         if !report.is_clean() {
@@ -293,6 +330,7 @@ fn go_on(
     mut account: Account,
     oracle: &Oracle<'_>,
     found: &[(usize, u64)],
+    follower: Option<&mut Follower>,
 ) -> Result<Account, String> {
     let now = || storage.trace_len();
     let (seen_end, seen_epoch) = match oracle.demand {
@@ -321,6 +359,7 @@ fn go_on(
     let receipt = account.append(&store, plan, now).map_err(|error| format!("append: {error:?}"))?;
     check_new(&receipt, seen_end, seen_epoch)?;
     let (events, _) = read(&store)?;
+    follower.map_or(Ok(()), |follower| follower.go_on(&events))?;
     store.close().map_err(|error| format!("close: {error}"))?;
     let end = receipt.end.0;
     account.durable.push((now(), end));
