@@ -15,6 +15,7 @@ mod clock;
 mod concurrency;
 mod crash;
 mod damage;
+mod directory;
 mod durability;
 mod edges;
 mod follow;

@@ -107,7 +107,7 @@ fn p13_readers_see_prefixes_of_whole_batches_while_writers_append() {
                     }
                     assert!(of_batch == 3 && count >= last, "what was seen stays");
                     last = count;
-                    for info in store.streams() {
+                    for info in store.streams().unwrap() {
                         let head = stream(store, &info.name, ReadOptions::new().visibility(visibility).last(1));
                         assert!(visibility == Visibility::Durable || head[0].revision >= info.head);
                     }

@@ -121,7 +121,7 @@ fn p07_events_that_cannot_be_decoded_are_items_that_can_be_passed() {
     let storage = vector("valid/coded");
     let store = Store::open_read_only_on(Arc::new(storage.clone()), small()).unwrap();
     let mut undecoded_in_all = 0;
-    for stream in store.streams() {
+    for stream in store.streams().unwrap() {
         for backwards in [false, true] {
             let options = ReadOptions::new().visibility(Visibility::Committed);
             let options = if backwards { options.backwards() } else { options };

@@ -61,7 +61,7 @@ fn payloads(store: &Store) -> BTreeSet<Vec<u8>> {
         }
         let _ = reader.token();
     }
-    for stream in store.streams() {
+    for stream in store.streams().unwrap() {
         for backwards in [false, true] {
             let options = ReadOptions::new().visibility(Visibility::Committed);
             let options = if backwards { options.backwards() } else { options };
@@ -109,7 +109,9 @@ fn exercise(image: &Image, written: &BTreeSet<Vec<u8>>) {
     let _ = maintain::accept_plan_on(Arc::clone(&shared), &mut ())
         .map(|plan| maintain::accept_on(Arc::clone(&shared), &plan));
     if let Ok(store) = Store::open_on(Arc::clone(&shared), small()) {
-        for stream in store.streams().iter().take(4).map(|stream| stream.name.to_string()).chain(["new".into()]) {
+        for stream in
+            store.streams().unwrap().iter().take(4).map(|stream| stream.name.to_string()).chain(["new".into()])
+        {
             let _ = try_put(&store, &stream, b"appended", Durability::Synced);
         }
         check(&store);

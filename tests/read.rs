@@ -229,7 +229,7 @@ fn p13_a_reader_beside_the_writer_reads_on_through_rolls() {
         let _ = try_put(&writer, &format!("s{}", round % 4), &noise(round, 900), level).unwrap();
         reader.refresh().unwrap();
         assert_eq!(everything(&reader), everything(&writer), "round {round}");
-        assert_eq!(reader.streams(), writer.streams());
+        assert_eq!(reader.streams().unwrap(), writer.streams().unwrap());
         let durable = reader.watermarks().durable;
         assert!(durable <= writer.watermarks().durable.max(proven), "it believes only what was witnessed, or proven");
     }

@@ -344,7 +344,7 @@ fn p08_opening_for_reading_touches_nothing() {
     let reader = open_read_only(&storage);
     assert_eq!(batches_in(&everything(&reader)).len(), 7);
     reader.refresh().unwrap();
-    let _ = (reader.stat().unwrap(), reader.streams());
+    let _ = (reader.stat().unwrap(), reader.streams().unwrap());
     assert_eq!(touching(), before);
     let writer = open(&storage); // the reader holds no lock
     drop((writer, reader));

@@ -92,7 +92,7 @@ pub use ids::{
 };
 pub use options::{Compression, Durability, Options, ReadMode};
 pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, StreamReader, guard_mapped_reads};
-pub use recovery::OpenReport;
+pub use recovery::{DirectoryStat, OpenReport};
 pub use store::{Stat, Store, StreamInfo};
 pub use watermark::{Visibility, Watermarks};
 

@@ -19,7 +19,8 @@ use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::Stream;
 use crate::options::{Options, ReadMode};
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
-use crate::recovery::{OpenReport, open};
+use crate::recovery::cutter::Cutter;
+use crate::recovery::{DirectoryStat, OpenReport, checkpoint, open};
 use crate::storage::os::OsStorage;
 use crate::storage::positioned::Positioned;
 use crate::storage::{Access, Storage, StorageFile};
@@ -90,6 +91,10 @@ pub struct Stat {
     pub events: u64,
     /// Streams.
     pub streams: u64,
+    /// How many of them are in memory: those that were asked for or came in since the store was opened.
+    pub streams_in_memory: u64,
+    /// The newest checkpoint that fits the log, and the stream directory up to there; `None` where there is none.
+    pub directory: Option<DirectoryStat>,
     /// Segments of the log.
     pub segments: u64,
     /// Segments whose seal is in the log.
@@ -159,6 +164,9 @@ impl Store {
         let storage = as_read(storage, &options);
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
+        let covered = writer.streams.directory().map_or(Position::ZERO, |directory| directory.covered());
+        let cutter = Cutter::new(Arc::clone(&writer.set.storage), writer.set.store, covered);
+        writer.indexer.lock().do_first(Box::new(cutter));
         let keeper = writer.options.background_threads.then(|| keeper::start(&writer, &watermark)).transpose();
         let keeper = keeper.map_err(|error| Error::io("start a thread for", "the background work", error))?;
         let (set, streams) = (Arc::clone(&writer.set), Arc::clone(&writer.streams));
@@ -282,16 +290,30 @@ impl Store {
     /// The stream of this name.
     ///
     /// # Errors
-    /// None yet but in a fork of the writing process; looking a stream up may read the log in a later version.
+    /// [`Io`](ErrorKind::Io) from the system, where it is looked up in the log; in a fork of the writing process.
     pub fn stream(&self, name: &str) -> Result<Option<StreamInfo>> {
         Ok(self.view.stream(name)?.as_ref().map(self.describe()))
     }
 
     /// All streams, in the order of their making.
-    #[must_use]
-    pub fn streams(&self) -> Vec<StreamInfo> {
+    ///
+    /// # Errors
+    /// As [`stream`](Store::stream).
+    pub fn streams(&self) -> Result<Vec<StreamInfo>> {
+        self.streams_with_prefix("")
+    }
+
+    /// The streams whose names begin with `prefix`, in the order of their making. Costs what they are, not what there are.
+    ///
+    /// # Errors
+    /// As [`stream`](Store::stream).
+    pub fn streams_with_prefix(&self, prefix: &str) -> Result<Vec<StreamInfo>> {
+        self.view.set.check_process()?;
         let describe = self.describe();
-        self.view.streams.read().iter().map(describe).collect()
+        let mut found = Vec::new();
+        self.view.streams.with_prefix(prefix, |stream| found.push(describe(stream)))?;
+        found.sort_unstable_by_key(|stream| stream.id);
+        Ok(found)
     }
 
     /// What is known of a stream as users see it.
@@ -300,6 +322,7 @@ impl Store {
             Some(writing) => writing.writer.doubts.unknown_until,
             None => self.view.replayed(crate::recovery::replay::Replay::unknown_until).unwrap_or(Position::ZERO),
         };
+        let unknown_until = unknown_until.max(self.view.streams.unknown_until());
         move |stream| StreamInfo {
             name: Arc::clone(&stream.name),
             id: stream.id,
@@ -399,7 +422,9 @@ impl Store {
             incarnation: self.report.incarnation,
             epoch,
             events,
-            streams: self.view.streams.read().len() as u64,
+            streams: self.view.streams.read().count(),
+            streams_in_memory: self.view.streams.read().in_memory() as u64,
+            directory: checkpoint::stat(set),
             segments: segments.len() as u64,
             sealed_segments: segments.iter().filter(|known| known.ordinal < seals.next).count() as u64,
             indexed_segments: indexes.len() as u64,
@@ -461,6 +486,9 @@ impl Writing {
         }
         writer.tail.lock().is_closed = true;
         let closed = writer.finish(&mut self.watermark.lock());
+        if closed.is_ok() {
+            writer.indexer.lock().close(writer);
+        }
         writer.marks.close();
         let _ = self.identity.unlock(); // the lock goes with the file anyway
         closed

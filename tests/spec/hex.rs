@@ -262,7 +262,7 @@ fn the_examples_together_are_a_store() {
     std::fs::write(folder.path().join("0000000000000000.segment"), segment).unwrap();
     let store = treering::Store::open_read_only(folder.path(), Options::new()).unwrap();
     assert_eq!(store.open_report().damage, []);
-    let streams = store.streams();
+    let streams = store.streams().unwrap();
     assert_eq!((&*streams[0].name, streams[0].head, streams.len()), ("s", Revision(1), 1));
     assert_eq!(store.watermarks().committed.0, 8192 + 128 + 104);
 }

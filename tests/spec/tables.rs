@@ -33,7 +33,7 @@ pub(super) fn store_block() -> StoreBlock {
 }
 
 /// Every byte table is compared in this module; a new one must be, too.
-const COMPARED: [&str; 28] = [
+const COMPARED: [&str; 35] = [
     "store_block",
     "segment_file",
     "segment_header",
@@ -62,6 +62,13 @@ const COMPARED: [&str; 28] = [
     "segment_index_record",
     "segment_index_chunk",
     "segment_index_type",
+    "checkpoint",
+    "run_name",
+    "run_head",
+    "name_row",
+    "head_row",
+    "retry_row",
+    "segment_row",
 ];
 
 #[test]

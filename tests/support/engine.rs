@@ -175,7 +175,13 @@ impl Target for Engine {
     }
 
     fn streams(&mut self) -> Result<Vec<(String, Option<u64>)>, Failure> {
-        Ok(self.store().streams().iter().map(|stream| (stream.name.to_string(), Some(stream.head.0))).collect())
+        Ok(self
+            .store()
+            .streams()
+            .map_err(|error| error.to_string())?
+            .iter()
+            .map(|stream| (stream.name.to_string(), Some(stream.head.0)))
+            .collect())
     }
 
     fn sync(&mut self) -> Result<u64, Failure> {

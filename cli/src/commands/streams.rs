@@ -45,7 +45,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let store = Store::open_read_only(&args.store, Options::new())?;
     let mut out = Out::stdout();
     let mut table = Table::new(&["stream", ">events", ">head at", ""]);
-    for stream in store.streams().iter().filter(|stream| stream.name.starts_with(&args.prefix)) {
+    for stream in store.streams_with_prefix(&args.prefix)? {
         let (head, last_event) = (stream.head.get(), stream.last_event.get());
         let (events, head_known) = (last_event + 1, stream.is_head_known);
         let head_position = stream.head_position.get();

@@ -1,18 +1,13 @@
 //! `treering tail`: the newest events of one stream or of the whole store, and with `-f` those to come.
 //!
-//! The newest of the whole store are found from the heads of its streams backwards, without reading the log: what that
-//! costs depends on how many are asked for, not on how many there are. Following begins exactly where the newest end, so
-//! nothing is missed or shown twice. It works from another process than the one that writes.
+//! What that costs depends on how many are asked for, not on how many there are. Following begins exactly where the newest
+//! end, so nothing is missed or shown twice. It works from another process than the one that writes.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use treering::{
-    Event, Options, Position, ReadOptions, Store, StreamInfo, StreamReader, SubscribeOptions, Subscription, Token,
-    Visibility,
+    Options, Position, ReadAllOptions, ReadOptions, Store, SubscribeOptions, Subscription, Token, Visibility,
 };
 
 use crate::args::token;
@@ -125,16 +120,14 @@ impl Show<'_> {
     }
 
     fn newest_of_all(&mut self, store: &Store, visibility: Visibility) -> Outcome {
-        let mut newest = Vec::new();
-        let mut ends = Ends::new(store, visibility);
-        while (newest.len() as u64) < self.args.n {
-            match ends.previous()? {
-                Some(Ok(event)) => newest.push(event),
-                Some(Err(error)) => self.damage.take(error)?,
-                None => break,
+        let mut reader = store.read_all(ReadAllOptions::new().last(self.args.n).visibility(visibility))?;
+        while let Some(next) = reader.next() {
+            match next {
+                Ok(event) => self.event(Shown::from(&event))?,
+                Err(error) => self.damage.take(error)?,
             }
         }
-        newest.iter().rev().try_for_each(|event| self.event(Shown::from(event)))
+        Ok(())
     }
 
     /// Shows what is there already.
@@ -160,81 +153,5 @@ impl Show<'_> {
                 Err(error) => self.damage.take(error)?,
             }
         }
-    }
-}
-
-/// The events of a store from the newest backwards: the streams' own ends, merged by position.
-struct Ends<'a> {
-    store: &'a Store,
-    visibility: Visibility,
-    heap: BinaryHeap<End>,
-}
-
-/// Where one stream goes on backwards.
-struct End {
-    /// Its next event lies here, or before where `event` is not read yet.
-    position: Position,
-    name: Arc<str>,
-    reader: Option<StreamReader>,
-    event: Option<Event>,
-}
-
-impl<'a> Ends<'a> {
-    fn new(store: &'a Store, visibility: Visibility) -> Ends<'a> {
-        let end =
-            |stream: StreamInfo| End { position: stream.head_position, name: stream.name, reader: None, event: None };
-        Ends { store, visibility, heap: store.streams().into_iter().map(end).collect() }
-    }
-
-    /// The event before those given so far. An error that is damage may be passed over by asking again.
-    fn previous(&mut self) -> Outcome<Option<Result<Event, treering::Error>>> {
-        // The topmost event that is read is the newest: whatever else there is lies at or before what is below it.
-        while let Some(mut end) = self.heap.pop() {
-            if let Some(event) = end.event.take() {
-                end.position = Position(event.position.get().saturating_sub(1));
-                self.heap.push(end);
-                return Ok(Some(Ok(event)));
-            }
-            let reader = match &mut end.reader {
-                Some(reader) => reader,
-                None => {
-                    let options = ReadOptions::new().backwards().visibility(self.visibility);
-                    end.reader.insert(self.store.read_stream(&end.name, options)?)
-                }
-            };
-            match reader.next() {
-                Some(Ok(event)) => {
-                    end.position = event.position();
-                    end.event = Some(event.hold());
-                    self.heap.push(end);
-                }
-                Some(Err(error)) => {
-                    self.heap.push(end);
-                    return Ok(Some(Err(error)));
-                }
-                None => {}
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl PartialEq for End {
-    fn eq(&self, other: &End) -> bool {
-        self.position == other.position
-    }
-}
-
-impl Eq for End {}
-
-impl PartialOrd for End {
-    fn partial_cmp(&self, other: &End) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for End {
-    fn cmp(&self, other: &End) -> Ordering {
-        self.position.cmp(&other.position)
     }
 }

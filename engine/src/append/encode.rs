@@ -23,6 +23,8 @@ pub(crate) struct Existing {
     pub(crate) slot: u32,
     pub(crate) head: Revision,
     pub(crate) last_place: Position,
+    /// As `last_place`, where that is a section of its own.
+    pub(crate) last_section: Option<Position>,
 }
 
 /// For each section of a batch the stream that it continues; `None` where it makes one.

@@ -24,17 +24,30 @@ impl Writer {
         existing: &mut Continued,
         receipt: &mut Receipt,
     ) -> Result<bool> {
-        let streams = self.streams.read();
-        if batch.is_id_given
-            && !planted(Plant::RetryForgotten)
-            && let Some(frame) = tail.retries.frame_of(batch.id)
-        {
-            *receipt = self.repeated(&streams, batch, frame, &batch.sections[0])?;
-            return Ok(false);
+        if batch.is_id_given && !planted(Plant::RetryForgotten) {
+            let frame = match tail.retries.frame_of(batch.id) {
+                None => self.streams.retry_of(batch.id, tail.retries.len())?,
+                known => known,
+            };
+            if let Some(frame) = frame {
+                for section in batch.sections.iter() {
+                    self.streams.load(section.stream)?;
+                }
+                *receipt = self.repeated(&self.streams.read(), batch, frame, &batch.sections[0])?;
+                return Ok(false);
+            }
         }
+        let mut streams = self.streams.read();
         for section in batch.sections.iter() {
-            let stream = streams.by_name(section.stream);
-            if stream.map_or(Position::ZERO, |stream| stream.head_position) < self.doubts.unknown_until {
+            let mut stream = streams.by_name(section.stream);
+            if stream.is_none() && streams.has_others() {
+                drop(streams);
+                self.streams.load(section.stream)?;
+                streams = self.streams.read();
+                stream = streams.by_name(section.stream);
+            }
+            let unknown_until = self.doubts.unknown_until.max(self.streams.unknown_until());
+            if stream.map_or(Position::ZERO, |stream| stream.head_position) < unknown_until {
                 return Err(head_unknown(section.stream));
             }
             let head = stream.map(|stream| stream.head);
@@ -61,6 +74,7 @@ impl Writer {
                 slot: stream.slot,
                 head: stream.head,
                 last_place: stream.last_place,
+                last_section: stream.last_section(),
             }));
         }
         Ok(true)

@@ -1,15 +1,16 @@
 //! What the next index block of the active segment will say; built the same way while appending and while replaying.
 
-use foldhash::HashSet;
-
-use crate::format::index_block::{IndexBlockBuilder, IndexLinks, jump_target};
+use crate::format::index_block::{IndexBlock, IndexBlockBuilder, IndexLinks, jump_target};
 use crate::ids::{Position, Revision, StreamId};
+use crate::segment::one::Segment;
 
 /// A section as the index notes it; the name is asked for only at the stream's first appearance in the segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noted<'a> {
     pub(crate) stream: StreamId,
     pub(crate) name: &'a str,
+    /// The frame that holds the section before it.
+    pub(crate) previous: Option<Position>,
     pub(crate) first_revision: Revision,
     pub(crate) count: u32,
 }
@@ -18,12 +19,12 @@ pub(crate) struct Noted<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IndexState {
     builder: IndexBlockBuilder,
-    /// Where the blocks of the segment stand, by number.
-    blocks: Vec<Position>,
+    /// The last block, and before it those that later ones may link to: what its older links lead to, by number.
+    blocks: Vec<(u64, Position)>,
     /// Where the stretch of the next block begins.
     stretch: Position,
-    /// Streams that a block of this segment names already, or will.
-    named: HashSet<StreamId>,
+    /// Where the frames of the segment begin.
+    first_frame: Position,
 }
 
 impl IndexState {
@@ -31,8 +32,33 @@ impl IndexState {
     pub(crate) fn begin(&mut self, first_frame: Position) {
         self.builder.clear();
         self.blocks.clear();
-        self.named.clear();
         self.stretch = first_frame;
+        self.first_frame = first_frame;
+    }
+
+    /// The index behind the last block of a segment, where everything up to `at` is covered; zero: there is none. `None`
+    /// where a block that it would link to cannot be read.
+    pub(crate) fn resume(segment: &Segment, last_block: Position, at: Position) -> Option<IndexState> {
+        let mut state = IndexState::default();
+        state.begin(segment.first_frame());
+        let mut block_at = last_block;
+        while block_at != Position::ZERO {
+            let frame = segment.frame(block_at, at).ok()?;
+            let links = IndexBlock::decode(&frame).ok()?.links;
+            if links.jump >= block_at || jump_target(links.number).is_some() != (links.jump != Position::ZERO) {
+                return None;
+            }
+            state.blocks.push((links.number, block_at));
+            block_at = links.jump;
+        }
+        state.blocks.reverse();
+        state.stretch = at;
+        Some(state)
+    }
+
+    /// The number of the next block.
+    fn next_number(&self) -> u64 {
+        self.blocks.last().map_or(0, |(number, _)| number + 1)
     }
 
     /// A frame that is neither batch nor index block.
@@ -45,7 +71,8 @@ impl IndexState {
         self.builder.add_batch_frame(frame_len, sections.len());
         for noted in sections {
             if !self.builder.lists(noted.stream) {
-                let name = self.named.insert(noted.stream).then_some(noted.name);
+                let is_named = noted.previous.is_some_and(|previous| previous >= self.first_frame);
+                let name = (!is_named).then_some(noted.name);
                 self.builder.add_stream(noted.stream, name, None);
             }
             self.builder.add_section(noted.stream, noted.first_revision, noted.count);
@@ -55,7 +82,10 @@ impl IndexState {
     /// An index block at `position` was written, or met, that ends at `end`.
     pub(crate) fn note_block(&mut self, position: Position, end: Position) {
         self.builder.clear();
-        self.blocks.push(position);
+        let number = self.next_number();
+        let target = jump_target(number);
+        self.blocks.retain(|(other, _)| Some(*other) <= target);
+        self.blocks.push((number, position));
         self.stretch = end;
     }
 
@@ -77,13 +107,14 @@ impl IndexState {
 
     /// The last block of the segment; zero where there is none.
     pub(crate) fn last_block(&self) -> Position {
-        self.blocks.last().copied().unwrap_or(Position::ZERO)
+        self.blocks.last().map_or(Position::ZERO, |(_, block)| *block)
     }
 
     /// Appends the frame of the block at `position`; returns the length of its plain part.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, position: Position, max_recorded_at: i64) -> usize {
-        let number = self.blocks.len() as u64;
-        let jump = jump_target(number).and_then(|target| self.blocks.get(target as usize)).copied();
+        let number = self.next_number();
+        let target = jump_target(number);
+        let jump = self.blocks.iter().find(|(other, _)| Some(*other) == target).map(|(_, block)| *block);
         let links = IndexLinks {
             number,
             stretch: self.stretch,
@@ -98,4 +129,23 @@ impl IndexState {
 /// As [`IndexState::reserve`], in a segment that begins with the batch.
 pub(crate) fn fresh_reserve(sections: usize, name_bytes: usize) -> u64 {
     IndexState::default().reserve(sections, name_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_later_ones_link_to_are_kept_and_few() {
+        let mut state = IndexState::default();
+        state.begin(Position(8192));
+        for number in 0..5000u64 {
+            let target = jump_target(number);
+            let is_kept = |target| state.blocks.iter().any(|(other, _)| *other == target);
+            assert!(target.is_none_or(is_kept), "block {number} links to {target:?}: {:?}", state.blocks);
+            state.note_block(Position(8192 + number * 512), Position(8192 + number * 512 + 512));
+            assert_eq!(state.last_block(), Position(8192 + number * 512));
+            assert!(state.blocks.len() <= 26, "{}", state.blocks.len());
+        }
+    }
 }

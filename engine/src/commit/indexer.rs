@@ -33,9 +33,23 @@ pub struct ReindexReport {
     pub left_out: Vec<(String, String)>,
 }
 
+/// Work of another layer that the same thread does.
+pub(crate) trait Derive: std::fmt::Debug + Send {
+    /// Does a piece of what there is to do; `true` where there is more.
+    fn step(&mut self, writer: &Writer) -> bool;
+
+    /// The store is being closed, and everything is durable: does what the next opening gains most by.
+    fn close(&mut self, writer: &Writer);
+
+    /// What there is of it is to be made anew.
+    fn make_anew(&mut self, writer: &Writer);
+}
+
 /// The work on indexes, and how far it is.
 #[derive(Debug, Default)]
 pub(crate) struct Indexer {
+    /// What else is to be done, before anything here.
+    first: Option<Box<dyn Derive>>,
     /// All finished segments before it were dealt with.
     next: SegmentOrdinal,
     current: Option<IndexBuild>,
@@ -46,10 +60,25 @@ pub(crate) struct Indexer {
 }
 
 impl Indexer {
+    /// Has other work done before its own.
+    pub(crate) fn do_first(&mut self, first: Box<dyn Derive>) {
+        self.first = Some(first);
+    }
+
+    /// The store is being closed, and everything is durable.
+    pub(crate) fn close(&mut self, writer: &Writer) {
+        if let Some(first) = &mut self.first {
+            first.close(writer);
+        }
+    }
+
     /// Does a piece of what there is to do; `true` where there is more.
     pub(crate) fn step(&mut self, writer: &Writer) -> bool {
         if writer.poison.is_set() {
             return false;
+        }
+        if self.first.as_mut().is_some_and(|first| first.step(writer)) {
+            return true;
         }
         if !self.has_cleared {
             self.has_cleared = true;
@@ -82,6 +111,9 @@ impl Indexer {
     pub(crate) fn make_all(&mut self, writer: &Writer, tell: &mut dyn FnMut(u64, u64)) -> Result<ReindexReport> {
         self.current = None;
         clear_void(writer);
+        if let Some(first) = &mut self.first {
+            first.make_anew(writer);
+        }
         let durable = writer.marks.get().durable;
         let mut all = writer.set.all();
         all.retain(|known| known.end.is_some_and(|end| end <= durable));

@@ -25,6 +25,16 @@ impl RetryWindow {
         }
     }
 
+    /// How many are remembered.
+    pub(crate) fn len(&self) -> u64 {
+        self.order.len() as u64
+    }
+
+    /// What is remembered, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (BatchId, Position)> + '_ {
+        self.order.iter().map(|id| (*id, self.frames[id]))
+    }
+
     /// The frame of a batch that is remembered.
     pub(crate) fn frame_of(&self, id: BatchId) -> Option<Position> {
         self.frames.get(&id).copied()

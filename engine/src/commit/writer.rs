@@ -22,14 +22,15 @@ use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
 use crate::index::find::Finder;
+use crate::index::on_demand::Streams;
 use crate::index::segment_indexes::SegmentIndexes;
-use crate::index::streams::{Placed, StreamTable};
+use crate::index::streams::Placed;
 use crate::options::{Durability, Options};
 use crate::planted::{Plant, planted};
 use crate::poison::Poison;
 use crate::process::control::ControlPage;
 use crate::segment::set::SegmentSet;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::Mutex;
 use crate::watermark::Marks;
 use crate::{Error, ErrorKind, Result, limits};
 
@@ -37,7 +38,7 @@ use crate::{Error, ErrorKind, Result, limits};
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) set: Arc<SegmentSet>,
-    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) marks: Arc<Marks>,
     pub(crate) options: Options,
     pub(crate) life: Life,
@@ -81,7 +82,7 @@ struct Encoded {
 impl Writer {
     pub(crate) fn new(
         set: Arc<SegmentSet>,
-        streams: Arc<RwLock<StreamTable>>,
+        streams: Arc<Streams>,
         marks: Arc<Marks>,
         options: Options,
         life: Life,
@@ -266,6 +267,7 @@ impl Writer {
         let noted = receipt.sections.iter().zip(existing).map(|(section, existing)| Noted {
             stream: existing.map_or(crate::StreamId(section.first_position.0), |existing| existing.stream),
             name: &section.stream,
+            previous: existing.and_then(|existing| existing.last_section),
             first_revision: section.first_revision,
             count: (section.last_revision.0 - section.first_revision.0 + 1) as u32,
         });

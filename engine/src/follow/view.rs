@@ -11,21 +11,22 @@ use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
-use crate::index::streams::{Stream, StreamTable};
+use crate::index::on_demand::Streams;
+use crate::index::streams::Stream;
 use crate::index::time;
 use crate::read::{Event, LogReader, OnlyType, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
 use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
 use crate::storage::Access;
-use crate::sync::{Mutex, RwLock, now, thread};
+use crate::sync::{Mutex, now, thread};
 use crate::watermark::{Marks, Visibility, Watermarks};
 
 /// An open store, to be read.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) set: Arc<SegmentSet>,
-    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) marks: Arc<Marks>,
     pub(crate) finder: Arc<Finder>,
     /// What goes on reading where another process writes; `None` in the process that does.
@@ -35,7 +36,7 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn new(
         set: Arc<SegmentSet>,
-        streams: Arc<RwLock<StreamTable>>,
+        streams: Arc<Streams>,
         marks: Arc<Marks>,
         finder: Arc<Finder>,
         replay: Option<Replay>,
@@ -94,6 +95,7 @@ impl View {
 
     pub(crate) fn stream(&self, name: &str) -> Result<Option<Stream>> {
         self.set.check_process()?;
+        self.streams.load(name)?;
         Ok(self.streams.read().by_name(name).cloned())
     }
 

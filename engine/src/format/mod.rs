@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod chain;
 pub mod codec;
+pub mod directory;
 pub mod file_name;
 pub mod frame;
 pub mod index_block;

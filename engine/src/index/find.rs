@@ -14,11 +14,11 @@ use crate::format::frame::{Frame, KIND_BATCH};
 use crate::ids::{Position, Revision, StreamId};
 use crate::index::known_places::{self, KnownPlaces, StretchKey};
 use crate::index::older::{IndexedChunk, Older, Placed};
+use crate::index::on_demand::Streams;
 use crate::index::segment_indexes::SegmentIndexes;
-use crate::index::streams::{Stream, StreamTable, Stretch};
+use crate::index::streams::{Stream, Stretch};
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
-use crate::sync::RwLock;
 use crate::{Error, Result};
 
 /// A stop on the way through a stream.
@@ -34,7 +34,7 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Finder {
     pub(crate) set: Arc<SegmentSet>,
-    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) indexes: Arc<SegmentIndexes>,
     pub(super) known: KnownPlaces,
 }
@@ -61,7 +61,7 @@ enum By {
 
 impl Finder {
     /// A finder that knows no place yet.
-    pub(crate) fn new(set: Arc<SegmentSet>, streams: Arc<RwLock<StreamTable>>, indexes: Arc<SegmentIndexes>) -> Finder {
+    pub(crate) fn new(set: Arc<SegmentSet>, streams: Arc<Streams>, indexes: Arc<SegmentIndexes>) -> Finder {
         Finder { set, streams, indexes, known: KnownPlaces::default() }
     }
 
@@ -257,6 +257,20 @@ fn listed(found: &IndexedChunk) -> Result<known_places::Sections, Fault> {
     }
 }
 
+/// The damage that takes the frame at a place, as a walk over the log finds it; `None` where none does.
+#[cold]
+pub(crate) fn damage_at(set: &Arc<SegmentSet>, position: Position) -> Option<Damage> {
+    let mut walk = LogWalk::new(Arc::clone(set), position);
+    loop {
+        match walk.next(Position::MAX).ok()? {
+            Walked::Damage(damage) if damage.positions.contains(&position) => return Some(*damage),
+            Walked::Frame(place) if place.position >= position => return None,
+            Walked::End => return None,
+            _ => {}
+        }
+    }
+}
+
 /// The section of a stream in a frame.
 #[inline]
 pub(crate) fn section_of<'a>(frame: Frame<'a>, stream: StreamId) -> Result<Option<Section<'a>>, Fault> {
@@ -320,7 +334,8 @@ fn walk_log(
     let mut places = Vec::new();
     loop {
         let is_open = matches!(places.last(), Some(Place::Lost(_)));
-        let last = if is_open { stream.last_place.max(last) } else { last };
+        // The identity of a stream may lie inside of its first frame.
+        let last = if is_open { stream.last_place.max(last) } else { last.max(from) };
         if walk.at() > last {
             break;
         }

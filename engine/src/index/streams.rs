@@ -1,16 +1,16 @@
-//! The streams of the store: name to identity, head and places.
+//! The streams in memory: name to identity, head and places.
 //!
-//! Kept in memory and rebuilt from the log at opening. For each stream: where its last section lies, and every so many
-//! sections a place to start from; the sections between are reached by the link that each section has to the one before.
-//! Places in segments that have an index are forgotten. So memory grows with streams, and with a small fraction of the
-//! sections of what is not indexed yet.
+//! For each stream: where its last section lies, and every so many sections a place to start from; the sections between are
+//! reached by the link that each section has to the one before. The places of a stream that was loaded from the directory
+//! begin with the first section that came since; those in segments that have an index are forgotten. So memory grows with
+//! the streams in use, and with a small fraction of the sections of what is not indexed yet.
 
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use crate::error::Damage;
 use crate::ids::{Position, Revision, StreamId};
+use crate::index::directory::Entry;
 
 /// Every so many sections of a stream its place is remembered.
 const PLACE_EVERY: u32 = 32;
@@ -37,7 +37,22 @@ pub(crate) struct Stream {
     sections: u32,
 }
 
+impl From<Entry> for Stream {
+    /// A stream that is not in the table: its slot is none.
+    fn from(entry: Entry) -> Stream {
+        let Entry { stream, name, first, head, head_position, last_place } = entry;
+        let (places, sections) = (Vec::new(), 0);
+        let (name, slot) = (name.into(), u32::MAX);
+        Stream { name, id: stream, slot, first, head, head_position, last_event: head, last_place, places, sections }
+    }
+}
+
 impl Stream {
+    /// The frame that holds its last section; `None` for a fork that has none of its own yet.
+    pub(crate) fn last_section(&self) -> Option<Position> {
+        (self.head >= self.first).then_some(self.last_place)
+    }
+
     /// A remembered frame from which going back reaches the section that holds `revision`: the first whose section begins
     /// behind it, else the last section of the stream.
     pub(crate) fn place_behind(&self, revision: Revision) -> Position {
@@ -106,7 +121,7 @@ impl Placed {
     }
 }
 
-/// All streams of the store.
+/// The streams in memory.
 #[derive(Debug, Default)]
 pub(crate) struct StreamTable {
     streams: Vec<Stream>,
@@ -114,9 +129,52 @@ pub(crate) struct StreamTable {
     by_id: HashMap<StreamId, u32>,
     /// Streams whose name is lost to damage; they go by `$` and their identity until something names them.
     nameless: HashSet<StreamId>,
+    /// How many streams of the store are not in the table.
+    elsewhere: u64,
 }
 
 impl StreamTable {
+    /// A table without any of the `count` streams that there are.
+    pub(crate) fn on_top_of(count: u64) -> StreamTable {
+        StreamTable { elsewhere: count, ..StreamTable::default() }
+    }
+
+    /// Takes in a stream that was elsewhere. `false` where it is there already.
+    pub(crate) fn load(&mut self, entry: Entry) -> bool {
+        self.insert(Stream::from(entry))
+    }
+
+    /// Takes in all streams that were elsewhere.
+    pub(crate) fn load_all(&mut self, streams: Vec<Stream>) {
+        for stream in streams {
+            self.insert(stream);
+        }
+        self.elsewhere = 0;
+    }
+
+    fn insert(&mut self, stream: Stream) -> bool {
+        if self.by_id.contains_key(&stream.id) || self.by_name.contains_key(&stream.name) {
+            return false;
+        }
+        let slot = self.streams.len() as u32;
+        self.by_name.insert(Arc::clone(&stream.name), slot);
+        self.by_id.insert(stream.id, slot);
+        self.streams.push(Stream { slot, ..stream });
+        self.elsewhere = self.elsewhere.saturating_sub(1);
+        true
+    }
+
+    /// Whether there may be streams that are not in the table.
+    #[inline]
+    pub(crate) fn has_others(&self) -> bool {
+        self.elsewhere > 0
+    }
+
+    /// How many streams are in the table.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.streams.len()
+    }
+
     /// The stream of this name.
     #[inline]
     pub(crate) fn by_name(&self, name: &str) -> Option<&Stream> {
@@ -128,24 +186,19 @@ impl StreamTable {
         self.by_id.get(&id).map(|index| &self.streams[*index as usize])
     }
 
-    /// Gives the streams that damage is said to hold their names.
-    pub(crate) fn name_in(&self, damage: &mut Damage) {
-        damage.name_streams(|stream| self.by_id(stream).map(|known| known.name.to_string()));
-    }
-
     /// The stream at this place of the table.
     pub(crate) fn by_slot(&self, slot: u32) -> &Stream {
         &self.streams[slot as usize]
     }
 
-    /// All streams, in order of their making.
+    /// All streams in the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.streams.iter()
     }
 
-    /// How many streams there are.
-    pub(crate) fn len(&self) -> usize {
-        self.streams.len()
+    /// How many streams there are, those elsewhere included.
+    pub(crate) fn count(&self) -> u64 {
+        self.streams.len() as u64 + self.elsewhere
     }
 
     /// Takes in a section; `name` where it makes the stream. `false`, and nothing changed, where it does not continue what

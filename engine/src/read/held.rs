@@ -17,10 +17,10 @@ use crate::format::batch::{EntriesPlace, Entry, Section, SectionShape};
 use crate::format::frame::{Frame, FramePlace};
 use crate::format::token::Token;
 use crate::ids::{Position, Revision, StreamId};
-use crate::index::streams::StreamTable;
+use crate::index::on_demand::Streams;
 use crate::read::place::token_of;
 use crate::segment::one::Segment;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 
 /// How many types a reader remembers as text.
@@ -30,7 +30,7 @@ const TYPES_KEPT: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Held {
     segment: Arc<Segment>,
-    streams: Arc<RwLock<StreamTable>>,
+    streams: Arc<Streams>,
     frame: FramePlace,
     section: SectionShape,
     /// Where in the file the frame's plain part and the section's stored body lie.
@@ -57,7 +57,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// Stands nowhere yet.
-    pub(crate) fn new(segment: &Arc<Segment>, streams: &Arc<RwLock<StreamTable>>) -> Held {
+    pub(crate) fn new(segment: &Arc<Segment>, streams: &Arc<Streams>) -> Held {
         Held {
             segment: Arc::clone(segment),
             streams: Arc::clone(streams),
@@ -80,12 +80,7 @@ impl Held {
     }
 
     /// As [`new`](Self::new), for a reader of one stream.
-    pub(crate) fn of_stream(
-        segment: &Arc<Segment>,
-        streams: &Arc<RwLock<StreamTable>>,
-        stream: StreamId,
-        name: Arc<str>,
-    ) -> Held {
+    pub(crate) fn of_stream(segment: &Arc<Segment>, streams: &Arc<Streams>, stream: StreamId, name: Arc<str>) -> Held {
         let mut held = Held::new(segment, streams);
         held.section.stream = stream;
         held.stream_name = OnceLock::from(name);
@@ -317,10 +312,10 @@ impl Held {
     }
 
     pub(crate) fn stream_name(&self) -> &Arc<str> {
-        self.stream_name.get_or_init(|| match self.streams.read().by_id(self.section.stream) {
-            Some(stream) => Arc::clone(&stream.name),
+        self.stream_name.get_or_init(|| match self.streams.name_of(self.section.stream) {
+            Ok(Some(name)) => name,
             // Only damage hides the name of a stream: its identity serves.
-            None => format!("${}", self.section.stream).into(),
+            _ => format!("${}", self.section.stream).into(),
         })
     }
 

@@ -6,14 +6,14 @@ use crate::format::batch::{Section, Sections, SectionsPlace};
 use crate::format::frame::{FramePlace, KIND_BATCH};
 use crate::format::token::Token;
 use crate::ids::Position;
-use crate::index::streams::StreamTable;
+use crate::index::number;
+use crate::index::on_demand::Streams;
 use crate::read::event::EventRef;
 use crate::read::held::{Held, damage_error};
 use crate::read::only::{Next, OnlyType};
 use crate::read::place;
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
-use crate::sync::RwLock;
 use crate::watermark::{Marks, Visibility};
 use crate::{Error, Result};
 
@@ -23,6 +23,7 @@ pub struct ReadAllOptions<'a> {
     pub(crate) from: Position,
     pub(crate) after_token: Option<Token>,
     pub(crate) at: Option<Position>,
+    pub(crate) last: Option<u64>,
     pub(crate) visibility: Visibility,
     pub(crate) event_type: Option<&'a str>,
 }
@@ -45,6 +46,14 @@ impl<'a> ReadAllOptions<'a> {
     #[must_use]
     pub fn after_token(mut self, token: &Token) -> ReadAllOptions<'a> {
         self.after_token = Some(*token);
+        self
+    }
+
+    /// Only what lies among the newest so many events of the log when the reader is made, and what comes later. Events of other
+    /// types count, and so do those that were lost. The cost does not grow with the log.
+    #[must_use]
+    pub fn last(mut self, count: u64) -> ReadAllOptions<'a> {
+        self.last = Some(count);
         self
     }
 
@@ -76,7 +85,7 @@ impl<'a> ReadAllOptions<'a> {
 /// It ends where the log ended at the moment when it got there; asked again later, it goes on with what came since.
 #[derive(Debug)]
 pub struct LogReader {
-    streams: Arc<RwLock<StreamTable>>,
+    streams: Arc<Streams>,
     marks: Arc<Marks>,
     visibility: Visibility,
     /// Events before it are passed over.
@@ -101,13 +110,17 @@ pub struct LogReader {
 impl LogReader {
     pub(crate) fn new(
         set: Arc<SegmentSet>,
-        streams: Arc<RwLock<StreamTable>>,
+        streams: Arc<Streams>,
         marks: Arc<Marks>,
         options: ReadAllOptions<'_>,
     ) -> Result<LogReader> {
         let behind = |token: &Token| place::behind(&set, token, marks.visible(Visibility::Committed));
         let behind = options.after_token.as_ref().map(behind).transpose()?;
-        let from = options.from.max(behind.unwrap_or_default());
+        let mut from = options.from.max(behind.unwrap_or_default());
+        if let Some(count) = options.last {
+            let visible = marks.visible(options.visibility);
+            from = from.max(number::newest(&set, count, visible, options.at.unwrap_or(visible))?);
+        }
         Ok(LogReader {
             streams,
             marks,
@@ -185,7 +198,7 @@ impl LogReader {
     #[cold]
     fn told(&self, error: Error) -> Error {
         error.map_damage(|damage| {
-            self.streams.read().name_in(damage);
+            self.streams.name_in(damage);
             self.walk.set().mark_accepted(damage);
         })
     }

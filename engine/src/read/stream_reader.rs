@@ -155,6 +155,7 @@ impl StreamReader {
         options: ReadOptions<'_>,
     ) -> Result<Option<StreamReader>> {
         let visible = options.at.map_or(visible, |at| at.min(visible));
+        finder.streams.load(name)?;
         let table = finder.streams.read();
         let Some(stream) = table.by_name(name) else { return Ok(None) };
         let Stream { id, slot, first, head: lost_up_to, last_event, head_position, .. } = *stream;
@@ -279,7 +280,7 @@ impl StreamReader {
     #[cold]
     fn told(&self, error: Error) -> Error {
         error.map_damage(|damage| {
-            self.finder.streams.read().name_in(damage);
+            self.finder.streams.name_in(damage);
             self.finder.set.mark_accepted(damage);
         })
     }
@@ -514,7 +515,10 @@ impl StreamReader {
             // It may have been whole when its place was remembered: the next look walks around it.
             let stretch = finder.streams.read().by_slot(self.slot).stretch(wanted);
             finder.forget(&stretch, wanted);
-            damage_error(segment, position, position, fault)
+            match find::damage_at(&finder.set, position) {
+                Some(damage) => Error::from_damage(damage),
+                None => damage_error(segment, position, position, fault),
+            }
         };
         let frame = segment.frame(position, segment.file_end()).map_err(|fault| lost(&fault))?;
         let section = find::section_of(frame, self.stream).map_err(|fault| lost(&fault))?;
@@ -557,6 +561,7 @@ pub(crate) fn read_one(
     revision: Revision,
     visible: Position,
 ) -> Result<Option<Event>> {
+    finder.streams.load(name)?;
     let table = finder.streams.read();
     let Some(stream) = table.by_name(name) else { return Ok(None) };
     if (stream.first..=stream.last_event).contains(&revision) && stream.head_position < visible {

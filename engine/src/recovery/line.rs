@@ -13,6 +13,7 @@ use crate::format::open::{OpenFrame, OpenReason, Predecessor};
 use crate::format::segment_header::FIRST_FRAME_OFFSET;
 use crate::format::watermark::Watermark;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
+use crate::recovery::checkpoint::Resumed;
 use crate::segment::one::{LostHead, Segment, Unusable};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Access;
@@ -53,8 +54,49 @@ impl Stated {
 
 /// Finds the line in the directory of a store.
 ///
-/// `watermark` is what the watermark file of this store says, believed for its own life only.
-pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Line> {
+/// `watermark` is what the watermark file of this store says, believed for its own life only. With a checkpoint nothing
+/// before its segment is looked at, and while nothing is found behind that, the directory is not listed. `None` where the
+/// checkpoint stands in void bytes: the log went on from a place before it.
+pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>, resumed: Option<&Resumed>) -> Result<Option<Line>> {
+    let segment_bytes = set.store.segment_bytes;
+    let line = match resumed.filter(|resumed| is_last(set, resumed)) {
+        Some(resumed) => Some(of_checkpoint(resumed)),
+        None => of_listing(set, resumed)?,
+    };
+    let Some(mut line) = line else { return Ok(None) };
+    line.known.reverse();
+    line.stated.reverse();
+    line.add_lost_newest(set, watermark);
+    line.complete_headless_newest(segment_bytes, watermark);
+    Ok(Some(line))
+}
+
+/// Whether no segment is to be found behind that of a checkpoint: none has one of the next names, nor one further on, at
+/// distances that double.
+fn is_last(set: &SegmentSet, resumed: &Resumed) -> bool {
+    const PROBED_NEXT: u64 = 64;
+    let next = resumed.segment.next_ordinal().0;
+    let end = crate::limits::NUMBER_MAX / set.store.segment_bytes;
+    let further =
+        (0..64).map(|power| next.saturating_add(PROBED_NEXT << power.min(50))).take_while(|ordinal| *ordinal < end);
+    let is_free = |ordinal: u64| {
+        let name = file_name::segment(SegmentOrdinal(ordinal));
+        set.storage.open(&name, Access::Read).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    (next..next.saturating_add(PROBED_NEXT).min(end)).chain(further).all(is_free)
+}
+
+/// The line up to the segment of a checkpoint, newest first.
+fn of_checkpoint(resumed: &Resumed) -> Line {
+    let segment = &resumed.segment;
+    let mut line = Line { next_ordinal: segment.next_ordinal(), ..Line::default() };
+    line.push_segment(Arc::clone(segment), None);
+    line.push_older(resumed);
+    line
+}
+
+/// The line as the directory has it, newest first.
+fn of_listing(set: &SegmentSet, resumed: Option<&Resumed>) -> Result<Option<Line>> {
     let storage = &*set.storage;
     let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
     let segment_bytes = set.store.segment_bytes;
@@ -137,6 +179,7 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
                     last_index_block: Position::ZERO,
                     damage: Some(damage.clone()),
                     lost_head: None,
+                    expected: None,
                 });
                 line.stated.push(wanted);
                 line.damage.push(damage);
@@ -145,36 +188,64 @@ pub(crate) fn find(set: &SegmentSet, watermark: Option<&Watermark>) -> Result<Li
             }
             Err(other) => return Err(other.into()),
         };
-        line.witness = line.witness.max(segment.head.open.witness.unwrap_or(Position::ZERO));
-        let end_ordinal = SegmentOrdinal(ordinal.0 + u64::from(segment.head.header.span));
-        line.next_ordinal = line.next_ordinal.max(end_ordinal);
-        line.known.push(Known {
-            ordinal,
-            base: segment.base,
-            file_end: segment.file_end(),
-            end: wanted.map(|stated| stated.predecessor.end),
-            last_index_block: wanted.map_or(Position::ZERO, |stated| stated.predecessor.last_index_block),
-            damage: None,
-            lost_head: None,
-        });
-        line.stated.push(wanted);
-        wanted = Stated::by(&segment.head.open);
+        let before = Stated::by(&segment.head.open);
+        let left = wanted.map_or(Position::MAX, |stated| stated.predecessor.end);
+        let salt = segment.head.header.salt;
         let segment = Arc::new(segment);
         // Whoever reads the line next need not open it once more.
         set.keep(&segment);
-        line.newest.get_or_insert(segment);
+        line.push_segment(segment, wanted);
+        wanted = before;
+        if let Some(resumed) = resumed.filter(|resumed| resumed.checkpoint.salt == salt) {
+            line.push_older(resumed);
+            return Ok((resumed.checkpoint.at <= left).then_some(line));
+        }
         if wanted.is_none() {
             break;
         }
     }
-    line.known.reverse();
-    line.stated.reverse();
-    line.add_lost_newest(set, watermark);
-    line.complete_headless_newest(segment_bytes, watermark);
-    Ok(line)
+    // The log does not go through the segment of the checkpoint.
+    Ok(resumed.is_none().then_some(line))
 }
 
 impl Line {
+    /// Adds a segment in front of those there are.
+    fn push_segment(&mut self, segment: Arc<Segment>, stated: Option<Stated>) {
+        self.witness = self.witness.max(segment.head.open.witness.unwrap_or(Position::ZERO));
+        self.next_ordinal = self.next_ordinal.max(segment.next_ordinal());
+        self.known.push(Known {
+            ordinal: segment.ordinal(),
+            base: segment.base,
+            file_end: segment.file_end(),
+            end: stated.map(|stated| stated.predecessor.end),
+            last_index_block: stated.map_or(Position::ZERO, |stated| stated.predecessor.last_index_block),
+            damage: None,
+            lost_head: None,
+            expected: None,
+        });
+        self.stated.push(stated);
+        self.newest.get_or_insert(segment);
+    }
+
+    /// Leaves out what lies behind a place at which a frame ends.
+    pub(crate) fn cut(&mut self, upto: Position) {
+        self.known.retain(|known| known.base < upto);
+        self.stated.truncate(self.known.len());
+        self.damage.retain(|damage| damage.positions.start < upto);
+        if let Some(last) = self.known.last_mut()
+            && last.end.is_none_or(|end| end > upto)
+        {
+            last.end = Some(upto);
+            self.stated[self.known.len() - 1] = None;
+        }
+    }
+
+    /// Adds the segments that a checkpoint knows in front of its own.
+    fn push_older(&mut self, resumed: &Resumed) {
+        self.known.extend(resumed.older.iter().rev().cloned());
+        self.stated.resize(self.known.len(), None);
+    }
+
     /// Whether every segment that proves itself belongs to another store than the identity file says.
     pub(crate) fn is_of_another_store(&self) -> bool {
         let is_foreign =
@@ -215,6 +286,7 @@ impl Line {
             last_index_block: stated.map_or(Position::ZERO, |stated| stated.predecessor.last_index_block),
             damage: None,
             lost_head: None,
+            expected: None,
         };
         let whole = known.file_end;
         let damage = Damage { bytes: 0..whole.0 - base.0, positions: base..whole, ..damage };
@@ -283,6 +355,7 @@ impl Line {
             last_index_block: Position::ZERO,
             damage: Some(damage.clone()),
             lost_head: None,
+            expected: None,
         });
         self.stated.push(None);
         self.damage.push(damage);
@@ -308,6 +381,7 @@ fn hole_in(ordinals: Range<u64>, segment_bytes: u64) -> Option<Known> {
             detail,
         )),
         lost_head: None,
+        expected: None,
     })
 }
 

@@ -10,10 +10,11 @@ use crate::format::file_name;
 use crate::format::open::{OpenFrame, OpenReason, open_position};
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
 use crate::ids::{BootId, Incarnation, Position, SegmentOrdinal};
-use crate::index::streams::StreamTable;
+use crate::index::on_demand::{LogRead, ReadLog, Streams};
 use crate::options::Options;
 use crate::planted::{Plant, planted};
 use crate::process::control::{self, ControlPage, Owner, Seen};
+use crate::recovery::checkpoint::{self, Resumed};
 use crate::recovery::decision::{Opening, Place, Proceed, TailState, WatermarkState};
 use crate::recovery::identity::{self, Identity};
 use crate::recovery::line::{self, Line};
@@ -27,7 +28,7 @@ use crate::segment::one::Segment;
 use crate::segment::scan::is_header_absent;
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage, StorageFile};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::Mutex;
 use crate::watermark::{LogEnd, Marks};
 use crate::{Error, Result};
 
@@ -35,7 +36,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) set: Arc<SegmentSet>,
-    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) line: Line,
     pub(crate) replay: Replay,
     watermark: Option<Watermark>,
@@ -71,7 +72,7 @@ pub(crate) struct OpenedWriter {
 #[derive(Debug)]
 pub(crate) struct OpenedReader {
     pub(crate) set: Arc<SegmentSet>,
-    pub(crate) streams: Arc<RwLock<StreamTable>>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) marks: Arc<Marks>,
     pub(crate) replay: Replay,
     pub(crate) report: OpenReport,
@@ -84,7 +85,7 @@ pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
     }
     // Every segment repeats what the identity file says: without it, a store can be read but not locked.
     let Some((identity, damage)) = identity::read_or_recover(&*storage)? else { return Err(no_store(&*storage)) };
-    let found = find(storage, &identity)?;
+    let found = find_from_checkpoint(storage, &identity)?;
     let Found { set, streams, line, mut replay, .. } = found;
     if line.known.is_empty() {
         return Err(log_missing(&*set.storage));
@@ -121,7 +122,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     }
     let place = identity.place;
     let boot = storage.boot_id();
-    let found = find(storage, &identity)?;
+    let found = find_from_checkpoint(storage, &identity)?;
     found.set.check_supported(Position::MAX)?;
     if found.line.known.is_empty() && !is_new {
         return Err(log_missing(&*found.set.storage));
@@ -198,9 +199,22 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     Ok(OpenedWriter { writer, watermark, identity: identity.file, report, coded })
 }
 
-/// Reads everything there is to know. Writes nothing.
+/// Reads everything there is to know, from the start of the log. Writes nothing.
 pub(crate) fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     find_telling(storage, identity, &mut |_, _| ())
+}
+
+/// As [`find`], from the newest checkpoint on.
+pub(crate) fn find_from_checkpoint(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
+    let set = Arc::new(SegmentSet::new(storage, identity.block));
+    for checkpoint in checkpoint::read_all(&set) {
+        if let Some(resumed) = checkpoint::resume(&set, checkpoint)
+            && let Some(found) = find_in(&set, identity, &Reach::From(Box::new(resumed)), &mut |_, _| ())?
+        {
+            return Ok(found);
+        }
+    }
+    find_all(&set, identity, &Reach::All, &mut |_, _| ())
 }
 
 /// As [`find`]; `tell` hears how many bytes of how many are looked at, segment by segment.
@@ -209,11 +223,46 @@ pub(crate) fn find_telling(
     identity: &Identity,
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
-    let set = Arc::new(SegmentSet::new(storage, identity.block));
+    find_all(&Arc::new(SegmentSet::new(storage, identity.block)), identity, &Reach::All, tell)
+}
+
+/// As [`find_in`], without a checkpoint that might not fit.
+fn find_all(
+    set: &Arc<SegmentSet>,
+    identity: &Identity,
+    reach: &Reach,
+    tell: &mut dyn FnMut(u64, u64),
+) -> Result<Found> {
+    let found = find_in(set, identity, reach, tell)?;
+    Ok(found.expect("only a checkpoint can stand in void bytes"))
+}
+
+/// How much of the log is read.
+enum Reach {
+    All,
+    From(Box<Resumed>),
+    Below(Position),
+}
+
+/// Reads as much of the log as is asked for; `None` where the checkpoint stands in void bytes.
+fn find_in(
+    set: &Arc<SegmentSet>,
+    identity: &Identity,
+    reach: &Reach,
+    tell: &mut dyn FnMut(u64, u64),
+) -> Result<Option<Found>> {
+    let set = Arc::clone(set);
+    let resumed = match reach {
+        Reach::From(resumed) => Some(&**resumed),
+        _ => None,
+    };
     // Before the log: what it says of a writer that is at work is there when the log is read.
     let page = page::read(&*set.storage, identity);
     let slots = read_watermarks(&*set.storage, identity);
-    let line = line::find(&set, slots.first())?;
+    let Some(mut line) = line::find(&set, slots.first(), resumed)? else { return Ok(None) };
+    if let Reach::Below(upto) = reach {
+        line.cut(*upto);
+    }
     if line.is_of_another_store() {
         return Err(other_identity(&set, &line));
     }
@@ -228,11 +277,29 @@ pub(crate) fn find_telling(
         Some(newest) if !newest.head.open.identity_place.may_be(&identity.place) => Place::Moved,
         _ => Place::Home,
     };
-    let streams = Arc::new(RwLock::new(StreamTable::default()));
+    let streams = Arc::new(match resumed {
+        None => Streams::of_log(Arc::clone(&set)),
+        Some(Resumed { checkpoint, directory, .. }) => {
+            let read_log = read_log(Arc::clone(&set.storage), identity);
+            Streams::from_directory(Arc::clone(&set), Arc::clone(directory), checkpoint.streams, read_log)
+        }
+    });
     let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, watermark);
     replay.witness = replay.witness.max(by_page);
-    replay.read_line(&line, tell)?;
-    Ok(Found { set, streams, line, replay, watermark, generation, place, page })
+    replay.read_line(&line, resumed, tell)?;
+    Ok(Some(Found { set, streams, line, replay, watermark, generation, place, page }))
+}
+
+/// What reads the log up to a checkpoint, should its directory prove bad.
+fn read_log(storage: Arc<dyn Storage>, identity: &Identity) -> Box<ReadLog> {
+    let identity = Identity { file: Arc::clone(&identity.file), ..*identity };
+    Box::new(move |upto| {
+        let set = Arc::new(SegmentSet::new(Arc::clone(&storage), identity.block));
+        let found = find_all(&set, &identity, &Reach::Below(upto), &mut |_, _| ())?;
+        let streams = found.streams.read().iter().cloned().collect();
+        let retries = found.replay.retries.iter().collect();
+        Ok(LogRead { streams, unknown_until: found.replay.unknown_until(), retries })
+    })
 }
 
 /// The slots of this store, the newer first.
@@ -456,6 +523,7 @@ fn report_of(replay: &Replay) -> OpenReport {
         incarnation: replay.incarnation,
         torn_tail: replay.torn_tail.clone(),
         damage: replay.damage.clone(),
+        read_from: replay.from,
         frames_read: replay.frames_read,
     }
 }

@@ -5,22 +5,20 @@
 
 use std::sync::Arc;
 
-use crate::commit::index_state::{IndexState, Noted};
+use crate::commit::index_state::IndexState;
 use crate::commit::retry::RetryWindow;
 use crate::commit::tail::SealState;
 use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
-use crate::format::batch::{Origin, Sections};
 use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
-use crate::format::item::Item;
 use crate::format::open::{Predecessor, open_position};
 use crate::format::seal::Seal;
 use crate::format::segment_header::HEAD_BLOCK_BYTES;
 use crate::format::watermark::Watermark;
-use crate::format::wire::text;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
-use crate::index::streams::{Placed, StreamTable};
+use crate::index::on_demand::Streams;
 use crate::planted::{Plant, planted};
+use crate::recovery::checkpoint::Resumed;
 use crate::recovery::decision::{Blocks, ChainEnd, EndMeaning, FileMeaning, FileSeen, Owner, Place, Stop, TailState};
 use crate::recovery::line::{Line, Stated};
 use crate::segment::one::Segment;
@@ -28,10 +26,10 @@ use crate::segment::resync;
 use crate::segment::scan::{Proof, Scan, Step};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Access;
-use crate::sync::RwLock;
 use crate::watermark::LogEnd;
 use crate::{Error, ErrorKind, Result};
 
+mod batches;
 mod follow;
 mod lost;
 
@@ -41,7 +39,7 @@ pub(crate) use lost::Lost;
 #[derive(Debug)]
 pub(crate) struct Replay {
     set: Arc<SegmentSet>,
-    streams: Arc<RwLock<StreamTable>>,
+    streams: Arc<Streams>,
     place: Place,
     /// The segment in which the log ends so far.
     pub(crate) segment: Option<Arc<Segment>>,
@@ -77,13 +75,19 @@ pub(crate) struct Replay {
     list_again_at: Option<std::time::Instant>,
     /// How many bytes lie in coded sections, before and after coding.
     pub(crate) coded: (u64, u64),
+    /// Where reading began: before it nothing but the checkpoint was looked at.
+    pub(crate) from: Position,
+    /// Reading pauses behind an index block that ends there or later.
+    pause_behind: Position,
+    /// Why a stream could not be looked up.
+    failed: Option<Error>,
 }
 
 impl Replay {
     /// Nothing read yet.
     pub(crate) fn new(
         set: Arc<SegmentSet>,
-        streams: Arc<RwLock<StreamTable>>,
+        streams: Arc<Streams>,
         place: Place,
         watermark: Option<Watermark>,
     ) -> Replay {
@@ -114,7 +118,16 @@ impl Replay {
             frames_read: 0,
             list_again_at: None,
             coded: (0, 0),
+            from: Position::ZERO,
+            pause_behind: Position::MAX,
+            failed: None,
         }
+    }
+
+    /// From here on streams are looked up in these, and batches remembered anew: those before are in a directory.
+    pub(crate) fn change_streams(&mut self, streams: Arc<Streams>) {
+        self.streams = streams;
+        self.retries = RetryWindow::default();
     }
 
     /// Where the log ends, and the frame that ends there.
@@ -124,23 +137,38 @@ impl Replay {
 
     /// Reads the whole line. Segments behind the place where the log ends are left out of the set: they are void.
     /// `tell` hears how many bytes of how many are read.
-    pub(crate) fn read_line(&mut self, line: &Line, tell: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        self.read_segments(line, tell)?;
+    pub(crate) fn read_line(
+        &mut self,
+        line: &Line,
+        resumed: Option<&Resumed>,
+        tell: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        self.read_segments(line, resumed, tell)?;
         self.settle_accepted();
         self.settle_lost_end();
         self.set.prove_end(self.at);
         Ok(())
     }
 
-    fn read_segments(&mut self, line: &Line, tell: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn read_segments(&mut self, line: &Line, resumed: Option<&Resumed>, tell: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let first = resumed.map_or(SegmentOrdinal(0), |resumed| resumed.segment.ordinal());
+        let is_read = |known: &&Known| known.ordinal >= first;
         let len = |known: &Known| known.file_end.0 - known.base.0;
-        let (total, mut done) = (line.known.iter().map(len).sum(), 0);
+        let (total, mut done) = (line.known.iter().filter(is_read).map(len).sum(), 0);
         self.witness = self.witness.max(line.witness);
         if let Some(newest) = &line.newest {
-            self.witness = self.witness.max(witness_in(newest, self.block_hint()));
+            let from = match resumed.filter(|resumed| resumed.segment.ordinal() == newest.ordinal()) {
+                Some(resumed) => (resumed.checkpoint.at, Some(resumed.checkpoint.last_check)),
+                None => (newest.first_frame(), newest.first_check()),
+            };
+            self.witness = self.witness.max(witness_in(newest, from, self.block_hint()));
         }
         self.damage.extend(line.damage.iter().cloned());
         for (index, known) in line.known.iter().enumerate() {
+            if known.ordinal < first {
+                self.set.push(known.clone());
+                continue;
+            }
             tell(done, total);
             done += len(known);
             let is_last = index + 1 == line.known.len();
@@ -177,7 +205,10 @@ impl Replay {
                 self.damage.extend(segment.head_damage.clone());
             }
             self.set.push(known.clone());
-            self.enter(segment);
+            match resumed.filter(|resumed| resumed.segment.ordinal() == known.ordinal) {
+                Some(resumed) => self.resume(resumed),
+                None => self.enter(segment),
+            }
             if !self.read_segment(known, line.stated[index], is_last)? {
                 return Ok(());
             }
@@ -215,8 +246,27 @@ impl Replay {
         self.lost_end.or_else(|| self.segment.as_ref().map(of))
     }
 
+    /// Goes on from a checkpoint: what lies before it is not read.
+    pub(crate) fn resume(&mut self, resumed: &Resumed) {
+        let checkpoint = &resumed.checkpoint;
+        self.at = checkpoint.at;
+        self.from = checkpoint.at;
+        self.last_frame = checkpoint.last_frame;
+        self.previous_check = checkpoint.last_check;
+        self.next_number = checkpoint.next_number;
+        self.max_recorded_at = self.max_recorded_at.max(checkpoint.max_recorded_at);
+        self.incarnation = checkpoint.incarnation;
+        self.takeover = checkpoint.takeover;
+        self.seals =
+            SealState { last: checkpoint.last_seal, hash: checkpoint.seal_hash, next: checkpoint.next_to_seal };
+        self.coded = checkpoint.coded;
+        self.witness = self.witness.max(checkpoint.at);
+        self.index = resumed.index.clone();
+        self.segment = Some(Arc::clone(&resumed.segment));
+    }
+
     /// Begins a segment.
-    fn enter(&mut self, segment: Arc<Segment>) {
+    pub(crate) fn enter(&mut self, segment: Arc<Segment>) {
         let open = &segment.head.open;
         self.at = segment.first_frame();
         self.last_frame = open_position(&segment.head.header);
@@ -242,7 +292,8 @@ impl Replay {
     fn read_segment(&mut self, known: &Known, stated: Option<Stated>, is_last: bool) -> Result<bool> {
         let segment = Arc::clone(self.segment.as_ref().expect("a segment was entered"));
         let limit = known.end.filter(|_| !planted(Plant::StatedEndIgnored)).unwrap_or(segment.file_end());
-        let mut previous_check = segment.first_check();
+        let is_begun = self.at > segment.first_frame();
+        let mut previous_check = if is_begun { Some(self.previous_check) } else { segment.first_check() };
         let mut looked_again_at = Position::ZERO;
         self.set_end = last_set_byte(&segment, self.at, limit);
         loop {
@@ -333,7 +384,8 @@ impl Replay {
                     let mut damage = segment.damage(at, boundary, DamageClass::Damage, fault.to_string());
                     resync::note_streams(&mut damage, lost.as_deref());
                     self.take_lost(lost.as_deref(), boundary);
-                    self.streams.read().name_in(&mut damage);
+                    self.failed.take().map_or(Ok(()), Err)?;
+                    self.streams.name_in(&mut damage);
                     self.damage.push(damage);
                     let is_log_behind = || {
                         known.end.is_none()
@@ -400,6 +452,9 @@ impl Replay {
     ) -> Result<Option<Fault>> {
         let mut scan = Scan::resume(segment, self.at, previous_check, limit, Proof::Header);
         loop {
+            if self.at >= self.pause_behind && self.is_behind_block() {
+                return Ok(None);
+            }
             match scan.next() {
                 Step::End => return Ok(None),
                 Step::Bad(fault) => return Ok(Some(fault)),
@@ -420,7 +475,7 @@ impl Replay {
                     }
                     match self.take(&frame, segment, previous_check.is_none() || !self.damage.is_empty()) {
                         Ok(()) => {}
-                        Err(fault) => return Ok(Some(fault)),
+                        Err(fault) => return self.failed.take().map_or(Ok(Some(fault)), Err),
                     }
                 }
             }
@@ -471,75 +526,6 @@ impl Replay {
         Ok(())
     }
 
-    fn take_batch(&mut self, frame: &Frame<'_>, is_behind_damage: bool) -> Result<(), Fault> {
-        let mut streams = self.streams.write();
-        let mut noted = Vec::new();
-        let mut sections = Sections::new(*frame)?;
-        while let Some(section) = sections.next()? {
-            let name = match section.origin() {
-                Origin::Creates { name } => Some(text(name, "the name of a stream")?),
-                Origin::Continues { .. } => None,
-            };
-            let placed = Placed {
-                stream: section.stream,
-                first_revision: section.first_revision,
-                count: section.count,
-                frame: frame.position,
-                first_position: section.position(0),
-            };
-            let mut entries = section.entries_from(0)?;
-            while let Some(entry) = entries.next()? {
-                let recorded_at = entry.recorded_at.unwrap_or(frame.recorded_at());
-                self.max_recorded_at = self.max_recorded_at.max(recorded_at);
-            }
-            sections.walked_to(entries.at());
-            if let Some(coding) = section.coding {
-                self.coded.0 += coding.raw_len;
-                self.coded.1 += section.stored_body().len() as u64;
-            }
-            let is_placed =
-                if is_behind_damage { streams.place_behind_gap(name, placed) } else { streams.place(name, placed) };
-            if !is_placed && !is_behind_damage {
-                return Err(Fault::bad(format!("a section of stream {} does not continue it", section.stream)));
-            }
-            if let Some(stream) = streams.by_id(section.stream) {
-                noted.push((section.stream, Arc::clone(&stream.name), section.first_revision, section.count));
-            }
-        }
-        let (mut items, count) = sections.items()?;
-        for number in 0..u64::from(count) {
-            let position = Position(frame.position.0 + u64::from(frame.events()) + number);
-            match Item::decode(&mut items, frame.position, position)? {
-                Item::Fork { name, revision, .. } => {
-                    let is_placed = streams.place_fork(name, crate::StreamId(position.0), revision, frame.position);
-                    if !is_placed && !is_behind_damage {
-                        return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
-                    }
-                }
-                Item::Accept(accept) => {
-                    let (ranges, heads) = accept.decode()?;
-                    for (stream, head) in heads {
-                        if let Some(head) = head {
-                            streams.accept_head(stream, head, position);
-                        }
-                    }
-                    self.set.accept(&ranges);
-                    let is_in = |lost: &Lost| ranges.iter().any(|range| range.holds(&lost.positions));
-                    self.lost.retain(|lost| !is_in(lost));
-                }
-                _ => {}
-            }
-        }
-        let noted = noted.iter().map(|(stream, name, first_revision, count)| Noted {
-            stream: *stream,
-            name,
-            first_revision: *first_revision,
-            count: *count,
-        });
-        self.index.note_batch(frame.frame_len(), noted);
-        Ok(())
-    }
-
     fn stop_at(&self, segment: &Segment, limit: Position, fault: &Fault, is_end_stated: bool) -> Stop {
         let behind = last_set_byte(segment, self.at, limit);
         if behind == self.at {
@@ -580,10 +566,10 @@ fn unsupported(segment: &Segment, what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{} uses {what}; use a newer version of treering", segment.name))
 }
 
-/// The highest witness that the proven frames of the newest segment carry, those behind a bad place included: a witness was
-/// true when it was written, whether or not its frame is part of the log.
-fn witness_in(segment: &Segment, block_hint: Position) -> Position {
-    let (mut at, mut previous_check) = (segment.first_frame(), segment.first_check());
+/// The highest witness that the proven frames of the newest segment carry, from a place on, those behind a bad place included: a
+/// witness was true when it was written, whether or not its frame is part of the log.
+fn witness_in(segment: &Segment, from: (Position, Option<u64>), block_hint: Position) -> Position {
+    let (mut at, mut previous_check) = from;
     let mut highest = Position::ZERO;
     loop {
         let mut scan = Scan::resume(segment, at, previous_check, segment.file_end(), Proof::Header);

@@ -24,6 +24,9 @@ pub struct OpenReport {
     pub torn_tail: Option<Damage>,
     /// What is lost or in doubt; empty for a sound store.
     pub damage: Vec<Damage>,
+    /// Where reading the log began: before it only the checkpoint was looked at. Damage there is told by who reads it, and by
+    /// [`verify`](fn@crate::maintain::verify).
+    pub read_from: Position,
     /// How many frames were read.
     pub frames_read: u64,
 }

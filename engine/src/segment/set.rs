@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::Damage;
+use crate::error::{Damage, DamageClass};
 use crate::format::file_name::{self, FileKind};
 use crate::format::item::AcceptedRange;
 use crate::format::store_block::StoreBlock;
@@ -39,6 +39,8 @@ pub(crate) struct Known {
     pub(crate) damage: Option<Damage>,
     /// Its head block is lost; what is needed to read it all the same.
     pub(crate) lost_head: Option<LostHead>,
+    /// Its file was not looked at yet: what its head block said when it was.
+    pub(crate) expected: Option<LostHead>,
 }
 
 impl Known {
@@ -176,6 +178,7 @@ impl SegmentSet {
             last_index_block: Position::ZERO,
             damage: None,
             lost_head: None,
+            expected: None,
         });
         drop(all);
         self.keep(segment);
@@ -206,6 +209,12 @@ impl SegmentSet {
         if let Some(active) = self.known.write().last_mut() {
             active.last_index_block = position;
         }
+    }
+
+    /// The last index block of the log; zero where there is none.
+    pub(crate) fn last_index_block(&self) -> Position {
+        let last = |known: &&Known| known.last_index_block != Position::ZERO;
+        self.known.read().iter().rev().find(last).map_or(Position::ZERO, |known| known.last_index_block)
     }
 
     /// Everything known, in log order.
@@ -267,7 +276,21 @@ impl SegmentSet {
     pub(crate) fn open_with(&self, known: &Known, access: Access) -> Result<Segment, Unusable> {
         match &known.lost_head {
             Some(lost) => Segment::open_without_head(&*self.storage, known.ordinal, access, &self.store, lost),
-            None => Segment::open(&*self.storage, known.ordinal, access, &self.store),
+            None => match (Segment::open(&*self.storage, known.ordinal, access, &self.store), &known.expected) {
+                // Its frames can be read all the same.
+                (Err(Unusable::HeadLost(_)), Some(expected)) => {
+                    Segment::open_without_head(&*self.storage, known.ordinal, access, &self.store, expected)
+                }
+                (Ok(segment), Some(expected)) if segment.head.header.salt != expected.salt => {
+                    Err(Unusable::Damaged(segment.damage(
+                        segment.base,
+                        segment.file_end(),
+                        DamageClass::Stale,
+                        "it is another file than the one that the log went through".into(),
+                    )))
+                }
+                (opened, _) => opened,
+            },
         }
     }
 

@@ -234,8 +234,9 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
     for event in events {
         streams.entry(&event.stream).or_default().push(event);
     }
-    if streams.len() != store.streams().len() {
-        return Err(format!("P11: {} streams have events, {} are listed", streams.len(), store.streams().len()));
+    let listed = store.streams().map_err(|error| format!("P11: the streams cannot be listed: {error}"))?.len();
+    if streams.len() != listed {
+        return Err(format!("P11: {} streams have events, {listed} are listed", streams.len()));
     }
     for (name, expected) in streams {
         let options = ReadOptions::new().visibility(Visibility::Committed);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use treering::{Batch, Durability, Expected, NewEvent, OpenReport, Revision, Store, maintain};
+use treering::{Batch, Durability, Expected, NewEvent, Revision, Store, maintain};
 
 use super::account::{Demand, Oracle};
 use super::check::{Seen, read};
@@ -46,7 +46,7 @@ pub(super) fn check(
     if oracle.demand == Demand::Nothing {
         return Ok(()); // what was accepted may be lost again, and more with it
     }
-    let is_accepted = is_accepted(store.open_report())?;
+    let is_accepted = is_accepted(storage)?;
     let is_demanded = loss.accepted.is_some_and(|(_, ended)| ended <= oracle.last);
     let is_possible = loss.accepted.is_some_and(|(began, _)| began <= oracle.first);
     if is_demanded && !is_accepted || is_accepted && !is_possible {
@@ -94,14 +94,17 @@ fn open(storage: &SimStorage, events: &[Seen]) -> Result<Store, String> {
     if again != events {
         return Err(format!("P5: {} events behind the accept, before {}", again.len(), events.len()));
     }
-    match is_accepted(store.open_report())? {
+    match is_accepted(storage)? {
         true => Ok(store),
-        false => Err(format!("P5: accepted, and not called so: {:?}", store.open_report().damage)),
+        false => Err("P5: accepted, and not called so".into()),
     }
 }
 
-/// Whether the loss, which must be reported, is accepted; never a part of it.
-fn is_accepted(report: &OpenReport) -> Result<bool, String> {
+/// Whether the loss, which must be reported, is accepted; never a part of it. Opening need not see what lies before a
+/// checkpoint; who looks at everything does.
+fn is_accepted(storage: &SimStorage) -> Result<bool, String> {
+    let report =
+        maintain::verify_on(Arc::new(storage.process()), &mut ()).map_err(|error| format!("verify: {error}"))?;
     let accepted = report.damage.iter().filter(|damage| damage.is_accepted).count();
     match accepted {
         _ if report.damage.is_empty() => Err("P5: the loss is not reported any more".into()),

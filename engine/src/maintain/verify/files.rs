@@ -3,6 +3,8 @@
 //! The identity file is of the log: a bad one is damage. All else is derived or not of the store: what is wrong with it
 //! is noted and harms nobody.
 
+use std::ops::ControlFlow;
+
 use super::Ledger;
 use crate::format::Fault;
 use crate::format::file_name::{self, FileKind};
@@ -11,6 +13,7 @@ use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_BYTES, WATER
 use crate::ids::Position;
 use crate::index::build::IndexBuild;
 use crate::index::segment_indexes::SegmentIndex;
+use crate::recovery::checkpoint;
 use crate::recovery::identity::{self as recovered, Identity};
 use crate::recovery::open::Found;
 use crate::segment::set::Known;
@@ -67,7 +70,7 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
             FileKind::Temporary
                 if matches!(
                     file_name::without_temporary(&name).map(file_name::parse),
-                    Some(FileKind::SegmentIndex(_))
+                    Some(FileKind::SegmentIndex(_) | FileKind::Directory(_) | FileKind::Checkpoint(_))
                 ) => {}
             FileKind::Temporary => {
                 notes.push(format!("{name} was left behind by a process that ended; it may be removed"))
@@ -83,15 +86,39 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
                     notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
                 }
             }
+            FileKind::Checkpoint(number) => {
+                if let Some(what) = wrong_checkpoint(found, number) {
+                    notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
+                }
+            }
             FileKind::Identity
             | FileKind::Prepared(_)
             | FileKind::Control
             | FileKind::Directory(_)
-            | FileKind::Checkpoint(_)
             | FileKind::Claims => {}
         }
     }
     Ok(())
+}
+
+/// What is wrong with a checkpoint and the directory that it names, which are derived.
+fn wrong_checkpoint(found: &Found, number: u64) -> Option<String> {
+    let Some(resumed) = checkpoint::read(&found.set, number).and_then(|read| checkpoint::resume(&found.set, read))
+    else {
+        return Some("it does not fit the log, or its directory is not whole".into());
+    };
+    let table = found.streams.read();
+    let mut wrong = None;
+    let read = resumed.directory.with_prefix("", |entry| {
+        let known = table.by_id(entry.stream);
+        let agrees = known.is_some_and(|known| *known.name == *entry.name && known.head >= entry.head);
+        if agrees && found.streams.agrees(&entry) {
+            return ControlFlow::Continue(());
+        }
+        wrong = Some(format!("its directory says of {:?} what the log does not", entry.name));
+        ControlFlow::Break(())
+    });
+    wrong.or_else(|| read.err().map(|fault| format!("its directory: {fault}")))
 }
 
 /// What is wrong with the index of a finished segment, which is derived.

@@ -18,17 +18,40 @@ use crate::{Error, Result};
 impl Replay {
     /// Reads what another process has appended since. Returns whether there was anything.
     pub(crate) fn follow(&mut self) -> Result<bool> {
+        self.follow_to(Position::MAX)
+    }
+
+    /// As [`follow`](Self::follow), no further than `limit`, at which a frame ends and up to which all is durable, and than the
+    /// first index block that ends at `pause_behind` or later.
+    pub(crate) fn follow_to_block(&mut self, limit: Position, pause_behind: Position) -> Result<bool> {
+        self.pause_behind = pause_behind;
+        // All of it is durable, so that headers and plain parts are proof enough.
+        self.set_end = limit;
+        let read = self.follow_to(limit);
+        self.pause_behind = Position::MAX;
+        read
+    }
+
+    /// Whether it stands behind an index block.
+    pub(crate) fn is_behind_block(&self) -> bool {
+        self.index.last_block() == self.last_frame
+    }
+
+    fn follow_to(&mut self, limit: Position) -> Result<bool> {
         let before = self.at;
         while let Some(segment) = self.segment.clone() {
             // Where the log ends in a segment that is lost, nothing more comes there.
             if self.lost_end.is_none() {
                 // The file may be mapped shorter than it is by now, where it was opened while it was being copied.
                 if let Some(Fault::Unsupported(what)) =
-                    self.read_frames(&segment, Some(self.previous_check), segment.file_end())?
+                    self.read_frames(&segment, Some(self.previous_check), segment.file_end().min(limit))?
                 {
                     return Err(unsupported(&segment, &what));
                 }
                 segment.check_readable()?;
+            }
+            if self.at >= limit || self.at >= self.pause_behind && self.is_behind_block() {
+                break;
             }
             let Some(expected) = self.predecessor() else { break };
             let Some(opened) = self.successor(&expected, segment.next_ordinal())? else { break };

@@ -14,7 +14,7 @@ use crate::format::index_block::IndexBlock;
 use crate::format::open::Predecessor;
 use crate::format::watermark::Watermark;
 use crate::ids::{Position, Salt};
-use crate::index::streams::Placed;
+use crate::index::streams::{Placed, Stream};
 use crate::recovery::decision::TailState;
 use crate::segment::resync::LostFrame;
 use crate::segment::set::Known;
@@ -73,11 +73,18 @@ impl Replay {
             self.lost.push(Lost { positions: self.at..end, events: None });
             return;
         };
+        for section in lost.iter().flat_map(|frame| &frame.sections) {
+            if let Err(error) = self.streams.load_id(section.stream) {
+                self.failed = Some(error);
+            }
+        }
         let mut streams = self.streams.write();
         let mut is_all_placed = true;
         for frame in lost {
             self.last_frame = frame.position;
             let mut first_position = frame.position;
+            let last_section = |stream| streams.by_id(stream).and_then(Stream::last_section);
+            let previous: Vec<_> = frame.sections.iter().map(|section| last_section(section.stream)).collect();
             for section in &frame.sections {
                 if let Some(name) = &section.name {
                     streams.name(section.stream, name);
@@ -99,11 +106,15 @@ impl Replay {
                 let noted: Vec<_> = frame
                     .sections
                     .iter()
-                    .filter_map(|section| Some((section, Arc::clone(&streams.by_id(section.stream)?.name))))
+                    .zip(previous)
+                    .filter_map(|(section, previous)| {
+                        Some((section, previous, Arc::clone(&streams.by_id(section.stream)?.name)))
+                    })
                     .collect();
-                let noted = noted.iter().map(|(section, name)| Noted {
+                let noted = noted.iter().map(|(section, previous, name)| Noted {
                     stream: section.stream,
                     name,
+                    previous: *previous,
                     first_revision: section.first_revision,
                     count: section.count,
                 });

@@ -20,6 +20,8 @@ pub(in crate::damage) struct Found {
     pub(in crate::damage) torn: Option<Damage>,
     pub(in crate::damage) heads: BTreeMap<String, u64>,
     pub(in crate::damage) end: u64,
+    /// Where opening began to read.
+    pub(in crate::damage) read_from: u64,
 }
 
 /// Everything that can be read, past all damage; the log and the streams must say the same.
@@ -32,6 +34,7 @@ fn read_store(store: &Store, what: &str) -> Found {
     let report = store.open_report();
     let mut found = Found { damage: report.damage.clone(), torn: report.torn_tail.clone(), ..Found::default() };
     found.end = store.watermarks().committed.0;
+    found.read_from = report.read_from.0;
     let mut reader = store.read_all(ReadAllOptions::new().visibility(Visibility::Committed)).unwrap();
     let mut last = 0;
     let mut patience = 2_000;
@@ -60,7 +63,7 @@ fn read_streams(store: &Store, found: &mut Found, what: &str) {
     for (position, event) in &found.events {
         by_stream.entry(event.stream_id).or_default().push(*position);
     }
-    for stream in store.streams() {
+    for stream in store.streams().unwrap() {
         let wanted = by_stream.remove(&stream.id).unwrap_or_default();
         let forwards = read_stream(store, &stream.name, stream.head.0, false, found, what);
         let mut backwards = read_stream(store, &stream.name, stream.head.0, true, found, what);

@@ -1,0 +1,344 @@
+//! Who writes checkpoints: a reader of the log that follows the writer through what is durable.
+//!
+//! It begins at the checkpoint that opening began from, or at the first segment, reads to an index block far enough behind, writes
+//! what the stretch added as a run of the directory, then the checkpoint that names it. So making the directory for the first
+//! time, making it anew, and keeping it up are one thing. It holds the streams of one stretch in memory, however many there
+//! are in all.
+//!
+//! What it leaves behind at any moment is whole: runs that no checkpoint names are nothing, the older checkpoint stays until
+//! the newer one has its name, and the runs of both are kept.
+
+use std::sync::Arc;
+
+use crate::commit::indexer::Derive;
+use crate::commit::writer::Writer;
+use crate::error::ErrorKind;
+use crate::format::directory::{Checkpoint, HeadRow, NameRow, RetryRow, SegmentRow};
+use crate::format::file_name;
+use crate::format::side_file::SideKind;
+use crate::format::store_block::StoreBlock;
+use crate::ids::{Position, SegmentOrdinal};
+use crate::index::directory::{Directory, Place, Rows};
+use crate::index::on_demand::{ReadLog, Streams};
+use crate::index::side_file::SideWriter;
+use crate::limits::RETRY_WINDOW_BATCHES;
+use crate::recovery::checkpoint::{self, Resumed};
+use crate::recovery::decision;
+use crate::recovery::replay::Replay;
+use crate::segment::one::Segment;
+use crate::segment::set::{Known, SegmentSet};
+use crate::storage::{Access, Storage};
+use crate::{Error, Result};
+
+/// A checkpoint is due once so many stretches between index blocks are durable behind the last one.
+const DUE_STRIDES: u64 = 4;
+/// Far behind the log, checkpoints are this part of the way apart …
+const CATCH_UP_SHARE: u64 = 4;
+/// … but no further than so many bytes: what one stretch adds is held in memory.
+const STRETCH_BYTES_MAX: u64 = 64 << 20;
+
+/// Writes checkpoints.
+#[derive(Debug)]
+pub(crate) struct Cutter {
+    storage: Arc<dyn Storage>,
+    store: StoreBlock,
+    /// The checkpoint that was found: until one is due behind it, nothing is opened.
+    covered: Position,
+    reading: Option<Box<Reading>>,
+    /// It is tried again once so much is durable; never where nothing can come of it.
+    again_at: Position,
+    /// The directory that there is proved bad: it is made anew, from the first segment on.
+    is_anew: bool,
+    /// The index block that the next checkpoint may stand behind: one that is durable, or will be soon.
+    block: Option<Position>,
+}
+
+/// Where it stands in the log.
+#[derive(Debug)]
+struct Reading {
+    set: Arc<SegmentSet>,
+    replay: Replay,
+    streams: Arc<Streams>,
+    directory: Directory,
+    /// The segment of the last checkpoint: from it on segments may have ended that no run names.
+    segment: SegmentOrdinal,
+    generation: u64,
+    /// The last checkpoint that was written or found.
+    last: Option<Checkpoint>,
+    /// The last number that a file of the directory got, and those that there are.
+    number: u64,
+    files: Vec<u64>,
+}
+
+impl Cutter {
+    /// For a store that was opened for writing from the checkpoint at `covered`; zero where there was none.
+    pub(crate) fn new(storage: Arc<dyn Storage>, store: StoreBlock, covered: Position) -> Cutter {
+        Cutter { storage, store, covered, reading: None, again_at: Position::ZERO, is_anew: false, block: None }
+    }
+
+    /// Writes the next checkpoint, if one is due of what is durable. `last_block` is the last index block that was written.
+    /// `true` where another one may be due at once.
+    fn step_to(&mut self, durable: Position, last_block: Position, due_strides: u64) -> bool {
+        if self.block.is_none_or(|block| block < durable) && last_block < durable {
+            self.block = Some(last_block);
+        }
+        let next = *self.block.get_or_insert(last_block);
+        if next >= durable || durable < self.again_at {
+            return false;
+        }
+        match self.try_step(durable, next, due_strides * self.store.index_stride_bytes) {
+            Ok(is_more) => is_more,
+            // What was begun is forgotten, so that nothing half true is kept.
+            Err(error) if error.kind() == ErrorKind::Damage && !self.is_anew => {
+                self.begin_anew();
+                true
+            }
+            Err(_) => {
+                // It is derived: without it opening reads more.
+                self.reading = None;
+                self.again_at = Position(durable.0.saturating_add(STRETCH_BYTES_MAX));
+                false
+            }
+        }
+    }
+
+    /// The directory is made anew, from the first segment on.
+    fn begin_anew(&mut self) {
+        self.is_anew = true;
+        self.covered = Position::ZERO;
+        self.reading = None;
+    }
+
+    /// Goes on to the index block at `block`, all of which is durable, if that is far enough.
+    fn try_step(&mut self, durable: Position, block: Position, due: u64) -> Result<bool> {
+        let is_due = |covered: Position| block.0 >= covered.0.saturating_add(due / 2);
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            None if !is_due(self.covered) => return Ok(false),
+            None => {
+                let Some(reading) = Reading::begin(&self.storage, self.store, self.covered)? else {
+                    self.again_at = Position::MAX;
+                    return Ok(false);
+                };
+                self.reading.insert(Box::new(reading))
+            }
+        };
+        let covered = reading.directory.covered();
+        if !is_due(covered) {
+            return Ok(false);
+        }
+        let behind = block.0 - covered.0;
+        let upto = match behind > STRETCH_BYTES_MAX {
+            true => Position(covered.0 + (behind / CATCH_UP_SHARE).min(STRETCH_BYTES_MAX)),
+            false => Position(block.0 + 1),
+        };
+        reading.replay.witness = reading.replay.witness.max(durable);
+        reading.replay.follow_to_block(durable, upto)?;
+        if reading.is_unfit()? {
+            self.again_at = Position::MAX;
+            return Ok(false);
+        }
+        let is_there = reading.replay.at >= upto && reading.replay.is_behind_block();
+        if is_there {
+            reading.cut()?;
+            self.covered = reading.directory.covered();
+        }
+        Ok(is_there)
+    }
+}
+
+impl Derive for Cutter {
+    fn step(&mut self, writer: &Writer) -> bool {
+        // Whoever looked a stream up has found that the directory is not what was written.
+        if writer.streams.is_directory_bad() && !self.is_anew {
+            self.begin_anew();
+        }
+        self.step_to(writer.marks.get().durable, writer.set.last_index_block(), DUE_STRIDES)
+    }
+
+    /// A checkpoint is written behind the last index block, so that the next opening has little to read.
+    fn close(&mut self, writer: &Writer) {
+        while self.step_to(writer.marks.get().durable, writer.set.last_index_block(), 1) {}
+    }
+
+    fn make_anew(&mut self, writer: &Writer) {
+        self.begin_anew();
+        self.close(writer);
+    }
+}
+
+impl Reading {
+    /// Begins at the checkpoint at `covered`, where it fits the log, or at its first segment; `None` where that cannot be read.
+    fn begin(storage: &Arc<dyn Storage>, store: StoreBlock, covered: Position) -> Result<Option<Reading>> {
+        let set = Arc::new(SegmentSet::new(Arc::clone(storage), store));
+        let known = checkpoint::read_all(&set);
+        // The one that opening began from, or this writer's last: another one may stand in void bytes.
+        let found = known.iter().find(|checkpoint| checkpoint.at == covered).cloned();
+        let resumed = found.and_then(|checkpoint| checkpoint::resume(&set, checkpoint));
+        let generation = known.first().map_or(0, |newest| newest.generation);
+        let needed = checkpoint::needed(&known);
+        let number = checkpoint::sweep(&**storage, &needed);
+        let directory =
+            resumed.as_ref().map_or_else(Directory::default, |resumed| Directory::clone(&resumed.directory));
+        let count = resumed.as_ref().map_or(0, |resumed| resumed.checkpoint.streams);
+        let streams = streams_on(&set, &directory, count);
+        let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), decision::Place::Home, None);
+        let segment = match &resumed {
+            Some(resumed) => {
+                for older in &resumed.older {
+                    set.push(older.clone());
+                }
+                set.push(known_of(&resumed.segment));
+                replay.resume(resumed);
+                resumed.segment.ordinal()
+            }
+            None => {
+                let Ok(first) = Segment::open(&**storage, SegmentOrdinal(0), Access::Read, &store) else {
+                    return Ok(None);
+                };
+                set.push(known_of(&first));
+                replay.enter(Arc::new(first));
+                SegmentOrdinal(0)
+            }
+        };
+        let last = resumed.map(|Resumed { checkpoint, .. }| checkpoint);
+        Ok(Some(Reading { set, replay, streams, directory, segment, generation, last, number, files: needed }))
+    }
+
+    /// Whether there is anything that a checkpoint would hide from later openings.
+    fn is_unfit(&self) -> Result<bool> {
+        let replay = &self.replay;
+        let is_hurt = !replay.damage.is_empty()
+            || !replay.lost.is_empty()
+            || !self.set.accepted().is_empty()
+            || self.streams.read().has_nameless();
+        let has_bad_head = || -> Result<bool> {
+            for known in self.set.all().iter().filter(|known| known.ordinal >= self.segment) {
+                if self.set.open(known).map_err(Error::from)?.head_damage.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        Ok(is_hurt || has_bad_head()?)
+    }
+
+    /// Writes a checkpoint of the place where the replay stands.
+    fn cut(&mut self) -> Result<()> {
+        let rows = self.rows()?;
+        let storage = Arc::clone(&self.set.storage);
+        let store = self.set.store.store;
+        let (number, files) = (&mut self.number, &mut self.files);
+        let next_number = || {
+            *number += 1;
+            files.push(*number);
+            *number
+        };
+        self.directory.extend(Place { storage: &*storage, store }, self.replay.at, &rows, next_number)?;
+        let checkpoint = self.checkpoint()?;
+        let name = file_name::checkpoint(checkpoint.generation);
+        SideWriter::begin(&*storage, &name, SideKind::Checkpoint, store)?.publish(checkpoint.encode(), false)?;
+        let needed = checkpoint::needed(self.last.iter().chain([&checkpoint]));
+        self.files.retain(|number| {
+            let is_needed = needed.contains(number);
+            if !is_needed {
+                let _ = storage.remove(&file_name::directory(*number)); // what stays is removed by the next writer
+            }
+            is_needed
+        });
+        self.generation = checkpoint.generation;
+        self.segment = checkpoint.segment;
+        self.streams = streams_on(&self.set, &self.directory, checkpoint.streams);
+        self.replay.change_streams(Arc::clone(&self.streams));
+        self.last = Some(checkpoint);
+        Ok(())
+    }
+
+    /// What the log added since the last checkpoint.
+    fn rows(&self) -> Result<Rows> {
+        let from = self.directory.covered();
+        let table = self.streams.read();
+        let mut rows = Rows::default();
+        for stream in table.iter() {
+            if stream.id.0 >= from.0 {
+                let row = NameRow { stream: stream.id, first: stream.first, name_at: 0, name_len: 0 };
+                rows.made.push((row, stream.name.as_ref().into()));
+            }
+            if stream.last_place >= from {
+                rows.heads.push(HeadRow {
+                    stream: stream.id,
+                    head: stream.head,
+                    head_position: stream.head_position,
+                    last_place: stream.last_place,
+                });
+            }
+        }
+        drop(table);
+        rows.made.sort_unstable_by_key(|(row, _)| row.stream);
+        rows.heads.sort_unstable_by_key(|row| row.stream);
+        let retries = self.replay.retries.iter().map(|(batch, frame)| RetryRow { batch, frame });
+        let skipped = (self.replay.retries.len() as usize).saturating_sub(RETRY_WINDOW_BATCHES);
+        rows.retries = retries.skip(skipped).collect();
+        let current = self.replay.segment.as_ref().map(|segment| segment.ordinal());
+        for known in self.set.all() {
+            let Some(end) = known.end.filter(|_| known.ordinal >= self.segment && Some(known.ordinal) < current) else {
+                continue;
+            };
+            let segment = self.set.open(&known).map_err(Error::from)?;
+            rows.segments.push(SegmentRow {
+                ordinal: known.ordinal,
+                end,
+                last_index_block: known.last_index_block,
+                span: segment.head.header.span,
+                salt: segment.head.header.salt,
+                incarnation: segment.head.open.incarnation,
+            });
+        }
+        Ok(rows)
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        let replay = &self.replay;
+        let segment = replay.segment.as_ref().ok_or_else(|| Error::new(ErrorKind::Invalid, "no segment was read"))?;
+        Ok(Checkpoint {
+            generation: self.generation + 1,
+            incarnation: replay.incarnation,
+            at: replay.at,
+            last_frame: replay.last_frame,
+            last_check: replay.previous_check,
+            last_index_block: replay.index.last_block(),
+            segment: segment.ordinal(),
+            salt: segment.head.header.salt,
+            next_number: replay.next_number,
+            max_recorded_at: replay.max_recorded_at,
+            takeover: replay.takeover,
+            last_seal: replay.seals.last,
+            seal_hash: replay.seals.hash,
+            next_to_seal: replay.seals.next,
+            streams: self.streams.read().count(),
+            coded: replay.coded,
+            runs: self.directory.names(),
+        })
+    }
+}
+
+/// The streams that a directory covers, to be added to. Where it proves bad, the work is given up and begun anew.
+fn streams_on(set: &Arc<SegmentSet>, directory: &Directory, count: u64) -> Arc<Streams> {
+    let give_up: Box<ReadLog> =
+        Box::new(|_| Err(Error::new(ErrorKind::Damage, "the stream directory is not what was written")));
+    Arc::new(Streams::from_directory(Arc::clone(set), Arc::new(directory.clone()), count, give_up))
+}
+
+/// The segment in which reading goes on.
+fn known_of(segment: &Segment) -> Known {
+    Known {
+        ordinal: segment.ordinal(),
+        base: segment.base,
+        file_end: segment.file_end(),
+        end: None,
+        last_index_block: Position::ZERO,
+        damage: None,
+        lost_head: None,
+        expected: None,
+    }
+}

@@ -1,0 +1,107 @@
+//! Batch frames: what they add to the streams, to the window of retries, and to the index.
+
+use std::sync::Arc;
+
+use super::{Lost, Replay};
+use crate::commit::index_state::Noted;
+use crate::format::Fault;
+use crate::format::batch::{Origin, Sections};
+use crate::format::frame::Frame;
+use crate::format::item::Item;
+use crate::format::wire::text;
+use crate::ids::Position;
+use crate::index::streams::{Placed, Stream};
+
+impl Replay {
+    /// Takes in the sections and items of a batch of the log.
+    pub(super) fn take_batch(&mut self, frame: &Frame<'_>, is_behind_damage: bool) -> Result<(), Fault> {
+        let mut streams = self.streams.write();
+        let mut noted = Vec::new();
+        let mut sections = Sections::new(*frame)?;
+        while let Some(section) = sections.next()? {
+            if streams.by_id(section.stream).is_none() && streams.has_others() {
+                drop(streams);
+                self.load(section.stream)?;
+                streams = self.streams.write();
+            }
+            let previous = streams.by_id(section.stream).and_then(Stream::last_section);
+            let name = match section.origin() {
+                Origin::Creates { name } => Some(text(name, "the name of a stream")?),
+                Origin::Continues { .. } => None,
+            };
+            let placed = Placed {
+                stream: section.stream,
+                first_revision: section.first_revision,
+                count: section.count,
+                frame: frame.position,
+                first_position: section.position(0),
+            };
+            let mut entries = section.entries_from(0)?;
+            while let Some(entry) = entries.next()? {
+                let recorded_at = entry.recorded_at.unwrap_or(frame.recorded_at());
+                self.max_recorded_at = self.max_recorded_at.max(recorded_at);
+            }
+            sections.walked_to(entries.at());
+            if let Some(coding) = section.coding {
+                self.coded.0 += coding.raw_len;
+                self.coded.1 += section.stored_body().len() as u64;
+            }
+            let is_placed =
+                if is_behind_damage { streams.place_behind_gap(name, placed) } else { streams.place(name, placed) };
+            if !is_placed && !is_behind_damage {
+                return Err(Fault::bad(format!("a section of stream {} does not continue it", section.stream)));
+            }
+            if let Some(stream) = streams.by_id(section.stream) {
+                let name = Arc::clone(&stream.name);
+                noted.push((section.stream, name, previous, section.first_revision, section.count));
+            }
+        }
+        let (mut items, count) = sections.items()?;
+        for number in 0..u64::from(count) {
+            let position = Position(frame.position.0 + u64::from(frame.events()) + number);
+            match Item::decode(&mut items, frame.position, position)? {
+                Item::Fork { name, revision, .. } => {
+                    let is_placed = streams.place_fork(name, crate::StreamId(position.0), revision, frame.position);
+                    if !is_placed && !is_behind_damage {
+                        return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
+                    }
+                }
+                Item::Accept(accept) => {
+                    let (ranges, heads) = accept.decode()?;
+                    for (stream, head) in heads {
+                        if let Some(head) = head {
+                            drop(streams);
+                            self.load(stream)?;
+                            streams = self.streams.write();
+                            streams.accept_head(stream, head, position);
+                        }
+                    }
+                    self.set.accept(&ranges);
+                    let is_in = |lost: &Lost| ranges.iter().any(|range| range.holds(&lost.positions));
+                    self.lost.retain(|lost| !is_in(lost));
+                }
+                _ => {}
+            }
+        }
+        let noted = noted.iter().map(|(stream, name, previous, first_revision, count)| Noted {
+            stream: *stream,
+            name,
+            previous: *previous,
+            first_revision: *first_revision,
+            count: *count,
+        });
+        self.index.note_batch(frame.frame_len(), noted);
+        Ok(())
+    }
+
+    /// Sees to it that a stream is in memory, if there is one. Where it cannot be looked up, the error stays behind.
+    fn load(&mut self, stream: crate::StreamId) -> Result<(), Fault> {
+        match self.streams.load_id(stream) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.failed = Some(error);
+                Err(Fault::bad("a stream cannot be looked up"))
+            }
+        }
+    }
+}
