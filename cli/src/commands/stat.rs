@@ -38,6 +38,7 @@ struct Object<'a> {
     sealed_segments: u64,
     indexed_segments: u64,
     index_bytes: u64,
+    directory: Option<Directory>,
     segment_bytes: u64,
     bytes: u64,
     disk_bytes: u64,
@@ -48,10 +49,26 @@ struct Object<'a> {
     damage: Vec<DamageLine<'a>>,
 }
 
+/// The stream directory: up to where opening need not read the log.
+#[derive(Serialize)]
+struct Directory {
+    covered: u64,
+    /// Bytes of the log behind it.
+    behind: u64,
+    streams: u64,
+    files: u64,
+    bytes: u64,
+}
+
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
     let store = Store::open_read_only(&args.store, Options::new())?;
     let stat = store.stat()?;
+    let committed = stat.watermarks.committed.get();
+    let directory = stat.directory.map(|it| {
+        let behind = committed.saturating_sub(it.covered.get());
+        Directory { covered: it.covered.get(), behind, streams: it.streams, files: it.runs, bytes: it.bytes }
+    });
     let mut out = Out::stdout();
     if args.json {
         out.json(&Object {
@@ -64,6 +81,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             sealed_segments: stat.sealed_segments,
             indexed_segments: stat.indexed_segments,
             index_bytes: stat.index_bytes,
+            directory,
             segment_bytes: stat.segment_bytes,
             bytes: stat.bytes,
             disk_bytes: stat.disk_bytes,
@@ -91,6 +109,15 @@ pub(crate) fn run(args: Args) -> Outcome {
                 "indexes     {} of {} ({share:.1} % of the log)",
                 counted(stat.indexed_segments, "segment"),
                 bytes(stat.index_bytes)
+            ))?;
+        }
+        if let Some(Directory { behind, streams, files, bytes: len, .. }) = &directory {
+            out.line(format_args!(
+                "directory   {} in {}, {}; {} of the log behind it",
+                counted(*streams, "stream"),
+                counted(*files, "file"),
+                bytes(*len),
+                bytes(*behind)
             ))?;
         }
         out.line(format_args!("on disk     {}", bytes(stat.disk_bytes)))?;

@@ -269,7 +269,11 @@ fn reindex_makes_the_indexes_anew_and_stat_counts_them() {
     assert_eq!((&made["indexed_segments"], &made["left_out"]), (&2.into(), &serde_json::json!([])), "{made}");
     let stat = place.last_json("stat", &["--json"]);
     assert_eq!((&stat["indexed_segments"], &stat["index_bytes"]), (&2.into(), &made["index_bytes"]), "{stat}");
-    assert!(place.run("stat", &[]).text().contains("indexes     2 segments of "));
+    let directory = &stat["directory"];
+    assert_eq!(directory["streams"], 1, "{stat}");
+    assert!(directory["behind"].as_u64().unwrap() < 2 << 20, "it reaches to the last index block: {stat}");
+    let text = place.run("stat", &[]).text();
+    assert!(text.contains("indexes     2 segments of ") && text.contains("directory   1 stream in "), "{text}");
     let index = place.store().join("0000000000000001.index");
     let bytes = std::fs::read(&index).unwrap();
     let mut flipped = bytes.clone();

@@ -263,6 +263,10 @@ impl Replay {
         self.witness = self.witness.max(checkpoint.at);
         self.index = resumed.index.clone();
         self.segment = Some(Arc::clone(&resumed.segment));
+        // No frame before the checkpoint says it.
+        if self.set.last().is_some_and(|last| last.end.is_none() && last.ordinal == checkpoint.segment) {
+            self.set.set_last_index_block(checkpoint.last_index_block);
+        }
     }
 
     /// Begins a segment.
