@@ -10,6 +10,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use foldhash::HashMap;
+
 use crate::Result;
 use crate::error::Damage;
 use crate::format::Fault;
@@ -20,8 +22,10 @@ use crate::index::streams::{Stream, StreamTable};
 use crate::segment::set::SegmentSet;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 
-/// Only so many streams are kept in memory for nothing but their names.
+/// So many names are kept of streams of which nothing else was asked for.
 const NAMES_KEPT: usize = 1 << 16;
+/// A frame is searched for a section only where its plain part is no longer.
+const SEARCHED_BYTES_MAX: usize = 64 << 10;
 
 /// Reads the log up to a place.
 pub(crate) type ReadLog = dyn Fn(Position) -> Result<LogRead> + Send + Sync;
@@ -46,6 +50,7 @@ struct Base {
     unknown_until: AtomicU64,
     /// What it knew of retries, once the log was read in its place.
     retries: Mutex<Option<BTreeMap<BatchId, Position>>>,
+    names: RwLock<HashMap<StreamId, Arc<str>>>,
 }
 
 /// The streams of an open store.
@@ -81,6 +86,7 @@ impl Streams {
             reading: Mutex::new(()),
             unknown_until: AtomicU64::new(0),
             retries: Mutex::new(None),
+            names: RwLock::new(HashMap::default()),
         };
         Streams { table: RwLock::new(StreamTable::on_top_of(count)), set, base: Some(base) }
     }
@@ -148,10 +154,13 @@ impl Streams {
     }
 
     /// Whether the log says what the directory says of a stream, as far as one look can tell: its last section stands there.
-    /// Where the frame is bad the log says nothing.
+    /// Where the frame is bad the log says nothing, and one with very many sections is not asked.
     pub(crate) fn agrees(&self, entry: &Entry) -> bool {
         let Ok(segment) = self.set.holding(entry.last_place) else { return true };
         let Ok(frame) = segment.frame_without_bodies(entry.last_place, segment.file_end()) else { return true };
+        if frame.plain().len() > SEARCHED_BYTES_MAX {
+            return true;
+        }
         match section_of(frame, entry.stream) {
             Ok(Some(section)) => section.last_revision() == entry.head,
             // A fork is the item that made it until it goes on.
@@ -180,18 +189,25 @@ impl Streams {
     /// # Errors
     /// As reading the log.
     pub(crate) fn name_of(&self, stream: StreamId) -> Result<Option<Arc<str>>> {
-        let known = |table: &StreamTable| table.by_id(stream).map(|stream| Arc::clone(&stream.name));
-        if let Some(name) = known(&self.table.read()) {
-            return Ok(Some(name));
+        let known = || self.table.read().by_id(stream).map(|stream| Arc::clone(&stream.name));
+        let (Some(base), None) = (&self.base, known()) else { return Ok(known()) };
+        if let Some(name) = base.names.read().get(&stream) {
+            return Ok(Some(Arc::clone(name)));
         }
         let Some(directory) = self.directory() else { return Ok(None) };
-        if self.table.read().in_memory() >= NAMES_KEPT
-            && let Ok(found) = directory.by_id(stream)
-        {
-            return Ok(found.map(|entry| entry.name.into()));
+        let Ok(found) = directory.name_of(stream) else {
+            self.read_log()?;
+            return Ok(known());
+        };
+        let name: Option<Arc<str>> = found.map(Into::into);
+        if let Some(name) = &name {
+            let mut names = base.names.write();
+            if names.len() >= NAMES_KEPT {
+                names.clear();
+            }
+            names.insert(stream, Arc::clone(name));
         }
-        self.load_id(stream)?;
-        Ok(known(&self.table.read()))
+        Ok(name)
     }
 
     /// Gives the streams that damage is said to hold their names, as far as they are known.

@@ -80,18 +80,23 @@ impl Directory {
 
     /// The stream of this identity.
     pub(crate) fn by_id(&self, stream: StreamId) -> Result<Option<Entry>, Fault> {
-        // It was made where its identity lies: its first event, or the item that forked it.
+        self.made(stream)?.map(|(run, row)| self.entry(run, &row)).transpose()
+    }
+
+    /// The name of the stream of this identity.
+    pub(crate) fn name_of(&self, stream: StreamId) -> Result<Option<&str>, Fault> {
+        self.made(stream)?.map(|(run, row)| name_in(run, &row)).transpose()
+    }
+
+    /// It was made where its identity lies: its first event, or the item that forked it.
+    fn made(&self, stream: StreamId) -> Result<Option<(&Run, NameRow)>, Fault> {
         let index = self.runs.partition_point(|run| run.head.to.0 <= stream.0);
         let Some(run) = self.runs.get(index) else { return Ok(None) };
-        match run.find_made(stream)? {
-            Some(row) => self.entry(run, &row).map(Some),
-            None => Ok(None),
-        }
+        Ok(run.find_made(stream)?.map(|row| (&**run, row)))
     }
 
     fn entry(&self, run: &Run, row: &NameRow) -> Result<Entry, Fault> {
-        let name =
-            std::str::from_utf8(run.name_of(row)?).map_err(|_| Fault::bad("a name in the directory is no text"))?;
+        let name = name_in(run, row)?;
         let HeadRow { head, head_position, last_place, .. } = self.head_of(row.stream)?;
         Ok(Entry { stream: row.stream, name: name.into(), first: row.first, head, head_position, last_place })
     }
@@ -178,6 +183,10 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+fn name_in<'r>(run: &'r Run, row: &NameRow) -> Result<&'r str, Fault> {
+    std::str::from_utf8(run.name_of(row)?).map_err(|_| Fault::bad("a name in the directory is no text"))
 }
 
 fn open_written(place: Place<'_>, name: &RunName) -> Result<Arc<Run>> {
