@@ -22,6 +22,8 @@ const WRITE_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct SideFile {
     pub(crate) header: SideHeader,
+    /// The check of its header, by which others name it.
+    pub(crate) check: u64,
     mapping: Mapping,
     /// A bit for each block that was proven; the last bit is that of the table.
     proven: Box<[AtomicU64]>,
@@ -34,8 +36,9 @@ impl SideFile {
         let head = 0..SIDE_BLOCK_BYTES.min(mapping.len());
         mapping.populate(head).ok()?;
         let header = SideHeader::decode(mapping.as_slice(), kind, store).ok()?;
+        let check = SideHeader::check_of(&mapping.as_slice()[..SIDE_BLOCK_BYTES]);
         let proven = (0..(header.blocks() + 1).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Some(SideFile { header, mapping, proven })
+        Some(SideFile { header, check, mapping, proven })
     }
 
     /// Bytes of the payload, proven. Those that are asked for must lie in it.
@@ -251,7 +254,7 @@ mod tests {
             written(&storage, &payload(10));
             let check = written(&storage, &payload(len));
             let file = open(&storage).expect("is whole");
-            assert_eq!((SideHeader::check_of(&file.header.encode()), &file.header.head[..]), (check, &[9][..]));
+            assert_eq!((file.check, &file.header.head[..]), (check, &[9][..]));
             assert_eq!(file.bytes(0..len as u64).expect("is proven"), payload(len));
             for at in (0..len).step_by(997) {
                 assert_eq!(file.bytes(at as u64..at as u64 + 1).expect("is proven")[0], payload(len)[at]);

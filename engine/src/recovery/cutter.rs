@@ -189,7 +189,7 @@ impl Reading {
                     set.push(older.clone());
                 }
                 set.push(known_of(&resumed.segment));
-                replay.resume(resumed);
+                replay.resume(resumed, Arc::clone(&resumed.segment));
                 resumed.segment.ordinal()
             }
             None => {

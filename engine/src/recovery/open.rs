@@ -207,9 +207,10 @@ pub(crate) fn find(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Fou
 /// As [`find`], from the newest checkpoint on.
 pub(crate) fn find_from_checkpoint(storage: Arc<dyn Storage>, identity: &Identity) -> Result<Found> {
     let set = Arc::new(SegmentSet::new(storage, identity.block));
+    let said = Said::read(&*set.storage, identity);
     for checkpoint in checkpoint::read_all(&set) {
         if let Some(resumed) = checkpoint::resume(&set, checkpoint)
-            && let Some(found) = find_in(&set, identity, &Reach::From(Box::new(resumed)), &mut |_, _| ())?
+            && let Some(found) = find_in(&set, identity, &said, &Reach::From(Box::new(resumed)), &mut |_, _| ())?
         {
             return Ok(found);
         }
@@ -233,7 +234,8 @@ fn find_all(
     reach: &Reach,
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
-    let found = find_in(set, identity, reach, tell)?;
+    let said = Said::read(&*set.storage, identity);
+    let found = find_in(set, identity, &said, reach, tell)?;
     Ok(found.expect("only a checkpoint can stand in void bytes"))
 }
 
@@ -244,21 +246,34 @@ enum Reach {
     Below(Position),
 }
 
+/// What other files than the log say of it. Read before any of the log is, so that what a writer that is at work had said by then is
+/// there when the log is read.
+struct Said {
+    page: Option<Seen>,
+    /// The slots of this store, the newer first.
+    slots: Vec<Watermark>,
+}
+
+impl Said {
+    fn read(storage: &dyn Storage, identity: &Identity) -> Said {
+        Said { page: page::read(storage, identity), slots: read_watermarks(storage, identity) }
+    }
+}
+
 /// Reads as much of the log as is asked for; `None` where the checkpoint stands in void bytes.
 fn find_in(
     set: &Arc<SegmentSet>,
     identity: &Identity,
+    said: &Said,
     reach: &Reach,
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Found>> {
+    let Said { page, slots } = said;
     let set = Arc::clone(set);
     let resumed = match reach {
         Reach::From(resumed) => Some(&**resumed),
         _ => None,
     };
-    // Before the log: what it says of a writer that is at work is there when the log is read.
-    let page = page::read(&*set.storage, identity);
-    let slots = read_watermarks(&*set.storage, identity);
     let Some(mut line) = line::find(&set, slots.first(), resumed)? else { return Ok(None) };
     if let Reach::Below(upto) = reach {
         line.cut(*upto);

@@ -206,7 +206,7 @@ impl Replay {
             }
             self.set.push(known.clone());
             match resumed.filter(|resumed| resumed.segment.ordinal() == known.ordinal) {
-                Some(resumed) => self.resume(resumed),
+                Some(resumed) => self.resume(resumed, segment),
                 None => self.enter(segment),
             }
             if !self.read_segment(known, line.stated[index], is_last)? {
@@ -246,8 +246,8 @@ impl Replay {
         self.lost_end.or_else(|| self.segment.as_ref().map(of))
     }
 
-    /// Goes on from a checkpoint: what lies before it is not read.
-    pub(crate) fn resume(&mut self, resumed: &Resumed) {
+    /// Goes on from a checkpoint, in its segment as the set has it: what lies before it is not read.
+    pub(crate) fn resume(&mut self, resumed: &Resumed, segment: Arc<Segment>) {
         let checkpoint = &resumed.checkpoint;
         self.at = checkpoint.at;
         self.from = checkpoint.at;
@@ -262,7 +262,7 @@ impl Replay {
         self.coded = checkpoint.coded;
         self.witness = self.witness.max(checkpoint.at);
         self.index = resumed.index.clone();
-        self.segment = Some(Arc::clone(&resumed.segment));
+        self.segment = Some(segment);
         // No frame before the checkpoint says it.
         if self.set.last().is_some_and(|last| last.end.is_none() && last.ordinal == checkpoint.segment) {
             self.set.set_last_index_block(checkpoint.last_index_block);
