@@ -18,7 +18,7 @@ use treering_tests::image::Image;
 use treering_tests::mutate::frames_of;
 use treering_tests::store::{noise, put, small};
 
-mod by_type;
+mod parts;
 mod reading;
 
 /// No threads: what the background has to do is done when the test says so.

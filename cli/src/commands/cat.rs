@@ -1,4 +1,4 @@
-//! `treering cat`: the events of one stream.
+//! `treering cat`: the events of one stream, or of the whole log.
 //!
 //! `--raw` gives the payloads back as the file they came from: each with its LF; a last line that had none gets none as
 //! long as it is last; one that a grown file continued is left out for the whole line that follows
@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use treering::{EventRef, Options, ReadOptions, Revision, Store, Token, Visibility};
+use treering::{EventRef, Options, Position, ReadAllOptions, ReadOptions, Revision, Store, Token, Visibility};
 
 use crate::args::token;
 use crate::commands::show::{DamageMet, Shown};
@@ -17,7 +17,7 @@ use crate::import::mark::{Gluer, ending};
 use crate::output::{Out, printable, width};
 use crate::time::parse_moment;
 
-/// Print the events of a stream
+/// Print the events of a stream, or of all of them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +28,8 @@ Examples:
   treering cat s SESSION --json | jq .type   every field, one object a line
   treering cat s SESSION --since 2h          what happened in the last two hours
   treering cat s SESSION --type failure      events of one type
+  treering cat s --type failure --since 2h   of all streams, in the order of the log
+  treering cat s --streams project-a/        of the streams whose names begin so
   treering cat s SESSION --at 2026-02-12     the stream as it was when that day began (UTC)
 
 --since and --until go by the time that is shown, when it happened; --at by when it was recorded.
@@ -36,15 +38,18 @@ Shows what is committed; --durable leaves out what a power loss could still take
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
-    /// The stream
-    stream: String,
+    /// The stream; all of them unless given
+    stream: Option<String>,
+    /// Only streams whose names begin with this
+    #[arg(long, value_name = "PREFIX", conflicts_with = "stream")]
+    streams: Option<String>,
     /// The first revision to show
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", requires = "stream")]
     from: Option<u64>,
     /// The last revision to show
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", requires = "stream")]
     to: Option<u64>,
-    /// Only the last so many
+    /// Only the last so many; of all streams what lies among them
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
     last: Option<u64>,
     /// Only what lies behind the event that this token names (as --json shows it; it may be of any stream)
@@ -56,14 +61,14 @@ pub(crate) struct Args {
     /// Only what happened before this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<i64>,
-    /// The stream as it was recorded up to this time
+    /// What was recorded up to this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<i64>,
     /// Only events of this type
     #[arg(long = "type", value_name = "T")]
     event_type: Option<String>,
     /// Payloads only, each followed by LF
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", requires = "stream")]
     raw: bool,
     /// One JSON object a line, with every field
     #[arg(long)]
@@ -84,58 +89,110 @@ impl Args {
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
     let store = Store::open_read_only(&args.store, Options::new())?;
-    if store.stream(&args.stream)?.is_none() {
-        return Err(no_such_stream(&args.stream));
+    let mut show = Show {
+        args: &args,
+        out: Out::stdout(),
+        damage: DamageMet::at_opening(&store),
+        gluer: Gluer::default(),
+        width: width(),
+    };
+    let at = args.at.map(|time| store.end_at(time, visibility(args.durable))).transpose()?;
+    match &args.stream {
+        Some(stream) => show.stream(&store, stream, at)?,
+        None => show.log(&store, at)?,
     }
-    let mut options = ReadOptions::new().visibility(visibility(args.durable));
-    if let Some(from) = args.from {
-        options = options.from(Revision(from));
+    let Show { mut out, damage, gluer, .. } = show;
+    gluer.finish(|bytes| out.bytes(bytes))?;
+    out.flush()?;
+    damage.outcome()
+}
+
+struct Show<'a> {
+    args: &'a Args,
+    out: Out,
+    damage: DamageMet,
+    gluer: Gluer,
+    width: Option<usize>,
+}
+
+impl Show<'_> {
+    fn stream(&mut self, store: &Store, stream: &str, at: Option<Position>) -> Outcome {
+        let args = self.args;
+        if store.stream(stream)?.is_none() {
+            return Err(no_such_stream(stream));
+        }
+        let mut options = ReadOptions::new().visibility(visibility(args.durable));
+        if let Some(from) = args.from {
+            options = options.from(Revision(from));
+        }
+        if let Some(to) = args.to {
+            options = options.to(Revision(to));
+        }
+        if let Some(last) = args.last {
+            options = options.last(last);
+        }
+        if let Some(event_type) = &args.event_type {
+            options = options.event_type(event_type);
+        }
+        if let Some(after) = &args.after {
+            options = options.after_token(after);
+        }
+        if let Some(at) = at {
+            options = options.at(at);
+        }
+        let mut reader = store.read_stream(stream, options)?;
+        while let Some(next) = reader.next() {
+            self.next(next)?;
+        }
+        Ok(())
     }
-    if let Some(to) = args.to {
-        options = options.to(Revision(to));
+
+    fn log(&mut self, store: &Store, at: Option<Position>) -> Outcome {
+        let args = self.args;
+        let mut options = ReadAllOptions::new().visibility(visibility(args.durable));
+        if let Some(prefix) = &args.streams {
+            options = options.stream_prefix(prefix);
+        }
+        if let Some(last) = args.last {
+            options = options.last(last);
+        }
+        if let Some(event_type) = &args.event_type {
+            options = options.event_type(event_type);
+        }
+        if let Some(after) = &args.after {
+            options = options.after_token(after);
+        }
+        if let Some(at) = at {
+            options = options.at(at);
+        }
+        let mut reader = store.read_all(options)?;
+        while let Some(next) = reader.next() {
+            self.next(next)?;
+        }
+        Ok(())
     }
-    if let Some(last) = args.last {
-        options = options.last(last);
-    }
-    if let Some(event_type) = &args.event_type {
-        options = options.event_type(event_type);
-    }
-    if let Some(after) = &args.after {
-        options = options.after_token(after);
-    }
-    if let Some(time) = args.at {
-        options = options.at(store.end_at(time, visibility(args.durable))?);
-    }
-    let mut reader = store.read_stream(&args.stream, options)?;
-    let mut out = Out::stdout();
-    let mut damage = DamageMet::at_opening(&store);
-    let mut gluer = Gluer::default();
-    let width = width();
-    while let Some(next) = reader.next() {
+
+    fn next(&mut self, next: treering::Result<EventRef<'_>>) -> Outcome {
         let event = match next {
             Ok(event) => event,
             Err(error) => {
                 // What comes before the damage is shown before the damage is told.
-                out.flush()?;
-                damage.take(error)?;
-                continue;
+                self.out.flush()?;
+                return self.damage.take(error);
             }
         };
-        if !args.wants(&event) {
-            continue;
+        if !self.args.wants(&event) {
+            return Ok(());
         }
-        if args.raw {
-            let marks = ending(event.metadata());
-            gluer.push(event.revision().get(), event.payload(), marks, |bytes| out.bytes(bytes))?;
-        } else if args.json {
-            Shown::from(&event).as_json(&mut out)?;
+        if self.args.raw {
+            let (out, marks) = (&mut self.out, ending(event.metadata()));
+            self.gluer.push(event.revision().get(), event.payload(), marks, |bytes| out.bytes(bytes))
+        } else if self.args.json {
+            Shown::from(&event).as_json(&mut self.out)
         } else {
-            Shown::from(&event).as_line(&mut out, false, width)?;
+            Shown::from(&event).as_line(&mut self.out, self.args.stream.is_none(), self.width)
         }
     }
-    gluer.finish(|bytes| out.bytes(bytes))?;
-    out.flush()?;
-    damage.outcome()
 }
 
 /// What readers are shown: everything committed, unless told otherwise.

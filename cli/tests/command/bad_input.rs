@@ -21,7 +21,7 @@ fn wrong_command_lines_are_usage_errors() {
         &["append", "s", "x", "--batch", "1048577"],
         &["append", "s", "x", "--durability", "maybe"],
         &["append", "s"],
-        &["cat", "s"],
+        &["cat", "s", "--raw"],
         &["import", "s", "x", "--format", "xml"],
         &["nonsense"],
         &["bench", ".", "--rounds", "0"],

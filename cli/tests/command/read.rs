@@ -47,6 +47,31 @@ fn cat_shows_the_stretch_that_was_asked_for() {
     place.run("cat", &["gone"]).failed(1, "there is no stream gone");
 }
 
+#[test]
+fn cat_shows_all_streams_or_those_that_are_asked_for_in_the_order_of_the_log() {
+    let place = filled();
+    place.feed("append", &["bc", "--type", "ta"], b"c0\n").ok();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&[], &["a0", "a1", "a2", "b0", "b1", "a3", "c0"]),
+        (&["--type", "ta"], &["a0", "a1", "a2", "a3", "c0"]),
+        (&["--streams", "b"], &["b0", "b1", "c0"]),
+        (&["--streams", "b", "--type", "ta"], &["c0"]),
+        (&["--streams", "x"], &[]),
+        (&["--last", "3"], &["b1", "a3", "c0"]),
+        (&["--last", "3", "--streams", "b"], &["b1", "c0"]),
+        (&["--since", "0s"], &[]),
+        (&["--at", "2026-02-12"], &[]),
+    ];
+    for (args, expected) in cases {
+        assert_eq!(payloads(place.run("cat", &[&["--json"], *args].concat())), *expected, "{args:?}");
+    }
+    let text = place.run("cat", &["--streams", "bc"]).text();
+    assert!(text.starts_with("bc 0  "), "each line names its stream: {text}");
+    place.run("cat", &["--raw"]).failed(2, "required");
+    place.run("cat", &["--from", "2"]).failed(2, "required");
+    place.run("cat", &["a", "--streams", "b"]).failed(2, "cannot be used with");
+}
+
 /// Events that happened an hour apart, recorded now; and a store that is exported as it was between two appends.
 #[test]
 fn times_choose_by_when_it_happened_and_at_by_when_it_was_recorded() {

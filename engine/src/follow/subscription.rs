@@ -24,6 +24,7 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct SubscribeOptions {
     stream: Option<String>,
+    stream_prefix: Option<String>,
     from: Position,
     from_revision: Revision,
     after_token: Option<Token>,
@@ -36,6 +37,7 @@ impl SubscribeOptions {
     pub fn all() -> SubscribeOptions {
         SubscribeOptions {
             stream: None,
+            stream_prefix: None,
             from: Position::ZERO,
             from_revision: Revision(0),
             after_token: None,
@@ -47,6 +49,12 @@ impl SubscribeOptions {
     #[must_use]
     pub fn stream(name: impl Into<String>) -> SubscribeOptions {
         SubscribeOptions { stream: Some(name.into()), ..SubscribeOptions::all() }
+    }
+
+    /// The events of all streams whose names begin with `prefix`, also of those that are made later.
+    #[must_use]
+    pub fn stream_prefix(prefix: impl Into<String>) -> SubscribeOptions {
+        SubscribeOptions { stream_prefix: Some(prefix.into()), ..SubscribeOptions::all() }
     }
 
     /// Only what lies behind this position: that of the last event that was handled.
@@ -110,7 +118,11 @@ impl Subscription {
         {
             options.from = options.from.max(Position(stream.id.0));
         }
+        let prefix = options.stream_prefix.take();
         let mut read = ReadAllOptions::new().from(options.from).visibility(options.visibility);
+        if let Some(prefix) = &prefix {
+            read = read.stream_prefix(prefix);
+        }
         if let Some(token) = &options.after_token {
             read = read.after_token(token);
         }

@@ -14,7 +14,7 @@ use crate::index::find::Finder;
 use crate::index::on_demand::Streams;
 use crate::index::streams::Stream;
 use crate::index::time;
-use crate::read::{Event, LogReader, OnlyType, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
+use crate::read::{Event, LogReader, Only, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
 use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
@@ -117,10 +117,17 @@ impl View {
         }
         let (set, streams, marks) = (Arc::clone(&self.set), Arc::clone(&self.streams), Arc::clone(&self.marks));
         let reader = LogReader::new(set, streams, marks, options)?;
-        Ok(match options.event_type {
-            Some(name) => reader.of_type(OnlyType::new(name, &self.finder.indexes)),
-            None => reader,
-        })
+        if options.event_type.is_none() && options.stream_prefix.is_none() {
+            return Ok(reader);
+        }
+        let mut only = Only::new(&self.finder.indexes);
+        if let Some(name) = options.event_type {
+            only = only.of_type(name);
+        }
+        if let Some(prefix) = options.stream_prefix {
+            only = only.of_streams(prefix, &self.streams, &self.marks)?;
+        }
+        Ok(reader.of(only))
     }
 
     pub(crate) fn event(&self, name: &str, revision: Revision, visibility: Visibility) -> Result<Option<Event>> {

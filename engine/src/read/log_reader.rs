@@ -10,7 +10,7 @@ use crate::index::number;
 use crate::index::on_demand::Streams;
 use crate::read::event::EventRef;
 use crate::read::held::{Held, damage_error};
-use crate::read::only::{Next, OnlyType};
+use crate::read::only::{Next, Only};
 use crate::read::place;
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
@@ -26,6 +26,7 @@ pub struct ReadAllOptions<'a> {
     pub(crate) last: Option<u64>,
     pub(crate) visibility: Visibility,
     pub(crate) event_type: Option<&'a str>,
+    pub(crate) stream_prefix: Option<&'a str>,
 }
 
 impl<'a> ReadAllOptions<'a> {
@@ -78,6 +79,14 @@ impl<'a> ReadAllOptions<'a> {
         self.event_type = Some(name);
         self
     }
+
+    /// Only events of streams whose names begin with `prefix`, also of those that are made later. What holds none of them is not
+    /// looked at where an index says so, and damage there is not told.
+    #[must_use]
+    pub fn stream_prefix(mut self, prefix: &'a str) -> ReadAllOptions<'a> {
+        self.stream_prefix = Some(prefix);
+        self
+    }
 }
 
 /// Reads the events of all streams, in the order of the log.
@@ -100,7 +109,7 @@ pub struct LogReader {
     /// Up to where the log was visible when this was last looked up.
     limit: Position,
     held: Option<Held>,
-    only: Option<Box<OnlyType>>,
+    only: Option<Box<Only>>,
     /// An error that cannot be passed was handed out.
     is_ended: bool,
     /// The frame that is being read: its sections behind the one held.
@@ -138,8 +147,8 @@ impl LogReader {
         })
     }
 
-    /// The same, of one type of events alone.
-    pub(crate) fn of_type(mut self, only: OnlyType) -> LogReader {
+    /// The same, of a part of the events alone.
+    pub(crate) fn of(mut self, only: Only) -> LogReader {
         self.only = Some(Box::new(only));
         self
     }
@@ -172,8 +181,8 @@ impl LogReader {
             match self.advance() {
                 Ok(true) => {
                     let held = self.held.as_ref().expect("an event was just stepped to");
-                    let is_type = self.only.as_ref().is_none_or(|only| only.is(held.event_type()));
-                    if is_type && held.position() >= self.from {
+                    let is_asked = self.only.as_ref().is_none_or(|only| only.is(held));
+                    if is_asked && held.position() >= self.from {
                         break;
                     }
                 }
@@ -256,7 +265,7 @@ impl LogReader {
         }
     }
 
-    /// Goes to the next frame that may hold the type, where an index knows it and it proves itself there.
+    /// Goes to the next frame that may hold what is asked for, where an index knows it and it proves itself there.
     #[cold]
     fn pass_over(&mut self) {
         // The place to begin from may lie inside of a frame: the walk finds it.

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 pub use event::{Event, EventRef};
 pub use log_reader::{LogReader, ReadAllOptions};
-pub(crate) use only::OnlyType;
+pub(crate) use only::Only;
 pub(crate) use stream_reader::read_one;
 pub use stream_reader::{ReadOptions, StreamReader};
 

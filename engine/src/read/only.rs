@@ -1,23 +1,46 @@
-//! Reading the events of one type alone: what indexes say of where they lie, so that the rest is not looked at.
+//! Reading a part of the log: the events of one type, or of the streams whose names begin alike. What indexes say of where they lie
+//! is looked at, so that the rest need not be.
 //!
-//! The index of a segment says whether it holds the type at all, and where, if it is rare. Of other segments nothing is known,
-//! and all of their frames are looked at. A reader hands out an event only after a look at its type.
+//! The index of a segment says whether it holds the type at all, and where, if it is rare; and where the events of each stream
+//! lie. Of other segments nothing is known, and all of their frames are looked at. A reader hands out an event only after a
+//! look at its type and stream.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::Result;
 use crate::format::Fault;
-use crate::format::segment_index::types;
-use crate::ids::Position;
+use crate::format::segment_index::{postings, types};
+use crate::ids::{Position, StreamId};
+use crate::index::on_demand::Streams;
 use crate::index::segment_indexes::{SegmentIndex, SegmentIndexes};
+use crate::read::held::Held;
+use crate::watermark::{Marks, Visibility};
 
-/// The one type that is asked for.
+/// So many streams at most are looked up in an index; of more, every frame is looked at.
+const STREAMS_MAX: usize = 1 << 16;
+/// So many places of a segment are listed at most.
+const PLACES_MAX: usize = 1 << 16;
+
+/// What is asked for, and what indexes say of where it lies.
 #[derive(Debug)]
-pub(crate) struct OnlyType {
-    name: Box<str>,
+pub(crate) struct Only {
+    event_type: Option<Box<str>>,
+    named: Option<Named>,
     indexes: Arc<SegmentIndexes>,
-    /// What is known of a segment: its range, where it ended, and the places of the type.
+    /// What is known of a segment: its range, where it ended, and the places that are asked for.
     here: Option<(Range<Position>, Position, Places)>,
+}
+
+/// Streams whose names begin alike.
+#[derive(Debug)]
+struct Named {
+    prefix: Box<str>,
+    streams: Arc<Streams>,
+    marks: Arc<Marks>,
+    /// Those that were made before `known_to`, in order; `None` where they are too many.
+    ids: Option<Vec<StreamId>>,
+    known_to: Position,
 }
 
 #[derive(Debug)]
@@ -39,18 +62,37 @@ pub(crate) enum Next {
     Behind(Position),
 }
 
-impl OnlyType {
-    pub(crate) fn new(name: &str, indexes: &Arc<SegmentIndexes>) -> OnlyType {
-        OnlyType { name: name.into(), indexes: Arc::clone(indexes), here: None }
+impl Only {
+    /// Everything so far.
+    pub(crate) fn new(indexes: &Arc<SegmentIndexes>) -> Only {
+        Only { event_type: None, named: None, indexes: Arc::clone(indexes), here: None }
     }
 
-    /// Whether this is the type.
+    /// Of it, only events of this type.
+    pub(crate) fn of_type(self, name: &str) -> Only {
+        Only { event_type: Some(name.into()), ..self }
+    }
+
+    /// Of it, only events of streams whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// As reading the log, where the stream directory proves bad.
+    pub(crate) fn of_streams(self, prefix: &str, streams: &Arc<Streams>, marks: &Arc<Marks>) -> Result<Only> {
+        let (streams, marks) = (Arc::clone(streams), Arc::clone(marks));
+        let mut named =
+            Named { prefix: prefix.into(), streams, marks, ids: Some(Vec::new()), known_to: Position::ZERO };
+        named.look_up()?;
+        Ok(Only { named: Some(named), ..self })
+    }
+
+    /// Whether the event is asked for at which a reader stands.
     #[inline]
-    pub(crate) fn is(&self, event_type: &str) -> bool {
-        *self.name == *event_type
+    pub(crate) fn is(&self, held: &Held) -> bool {
+        self.event_type.as_ref().is_none_or(|name| **name == *held.event_type())
+            && self.named.as_ref().is_none_or(|named| held.stream_name().starts_with(&*named.prefix))
     }
 
-    /// Whether the frame at a place may hold the type.
+    /// Whether the frame at a place may hold what is asked for.
     pub(crate) fn may_be_in(&mut self, place: Position) -> bool {
         match self.places(place) {
             (_, Places::Any) => true,
@@ -58,7 +100,7 @@ impl OnlyType {
         }
     }
 
-    /// Where the next frame lies that may hold the type, from a place on.
+    /// Where the next frame lies that may hold it, from a place on.
     pub(crate) fn next(&mut self, place: Position) -> Next {
         match self.places(place) {
             (_, Places::Any) => Next::There,
@@ -86,12 +128,15 @@ impl OnlyType {
         (*end, places)
     }
 
-    fn look(&self, place: Position) -> (Range<Position>, Position, Places) {
+    fn look(&mut self, place: Position) -> (Range<Position>, Position, Places) {
         if let Some(index) = self.indexes.holding(place) {
             let (base, end) = (index.head.base, index.head.end);
             if base <= place && place < end {
-                match listed(&index, &self.name) {
-                    Ok(places) => return (base..end, end, places),
+                // Where it fails every frame is looked at: so no event is left out.
+                let is_known = self.named.as_mut().is_none_or(|named| named.known_to >= end || named.look_up().is_ok());
+                match self.listed(&index) {
+                    Ok(places) if is_known => return (base..end, end, places),
+                    Ok(_) => {}
                     Err(_) => self.indexes.doubt(index.head.ordinal),
                 }
             }
@@ -101,9 +146,79 @@ impl OnlyType {
         let start = place.0 / segment_bytes * segment_bytes;
         (Position(start)..Position(start + segment_bytes), place, Places::Any)
     }
+
+    fn listed(&self, index: &SegmentIndex) -> Result<Places, Fault> {
+        let of_type = self.event_type.as_ref().map(|name| of_type(index, name)).transpose()?;
+        let of_streams = self.named.as_ref().map(|named| named.places(index)).transpose()?;
+        Ok(match (of_type, of_streams) {
+            (Some(Places::Listed(mut these)), Some(Places::Listed(those))) => {
+                these.retain(|place| those.binary_search(place).is_ok());
+                Places::Listed(these)
+            }
+            (Some(Places::Listed(listed)), _) | (_, Some(Places::Listed(listed))) => Places::Listed(listed),
+            _ => Places::Any,
+        })
+    }
 }
 
-fn listed(index: &SegmentIndex, name: &str) -> Result<Places, Fault> {
+impl Named {
+    /// Looks up which there are by now.
+    fn look_up(&mut self) -> Result<()> {
+        if self.ids.is_none() {
+            return Ok(()); // they do not become fewer
+        }
+        // First, so that all that were made before it are among those that are looked up then.
+        let known_to = self.marks.visible(Visibility::Committed);
+        let (mut ids, mut count) = (Vec::new(), 0);
+        self.streams.with_prefix(&self.prefix, |stream| {
+            count += 1;
+            if count <= STREAMS_MAX {
+                ids.push(stream.id);
+            }
+        })?;
+        ids.sort_unstable();
+        self.ids = (count <= STREAMS_MAX).then_some(ids);
+        self.known_to = known_to;
+        Ok(())
+    }
+
+    /// Where their events lie in a segment.
+    fn places(&self, index: &SegmentIndex) -> Result<Places, Fault> {
+        let Some(ids) = &self.ids else { return Ok(Places::Any) };
+        let mut listed = Vec::new();
+        let mut add = |record: postings::StreamRecord| -> Result<(), Fault> {
+            for number in 0..record.chunks() {
+                record.chunk(&index.file, &index.head, number)?.walk(&index.file, &index.head, |_, place| {
+                    listed.push(place);
+                    listed.len() <= PLACES_MAX
+                })?;
+            }
+            Ok(())
+        };
+        // By those that are fewer: streams that are asked for, or streams of the segment.
+        if index.head.streams < ids.len() as u64 {
+            for number in 0..index.head.streams {
+                let record = postings::nth(&index.file, &index.head, number)?;
+                if ids.binary_search(&record.stream).is_ok() {
+                    add(record)?;
+                }
+            }
+        } else {
+            for stream in ids {
+                index.find(*stream)?.map_or(Ok(()), &mut add)?;
+            }
+        }
+        if listed.len() > PLACES_MAX {
+            return Ok(Places::Any);
+        }
+        listed.sort_unstable();
+        listed.dedup(); // a frame may hold several of them
+        Ok(Places::Listed(listed))
+    }
+}
+
+/// Where a segment holds a type.
+fn of_type(index: &SegmentIndex, name: &str) -> Result<Places, Fault> {
     let Some(record) = types::find(&index.file, &index.head, name.as_bytes())? else {
         return Ok(Places::Listed(Vec::new()));
     };

@@ -12,7 +12,7 @@ use crate::index::find::{self, Finder, Place};
 use crate::index::streams::{Stream, Stretch};
 use crate::read::event::{Event, EventRef};
 use crate::read::held::{Held, damage_error};
-use crate::read::only::OnlyType;
+use crate::read::only::Only;
 use crate::read::place;
 use crate::segment::one::Segment;
 use crate::watermark::Visibility;
@@ -125,7 +125,7 @@ pub struct StreamReader {
     segment: Option<Arc<Segment>>,
     held: Option<Held>,
     gaps: Gaps,
-    only: Option<Box<OnlyType>>,
+    only: Option<Box<Only>>,
     /// The token that it was begun behind.
     begun: Option<Token>,
     /// The event that was handed out last; zero before the first.
@@ -179,7 +179,7 @@ impl StreamReader {
             begun: options.after_token,
             last: Position::ZERO,
         };
-        reader.only = options.event_type.map(|name| Box::new(OnlyType::new(name, &reader.finder.indexes)));
+        reader.only = options.event_type.map(|name| Box::new(Only::new(&reader.finder.indexes).of_type(name)));
         let head = match head_position < visible {
             true => Some(last_event),
             false => head_below(&reader.finder, slot, visible, first, last_event)?,
@@ -224,7 +224,7 @@ impl StreamReader {
                 return Some(Err(error));
             }
             let held = self.held.as_ref().expect("an event was just stepped to");
-            if self.only.as_ref().is_none_or(|only| only.is(held.event_type())) {
+            if self.only.as_ref().is_none_or(|only| only.is(held)) {
                 break;
             }
         }
