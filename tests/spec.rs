@@ -4,7 +4,9 @@
 //! vectors and the Python reader were made from the pages alone, so that an error of the engine cannot hide in them.
 
 mod batches;
+mod beside;
 mod hex;
+mod hex_side;
 mod layout;
 mod pages;
 mod python;

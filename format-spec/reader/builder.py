@@ -79,6 +79,18 @@ class Section:
     flags: int = 0
 
 
+@dataclass
+class Told:
+    """A batch as the builder knows it, for what is derived from the log: each section with its stream as it was before (`id`,
+    `first`, `place`; None where the section makes it) and the position of its first event; names of the forks."""
+    position: int
+    batch_id: bytes
+    given: bool
+    recorded: int
+    sections: list
+    forks: list
+
+
 def zstd_raw_block(data):
     """A zstd frame of one raw block (RFC 8878): magic, single-segment descriptor, content size, block."""
     if len(data) < 256:
@@ -98,6 +110,7 @@ class Segment:
         self.base, self.at, self.check, self.last, self.takeover = ordinal * store.size, 8192, 0, 0, 0
         self.stretch, self.indexes, self.known, self.frames = [], [], set(), []
         self.index_end = 8192
+        self.batches = []  # what the side files list: `Told`, in log order
 
     @property
     def name(self):
@@ -117,6 +130,7 @@ class Store:
         self.time, self.batches, self.number, self.max_recorded = START, 0, 0, NO_TIME
         self.streams, self.events, self.segments, self.extra = {}, [], [], {}
         self.seal_last, self.seal_hash, self.sealed, self.durable = 0, bytes(32), 0, 0
+        self.seals, self.side_indexes = [], {}
         self.block_parts = self._block(major, minor, features)
         self.block = join(self.block_parts)
         self.start(0)
@@ -214,7 +228,7 @@ class Store:
                             recorded=recorded, padding=padding)
         self.last_parts = parts
         position = self._append(segment, parts, kind, entry, events)
-        commit(position, batch_id)
+        segment.batches.append(Told(position, batch_id, given, recorded, *commit(position, batch_id)))
         if synced:
             self.sync()
         return position
@@ -284,22 +298,27 @@ class Store:
         self._bodies_length = len(bodies)
 
         def commit(frame, batch_id):
+            told, forks = [], []
             for done in after:
                 if callable(done):
                     done()
+                    forks.append(done.name)
                     continue
                 s, stream, start = done
+                told.append((s, stream, start))
                 self.streams[s.stream] = dict(stream, next=stream["first"] + len(s.events), place=frame)
                 for i, e in enumerate(s.events):
                     when = recorded if e.recorded is None else e.recorded
                     self.max_recorded = max(self.max_recorded, when)
                     self.events.append((s, stream, stream["first"] + i, start + i, e, when, batch_id))
+            return told, forks
         return plain, bodies, commit, entry
 
     def _section(self, segment, position, first, s, recorded):
         known = self.streams.get(s.stream)
         stream = {"id": known["id"], "first": known["next"], "fork": known.get("fork"), "depth": known["depth"],
-                  "jump": known["jump"]} if known else {"id": first, "first": 0, "fork": None, "depth": 0, "jump": s.stream}
+                  "jump": known["jump"], "back": known["place"]} if known else {
+                      "id": first, "first": 0, "fork": None, "depth": 0, "jump": s.stream, "back": None}
         raw = b"".join(e.metadata + e.payload for e in s.events)
         body = raw
         if s.codec is not None:
@@ -403,6 +422,7 @@ class Store:
         self.last_parts = self._frame(segment, segment.end, 3, plain, b"", segment.check, witness=self.durable)
         self.seal_last = self._append(segment, self.last_parts, 3, None)
         self.seal_hash, self.sealed = digest, self.sealed + 1
+        self.seals.append((self.seal_last, digest, target.ordinal + target.span))
         self.sync()
 
     def slot(self, generation, clean=True, **other):
@@ -487,7 +507,7 @@ def fork(name, parent, revision):
         def done():
             store.streams[name] = {"id": position, "next": revision + 1, "place": frame, "depth": p["depth"] + 1,
                                    "fork": (p["id"], revision, parent), "jump": jump}
-        done.id = position
+        done.id, done.name = position, name
         return 1, body, done
     return build
 

@@ -1,19 +1,12 @@
 """Any one file of a store as stable text: what its bytes say, and where they prove nothing."""
 
+import side_dump
 from files import FileBytes, Segment
 from layout import (BATCH, FIRST_FRAME, FRAME_HEADER, HEAD_BLOCK, INDEX, SEAL, Bad, Seeds, Unsupported, batch_part,
                     frame_check_right, frame_header, index_part, seal_part, store_block, watermark_slot)
+from side_dump import fields as _fields
 
 NAMES = {1: "open", 2: "batch", 3: "seal", 0x81: "index block"}
-
-
-def _fields(out, indent, record, skip=()):
-    for key, value in record._asdict().items():
-        if key in skip:
-            continue
-        if isinstance(value, bytes):
-            value = value.hex()
-        print(f"{indent}{key}: {value}", file=out)
 
 
 def dump(path, out):
@@ -30,6 +23,8 @@ def dump(path, out):
         return _watermark(file, out)
     if b"TRINGSEG" in magic:
         return _segment(file, out)
+    if file.read(0, 8) == b"TRINGSID":
+        return side_dump.dump(file, out)
     print("not a file of a store", file=out)
     return 1
 

@@ -1,6 +1,7 @@
 """The hex examples of the pages: the very bytes of a small store, field by field."""
 
 import builder as b
+import side_builder as side
 from layout import token_text
 
 
@@ -43,7 +44,27 @@ def all_examples():
     out["fork_item"] = hex_of(t.last_parts)
     s.index()
     out["index_block"] = hex_of(s.last_parts)
+    out.update(side_examples(s))
     s.start(1)
     s.seal()
     out["seal_frame"] = hex_of(s.last_parts)
+    return out
+
+
+def side_examples(s):
+    """Side files of the store that ends with the index block of the examples, and parts of the index of another segment."""
+    out, end, segment = {}, s.segments[0].end, s.segments[0]
+    parts = side.run_parts(s, 0, end)
+    out["side_header"] = hex_of(parts[:-2])
+    (stream,) = s.streams.values()
+    out["name_row"] = hex_of(side.name_row(stream["id"], 0, 0, 1))
+    out["head_row"] = hex_of(side.head_row(stream["id"], 1, stream["id"] + 1, stream["place"]))
+    out["retry_row"] = hex_of(side.retry_row(segment.batches[0].batch_id, stream["place"]))
+    out["segment_row"] = hex_of(side.segment_row(0, end, segment.last, 1, segment.salt, s.incarnation))
+    check = side.header_check(b.join(parts))
+    out["checkpoint"] = hex_of(side.checkpoint_parts(s, 1, [(1, 0, end, check)], end))
+    base = 5 << 20
+    sections = [(40 + i + max(0, i - 128), base + 8192 + 80 * i) for i in range(131)]
+    out["segment_index_record"] = hex_of(side.record_parts(base, 5, sections, 175, base - 800, 3, (2, 7)))
+    out["segment_index_type"] = hex_of(side.type_parts(base, "note", 3, [base + 8192, base + 8352], 9))
     return out

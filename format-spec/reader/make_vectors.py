@@ -17,6 +17,7 @@ import sys
 
 import examples
 import vectors_broken
+import vectors_side
 import vectors_whole
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -51,6 +52,8 @@ def expected(v):
     events = [event(r) for r in v.store.events if r[3] < v.end and r[3] not in v.lost] if v.end else []
     out = {"describe": v.describe, "exit": v.exit, "exit_code": EXIT_CODES[v.exit], "end": v.end, "opening": v.opening,
            "decisions": v.decisions}
+    if v.side:
+        out["resumes_at"], out["side_files"] = v.resumes_at, dict(sorted(v.side.items()))
     for key, many in (("findings", v.findings), ("void", v.void), ("events", events)):
         out[key] = many
 
@@ -63,7 +66,7 @@ def expected(v):
 
 def all_vectors():
     """Every vector, as (folder, name, Vector)."""
-    for module in (vectors_whole, vectors_broken):
+    for module in (vectors_whole, vectors_broken, vectors_side):
         for folder, name, make in module.VECTORS:
             yield folder, name, make()
 

@@ -3,6 +3,7 @@
 
     treering_reader.py STORE            every event as a JSON line, in the order of the log; findings on standard error
     treering_reader.py STORE --verify   checks everything that the pages let be checked; findings as JSON lines, then a summary
+    treering_reader.py STORE --side     holds every side file against the log: one JSON line a file, exit 4 if one lies
     treering_reader.py FILE --dump      one file of a store as text
 
 It writes nothing and trusts no length. Exit: 0 whole, 1 not a store or not supported, 2 usage, 4 damage, 5 copy incomplete.
@@ -19,6 +20,7 @@ from events import Reader
 from files import NotAStore
 from layout import Unsupported
 from log import Log
+from side_check import SideFiles
 from verify import Verifier
 
 DAMAGE = ("damage", "missing", "foreign", "stale")
@@ -92,16 +94,32 @@ class Result:
         return ("roll_incarnation" if log.files.place == "moved" else "roll") + guard
 
 
+def side_files(path, out):
+    """What each side file says, held against the log. Damage of the log itself is not told here."""
+    try:
+        log = Log(path)
+    except (NotAStore, Unsupported) as error:
+        print(error, file=sys.stderr)
+        return 1
+    found = SideFiles(log)
+    for result in found.results:
+        print(json.dumps(result, ensure_ascii=False), file=out)
+    return 4 if found.lies else 0
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Reads a treering store, from its specification alone.")
     parser.add_argument("store", metavar="STORE|FILE")
     parser.add_argument("--verify", action="store_true", help="check everything; print findings and a summary")
     parser.add_argument("--no-seals", action="store_true", help="leave out the hashes of whole segments, which are slow here")
+    parser.add_argument("--side", action="store_true", help="hold the side files against the log; print a line for each")
     parser.add_argument("--dump", action="store_true", help="print one file of a store as text")
     options = parser.parse_args(arguments)
     out = sys.stdout
     if options.dump:
         return dump(options.store, out)
+    if options.side:
+        return side_files(options.store, out)
     result = Result(options.store, options.verify, not options.no_seals)
     if options.verify:
         for finding in result.findings:

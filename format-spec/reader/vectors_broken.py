@@ -2,17 +2,11 @@
 
 import builder as b
 from builder import Event, Section, Store
-from vectors_whole import Vector, filled, more
+from vectors_whole import Vector, filled, more, vector_of
 
 VECTORS = []
 FIRST, SECOND = (f"{i:016x}.segment" for i in range(2))
-
-
-def vector(folder):
-    def add(function):
-        VECTORS.append((folder, function.__name__.replace("_", "-"), function))
-        return function
-    return add
+vector = vector_of(VECTORS)
 
 
 def finding(kind, file, start, end, within=None, verify=False):

@@ -10,18 +10,25 @@ class Vector:
     """A store's bytes and what a reader must say about them."""
 
     def __init__(self, describe, store, *, exit="clean", opening="roll", end=None, lost=(), findings=(), decisions=("C4",),
-                 void=(), files=None):
+                 void=(), files=None, side=(), resumes_at=0):
         self.describe, self.store, self.exit, self.opening = describe, store, exit, opening
         self.end = store.segments[-1].end if end is None else end
         self.lost, self.findings, self.decisions = set(lost), list(findings), list(decisions)
         self.void, self.files = list(void), files or store.files()
+        self.side, self.resumes_at = dict(side), resumes_at
 
 
-def vector(folder):
-    def add(function):
-        VECTORS.append((folder, function.__name__.replace("_", "-"), function))
-        return function
-    return add
+def vector_of(vectors):
+    """A decorator that adds a function as the vector of its name to a list."""
+    def vector(folder):
+        def add(function):
+            vectors.append((folder, function.__name__.replace("_", "-"), function))
+            return function
+        return add
+    return vector
+
+
+vector = vector_of(VECTORS)
 
 
 def filled(seed, batches=4, size=200, **options):

@@ -19,7 +19,7 @@ use treering::{Position, Revision, Salt, SegmentOrdinal, StreamId};
 use super::pages::{HexField, bytes, example, hex};
 
 /// The number that a field of an example holds.
-fn number(example: &str, field: &str) -> u64 {
+pub(super) fn number(example: &str, field: &str) -> u64 {
     let fields = hex(example);
     let HexField { bytes, .. } = fields.iter().find(|other| other.name == field).expect("the example has the field");
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use treering::format::file_name::{FileKind, parse};
 use treering::{
     Batch, Damage, DamageClass, ErrorKind, EventRef, Expected, NewEvent, Options, ReadAllOptions, Store, Visibility,
 };
@@ -259,6 +260,11 @@ pub fn findings(expected: &Value, damage: &[Damage], torn: Option<&Damage>, is_v
     wrong
 }
 
+/// Whether a name is that of a side file, which may go and be made anew whenever the store is open for writing.
+fn is_side_file(name: &str) -> bool {
+    matches!(parse(name), FileKind::SegmentIndex(_) | FileKind::Directory(_) | FileKind::Checkpoint(_))
+}
+
 /// Opens for writing as `expected.json` says, appends, closes, and looks at everything again.
 #[must_use]
 pub fn go_on(name: &str, vector: &Path) -> Vec<String> {
@@ -266,6 +272,9 @@ pub fn go_on(name: &str, vector: &Path) -> Vec<String> {
     let opening = expected["opening"].as_str();
     let folder = copy(vector);
     let before = files(folder.path());
+    let segment_bytes =
+        before.get("identity").and_then(|block| Some(u64::from_le_bytes(*block.get(56..)?.first_chunk()?)));
+    let segment_bytes = segment_bytes.unwrap_or(16 << 10);
     let had = read(folder.path());
     let mut wrong = Vec::new();
     let store = match Store::open(folder.path(), Options::new().create(false)) {
@@ -313,11 +322,12 @@ pub fn go_on(name: &str, vector: &Path) -> Vec<String> {
         let upto = match ordinal {
             _ if ["watermark", "control"].contains(&&**file)
                 || file.ends_with(".new")
-                || file.ends_with(".prepared") =>
+                || file.ends_with(".prepared")
+                || is_side_file(file) =>
             {
                 continue;
             }
-            Some(ordinal) => (had.end.saturating_sub(ordinal * (16 << 10)) as usize).min(bytes.len()),
+            Some(ordinal) => (had.end.saturating_sub(ordinal * segment_bytes) as usize).min(bytes.len()),
             None => bytes.len(),
         };
         if now.get(..upto) != Some(&bytes[..upto]) {

@@ -48,9 +48,11 @@ pub(crate) fn read(set: &SegmentSet, number: u64) -> Option<Checkpoint> {
     Checkpoint::decode(&file.header.head).ok()
 }
 
-/// The newest checkpoint that fits the log.
-pub(crate) fn newest(set: &SegmentSet) -> Option<Resumed> {
-    read_all(set).into_iter().find_map(|checkpoint| resume(set, checkpoint))
+/// The checkpoint, if it fits the log whose segments are all known in `set`: one that stands in void bytes does not.
+pub(crate) fn fitting(set: &SegmentSet, checkpoint: Checkpoint) -> Option<Resumed> {
+    let known = set.at_or_behind(checkpoint.last_frame)?;
+    let is_in_log = known.ordinal == checkpoint.segment && known.end.is_none_or(|end| checkpoint.at <= end);
+    if is_in_log { resume(set, checkpoint) } else { None }
 }
 
 /// What is needed to go on from a checkpoint, if it fits the log.
@@ -121,7 +123,8 @@ pub struct DirectoryStat {
 
 /// What the newest checkpoint that fits the log says.
 pub(crate) fn stat(set: &SegmentSet) -> Option<DirectoryStat> {
-    let Resumed { checkpoint, directory, .. } = newest(set)?;
+    let fits = |checkpoint| fitting(set, checkpoint);
+    let Resumed { checkpoint, directory, .. } = read_all(set).into_iter().find_map(fits)?;
     let (covered, runs) = (checkpoint.at, checkpoint.runs.len() as u64);
     Some(DirectoryStat { covered, runs, bytes: directory.bytes(), streams: checkpoint.streams })
 }

@@ -103,8 +103,8 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
 
 /// What is wrong with a checkpoint and the directory that it names, which are derived.
 fn wrong_checkpoint(found: &Found, number: u64) -> Option<String> {
-    let Some(resumed) = checkpoint::read(&found.set, number).and_then(|read| checkpoint::resume(&found.set, read))
-    else {
+    let read = checkpoint::read(&found.set, number);
+    let Some(resumed) = read.and_then(|read| checkpoint::fitting(&found.set, read)) else {
         return Some("it does not fit the log, or its directory is not whole".into());
     };
     let table = found.streams.read();
