@@ -141,7 +141,7 @@ class Indexes(unittest.TestCase):
             head, payload = head_and_payload(s.extra[name])
             records = int.from_bytes(head[136:144], "little")
             for at in range(records):
-                for bit in (1, 2):
+                for bit in (1, 2, 16):
                     bad = bytearray(payload)
                     bad[at] ^= bit
                     self.assertNotEqual(folder.states(**{name: again(s.extra[name], head, bad)})[name], "counts", (without, at))
