@@ -152,7 +152,8 @@ fn p15_opening_reads_one_stretch_of_the_log_whatever_the_log_holds() {
     // 4 KiB are some 14 frames of these; a stretch is four times as long.
     for (batches, streams) in [(100, 3), (1000, 40), (4000, 700)] {
         let [clean, reader, killed] = frames(batches, streams);
-        assert!(clean <= 30 && reader <= 30, "{clean} and {reader} frames of {batches} batches");
+        // What is closed has an index block and a checkpoint within an eighth of that.
+        assert!(clean <= 4 && reader <= 4, "{clean} and {reader} frames of {batches} batches");
         assert!(killed <= 140, "{killed} frames of {batches} batches after a kill");
     }
 }
@@ -277,7 +278,11 @@ fn p15_the_newest_events_of_the_log_are_the_end_of_what_a_scan_finds() {
 fn p11_the_log_is_believed_over_a_directory_that_lies() {
     use treering::format::directory::{HeadRow, RunHead, RunTable};
     use treering::format::side_file::{SIDE_BLOCK_BYTES, SideHeader, SideKind, block_check, table_check};
+    // Its writer was killed behind the last checkpoint: what came since contradicts the lie too.
     let storage = filled(400, 10);
+    let store = open(&storage);
+    (0..10).for_each(|number| drop(put(&store, &format!("agent/{number}"), &[7; 30])));
+    let storage = copy_of(&storage);
     let names = names(10);
     let expected = answers(&open(&without_directory(&storage)), &names);
     let store = open_read_only(&storage).stat().unwrap().store;

@@ -484,7 +484,7 @@ impl Writing {
         for thread in self.keeper.take().into_iter().flatten() {
             let _ = thread.join(); // a panic there was printed by it; the log does not depend on it
         }
-        writer.tail.lock().is_closed = true;
+        writer.cover_the_end();
         let closed = writer.finish(&mut self.watermark.lock());
         if closed.is_ok() {
             writer.indexer.lock().close(writer);

@@ -1,5 +1,7 @@
 //! What the next index block of the active segment will say; built the same way while appending and while replaying.
 
+use std::sync::Arc;
+
 use crate::format::index_block::{IndexBlock, IndexBlockBuilder, IndexLinks, jump_target};
 use crate::ids::{Position, Revision, StreamId};
 use crate::segment::one::Segment;
@@ -8,7 +10,8 @@ use crate::segment::one::Segment;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noted<'a> {
     pub(crate) stream: StreamId,
-    pub(crate) name: &'a str,
+    /// `None` where it is not known yet.
+    pub(crate) name: Option<&'a str>,
     /// The frame that holds the section before it.
     pub(crate) previous: Option<Position>,
     pub(crate) first_revision: Revision,
@@ -72,11 +75,23 @@ impl IndexState {
         for noted in sections {
             if !self.builder.lists(noted.stream) {
                 let is_named = noted.previous.is_some_and(|previous| previous >= self.first_frame);
-                let name = (!is_named).then_some(noted.name);
-                self.builder.add_stream(noted.stream, name, None);
+                match noted.name {
+                    None if !is_named => self.builder.add_unnamed_stream(noted.stream),
+                    name => self.builder.add_stream(noted.stream, name.filter(|_| !is_named), None),
+                };
             }
             self.builder.add_section(noted.stream, noted.first_revision, noted.count);
         }
+    }
+
+    /// The streams whose names the next block must say and that nobody has given yet.
+    pub(crate) fn unnamed(&self) -> impl Iterator<Item = StreamId> {
+        self.builder.unnamed()
+    }
+
+    /// Gives those streams their names.
+    pub(crate) fn name_all(&mut self, name_of: impl FnMut(StreamId) -> Option<Arc<str>>) {
+        self.builder.name_all(name_of);
     }
 
     /// An index block at `position` was written, or met, that ends at `end`.

@@ -57,6 +57,8 @@ pub(crate) struct Indexer {
     has_gap: bool,
     /// Index files of segments that are void were removed.
     has_cleared: bool,
+    /// The names that the first index block will say were looked up.
+    has_looked_up: bool,
 }
 
 impl Indexer {
@@ -76,6 +78,9 @@ impl Indexer {
     pub(crate) fn step(&mut self, writer: &Writer) -> bool {
         if writer.poison.is_set() {
             return false;
+        }
+        if !std::mem::replace(&mut self.has_looked_up, true) {
+            look_up_names(writer);
         }
         if self.first.as_mut().is_some_and(|first| first.step(writer)) {
             return true;
@@ -195,6 +200,14 @@ impl Indexer {
         if !self.has_gap {
             writer.streams.write().forget_places(end);
         }
+    }
+}
+
+/// Looks up the names that the next index block must say and that opening did not, so that no append has to.
+fn look_up_names(writer: &Writer) {
+    let unnamed: Vec<_> = writer.tail.lock().index.unnamed().collect();
+    for stream in unnamed {
+        let _ = writer.streams.name_of(stream); // whoever needs it is told of the error
     }
 }
 

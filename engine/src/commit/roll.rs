@@ -203,6 +203,7 @@ impl Writer {
         if tail.is_closed {
             return Ok(());
         }
+        self.name_listed(&mut tail)?;
         if tail.at.0 + SEAL_FRAME_BYTES + tail.index.reserve(1, 0) > tail.segment.file_end().0 {
             self.roll_for(&mut tail, SEAL_FRAME_BYTES, crate::commit::index_state::fresh_reserve(1, 0))?;
         }

@@ -79,6 +79,9 @@ struct Encoded {
     frame_check: u64,
 }
 
+/// What is closed gets an index block and a checkpoint behind this part of the stretch that one covers otherwise.
+pub(crate) const CLOSING_SHARE: u64 = 8;
+
 impl Writer {
     pub(crate) fn new(
         set: Arc<SegmentSet>,
@@ -176,10 +179,14 @@ impl Writer {
         if tail.next_number.saturating_add(events) > limits::NUMBER_MAX {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
-        let reserve = tail.index.reserve(batch.sections.len(), name_bytes);
-        let reserve = if planted(Plant::NoRoomForIndexBlock) { 0 } else { reserve };
+        let mut reserve = tail.index.reserve(batch.sections.len(), name_bytes);
         let mut encoded = self.encode(tail, batch, existing);
         let len = tail.scratch.len() as u64;
+        if tail.at.0 + len + reserve > tail.segment.file_end().0 && tail.index.unnamed().next().is_some() {
+            self.name_listed(tail)?;
+            reserve = tail.index.reserve(batch.sections.len(), name_bytes);
+        }
+        let reserve = if planted(Plant::NoRoomForIndexBlock) { 0 } else { reserve };
         if tail.at.0 + len + reserve > tail.segment.file_end().0 {
             // Links grow by a few bytes each in a segment further on.
             let grown = len + 32 * batch.sections.len() as u64 + 64;
@@ -266,7 +273,7 @@ impl Writer {
         }
         let noted = receipt.sections.iter().zip(existing).map(|(section, existing)| Noted {
             stream: existing.map_or(crate::StreamId(section.first_position.0), |existing| existing.stream),
-            name: &section.stream,
+            name: Some(&section.stream),
             previous: existing.and_then(|existing| existing.last_section),
             first_revision: section.first_revision,
             count: (section.last_revision.0 - section.first_revision.0 + 1) as u32,
@@ -322,6 +329,7 @@ impl Writer {
 
     /// Writes the index block for the stretch that ends at the tail.
     pub(crate) fn write_index_block(&self, tail: &mut Tail) -> Result<()> {
+        self.name_listed(tail)?;
         tail.scratch.clear();
         let mut scratch = std::mem::take(&mut tail.scratch);
         let plain_len = tail.index.encode(&mut scratch, tail.at, tail.max_recorded_at);
@@ -331,6 +339,27 @@ impl Writer {
         tail.index.note_block(position, tail.at);
         self.set.set_last_index_block(position);
         self.signals.note_index_due(tail.at);
+        Ok(())
+    }
+
+    /// Nothing is appended from here on. An index block covers the last frames, unless they are few: a checkpoint can stand behind it,
+    /// so that the next opening has little to read.
+    pub(crate) fn cover_the_end(&self) {
+        let mut tail = self.tail.lock();
+        let is_due = tail.index.is_due(tail.at, self.set.store.index_stride_bytes / CLOSING_SHARE);
+        if is_due && !self.poison.is_set() && !tail.is_closed {
+            let _ = self.write_index_block(&mut tail); // without it the next opening reads more
+        }
+        tail.is_closed = true;
+    }
+
+    /// Looks up the names that the next index block must say and that opening did not: those of streams that it met without asking
+    /// the directory for them.
+    pub(crate) fn name_listed(&self, tail: &mut Tail) -> Result<()> {
+        let unnamed: Vec<_> = tail.index.unnamed().collect();
+        let names = unnamed.iter().map(|stream| self.streams.name_of(*stream)).collect::<Result<Vec<_>>>()?;
+        let mut names = names.into_iter();
+        tail.index.name_all(|_| names.next().flatten());
         Ok(())
     }
 

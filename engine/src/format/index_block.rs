@@ -47,6 +47,8 @@ pub struct IndexBlockBuilder {
     /// The stream that was asked for last: mostly it is the next one too.
     recent: Option<(StreamId, u32)>,
     stream_entries: Vec<(StreamId, std::ops::Range<usize>)>,
+    /// Places of streams whose names are still to be given.
+    unnamed: Vec<u32>,
     frames: Vec<u8>,
     frame_count: u32,
 }
@@ -111,6 +113,31 @@ impl IndexBlockBuilder {
         index
     }
 
+    /// Lists a stream at its first appearance in a segment; its name is given later, before encoding.
+    pub fn add_unnamed_stream(&mut self, stream: StreamId) -> u32 {
+        let index = self.add_stream(stream, None, None);
+        self.unnamed.push(index);
+        index
+    }
+
+    /// The streams whose names are still to be given.
+    pub fn unnamed(&self) -> impl Iterator<Item = StreamId> {
+        self.unnamed.iter().map(|index| self.stream_entries[*index as usize].0)
+    }
+
+    /// Gives the streams their names that were listed without; `None`: nobody knows it.
+    pub fn name_all(&mut self, mut name_of: impl FnMut(StreamId) -> Option<std::sync::Arc<str>>) {
+        for index in std::mem::take(&mut self.unnamed) {
+            let (stream, range) = &mut self.stream_entries[index as usize];
+            if let Some(name) = name_of(*stream) {
+                let start = self.streams.len();
+                put_bytes(&mut self.streams, name.as_bytes());
+                self.streams.push(INDEX_NAMED);
+                *range = start..self.streams.len();
+            }
+        }
+    }
+
     /// The index of a stream that is listed already.
     fn index_of(&mut self, stream: StreamId) -> Option<u32> {
         if let Some((_, index)) = self.recent.filter(|(recent, _)| *recent == stream) {
@@ -131,7 +158,8 @@ impl IndexBlockBuilder {
     #[must_use]
     pub fn encoded_len_max(&self) -> u64 {
         // Flags move to the front, and each of the up to two distances takes at most ten bytes.
-        let streams = self.streams.len() + self.stream_count as usize * 20;
+        let names = self.unnamed.len() * (limits::STREAM_NAME_BYTES_MAX + 4);
+        let streams = self.streams.len() + self.stream_count as usize * 20 + names;
         (FRAME_HEADER_BYTES + 80 + streams + self.frames.len()) as u64 + 16
     }
 
@@ -188,6 +216,7 @@ impl IndexBlockBuilder {
         self.ids.clear();
         self.recent = None;
         self.stream_entries.clear();
+        self.unnamed.clear();
         self.frames.clear();
         self.frame_count = 0;
     }

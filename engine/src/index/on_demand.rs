@@ -148,7 +148,10 @@ impl Streams {
         let Some(directory) = self.directory() else { return Ok(false) };
         match find(directory) {
             Ok(None) => Ok(false),
-            Ok(Some(entry)) if self.agrees(&entry) => Ok(self.table.write().load(entry)),
+            Ok(Some(entry)) if self.agrees(&entry) => {
+                let loaded = self.table.write().load(entry);
+                loaded.map_or_else(|| self.read_log().map(|()| true), Ok)
+            }
             Ok(Some(_)) | Err(_) => self.read_log().map(|()| true),
         }
     }
@@ -247,10 +250,14 @@ impl Streams {
                 self.read_log()?;
             }
         }
+        if others.iter().any(|entry| !self.table.read().is_continued(entry)) {
+            others.clear();
+            self.read_log()?;
+        }
         let table = self.table.read();
         table.iter().filter(|stream| stream.name.starts_with(prefix)).for_each(&mut each);
         for entry in others.into_iter().filter(|entry| table.by_id(entry.stream).is_none()) {
-            each(&Stream::from(entry));
+            table.newest(entry).iter().for_each(&mut each);
         }
         Ok(())
     }

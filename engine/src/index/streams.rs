@@ -5,12 +5,13 @@
 //! begin with the first section that came since; those in segments that have an index are forgotten. So memory grows with
 //! the streams in use, and with a small fraction of the sections of what is not indexed yet.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
 use crate::ids::{Position, Revision, StreamId};
-use crate::index::directory::Entry;
+use crate::index::directory;
 
 /// Every so many sections of a stream its place is remembered.
 const PLACE_EVERY: u32 = 32;
@@ -37,10 +38,10 @@ pub(crate) struct Stream {
     sections: u32,
 }
 
-impl From<Entry> for Stream {
+impl From<directory::Entry> for Stream {
     /// A stream that is not in the table: its slot is none.
-    fn from(entry: Entry) -> Stream {
-        let Entry { stream, name, first, head, head_position, last_place } = entry;
+    fn from(entry: directory::Entry) -> Stream {
+        let directory::Entry { stream, name, first, head, head_position, last_place } = entry;
         let (places, sections) = (Vec::new(), 0);
         let (name, slot) = (name.into(), u32::MAX);
         Stream { name, id: stream, slot, first, head, head_position, last_event: head, last_place, places, sections }
@@ -48,6 +49,29 @@ impl From<Entry> for Stream {
 }
 
 impl Stream {
+    /// Takes in a section; `false`, and nothing changed, where it does not continue the stream.
+    #[inline]
+    fn extend(&mut self, placed: Placed) -> bool {
+        if self.head.next() != Some(placed.first_revision) {
+            return false;
+        }
+        if self.sections.is_multiple_of(PLACE_EVERY) {
+            self.places.push((placed.first_revision, placed.frame));
+        }
+        self.sections += 1;
+        self.head = placed.head();
+        self.last_event = placed.head();
+        self.head_position = placed.head_position();
+        self.last_place = placed.frame;
+        true
+    }
+
+    /// The stream with what came behind its head.
+    fn continued_by(self, since: Stream) -> Stream {
+        let places = [self.places, since.places].concat();
+        Stream { name: self.name, first: self.first, places, ..since }
+    }
+
     /// The frame that holds its last section; `None` for a fork that has none of its own yet.
     pub(crate) fn last_section(&self) -> Option<Position> {
         (self.head >= self.first).then_some(self.last_place)
@@ -131,6 +155,8 @@ pub(crate) struct StreamTable {
     nameless: HashSet<StreamId>,
     /// How many streams of the store are not in the table.
     elsewhere: u64,
+    /// Of some of those, what came since: all but their names and first revisions.
+    continued: HashMap<StreamId, Stream>,
 }
 
 impl StreamTable {
@@ -139,17 +165,51 @@ impl StreamTable {
         StreamTable { elsewhere: count, ..StreamTable::default() }
     }
 
-    /// Takes in a stream that was elsewhere. `false` where it is there already.
-    pub(crate) fn load(&mut self, entry: Entry) -> bool {
-        self.insert(Stream::from(entry))
+    /// Takes in a stream that was elsewhere. `false` where it is there already; `None`, and nothing changed, where what came since
+    /// does not continue it.
+    pub(crate) fn load(&mut self, entry: directory::Entry) -> Option<bool> {
+        let stream = self.newest(entry)?;
+        self.continued.remove(&stream.id);
+        Some(self.insert(stream))
     }
 
-    /// Takes in all streams that were elsewhere.
+    /// A stream that is elsewhere, with what came since; `None` where that does not continue it.
+    pub(crate) fn newest(&self, entry: directory::Entry) -> Option<Stream> {
+        let is_continued = self.is_continued(&entry);
+        let stream = Stream::from(entry);
+        is_continued.then(|| match self.continued.get(&stream.id) {
+            Some(since) => stream.continued_by(since.clone()),
+            None => stream,
+        })
+    }
+
+    /// Whether what came since continues a stream that is elsewhere.
+    pub(crate) fn is_continued(&self, entry: &directory::Entry) -> bool {
+        self.continued.get(&entry.stream).is_none_or(|since| entry.head.next() == Some(since.first))
+    }
+
+    /// What came since the directory was written, of streams that were not asked for.
+    pub(crate) fn continued(&self) -> impl Iterator<Item = &Stream> {
+        self.continued.values()
+    }
+
+    /// Takes in all streams that were elsewhere, as the log has them up to where the directory reached.
     pub(crate) fn load_all(&mut self, streams: Vec<Stream>) {
+        let mut continued = std::mem::take(&mut self.continued);
         for stream in streams {
-            self.insert(stream);
+            let since = continued.remove(&stream.id).filter(|since| stream.head.next() == Some(since.first));
+            self.insert(match since {
+                Some(since) => stream.continued_by(since),
+                None => stream,
+            });
         }
         self.elsewhere = 0;
+        // Those that the log no longer begins.
+        for stream in continued.into_values() {
+            let name: Arc<str> = format!("${}", stream.id).into();
+            self.nameless.insert(stream.id);
+            self.insert(Stream { name, first: Revision(0), ..stream });
+        }
     }
 
     fn insert(&mut self, stream: Stream) -> bool {
@@ -170,9 +230,9 @@ impl StreamTable {
         self.elsewhere > 0
     }
 
-    /// How many streams are in the table.
+    /// How many streams are in memory.
     pub(crate) fn in_memory(&self) -> usize {
-        self.streams.len()
+        self.streams.len() + self.continued.len()
     }
 
     /// The stream of this name.
@@ -230,8 +290,33 @@ impl StreamTable {
             self.by_id.insert(placed.stream, index);
             return true;
         }
-        let Some(slot) = self.by_id.get(&placed.stream).copied() else { return false };
-        self.extend(slot, placed).is_some()
+        match self.by_id.get(&placed.stream).copied() {
+            Some(slot) => self.extend(slot, placed).is_some(),
+            None => self.has_others() && self.go_on(placed),
+        }
+    }
+
+    /// A section of a stream that is elsewhere: what it continues is looked up when somebody asks for the stream.
+    fn go_on(&mut self, placed: Placed) -> bool {
+        match self.continued.entry(placed.stream) {
+            Entry::Occupied(mut known) => known.get_mut().extend(placed),
+            Entry::Vacant(vacant) => {
+                let (head, head_position) = (placed.head(), placed.head_position());
+                vacant.insert(Stream {
+                    name: Arc::default(),
+                    id: placed.stream,
+                    slot: u32::MAX,
+                    first: placed.first_revision,
+                    head,
+                    head_position,
+                    last_event: head,
+                    last_place: placed.frame,
+                    places: vec![(placed.first_revision, placed.frame)],
+                    sections: 1,
+                });
+                true
+            }
+        }
     }
 
     /// As [`place`](Self::place), for the stream at a known place of the table. Returns the stream; `None` where the
@@ -239,18 +324,7 @@ impl StreamTable {
     #[inline]
     pub(crate) fn extend(&mut self, slot: u32, placed: Placed) -> Option<&Stream> {
         let stream = &mut self.streams[slot as usize];
-        if stream.id != placed.stream || stream.head.next() != Some(placed.first_revision) {
-            return None;
-        }
-        if stream.sections.is_multiple_of(PLACE_EVERY) {
-            stream.places.push((placed.first_revision, placed.frame));
-        }
-        stream.sections += 1;
-        stream.head = placed.head();
-        stream.last_event = placed.head();
-        stream.head_position = placed.head_position();
-        stream.last_place = placed.frame;
-        Some(stream)
+        (stream.id == placed.stream && stream.extend(placed)).then_some(&*stream)
     }
 
     /// Takes in a fork: a stream whose events up to `revision` are its parent's. `false` where the name or the stream exists.
@@ -337,7 +411,7 @@ impl StreamTable {
 
     /// Forgets the places before `border`, but for the last of each stream: indexes of segments lead to what lies there.
     pub(crate) fn forget_places(&mut self, border: Position) {
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut().chain(self.continued.values_mut()) {
             let before = stream.places.partition_point(|(_, place)| *place < border);
             if before > 1 {
                 stream.places.drain(..before - 1);
@@ -406,5 +480,29 @@ mod tests {
             let (first, _) = stream.place_before(Revision(revision)).expect("the first section is remembered");
             assert!(first.0 <= revision && revision - first.0 < u64::from(PLACE_EVERY));
         }
+    }
+
+    #[test]
+    fn what_came_since_is_held_against_what_was_elsewhere_once_that_is_asked_for() {
+        let elsewhere = |head: u64| directory::Entry {
+            stream: StreamId(100),
+            name: "a".into(),
+            first: Revision(0),
+            head: Revision(head),
+            head_position: Position(900),
+            last_place: Position(900),
+        };
+        let mut table = StreamTable::on_top_of(1);
+        assert!(table.place(None, placed(5, 2, 1000)), "what it continues is not asked");
+        assert!(!table.place(None, placed(8, 1, 1100)), "leaves a gap");
+        assert!(table.place(None, placed(7, 1, 1100)));
+        assert!(table.by_id(StreamId(100)).is_none() && table.count() == 1 && table.in_memory() == 1);
+        assert!(table.load(elsewhere(5)).is_none() && table.load(elsewhere(3)).is_none(), "it is not continued");
+        assert_eq!(table.newest(elsewhere(4)).map(|stream| stream.head), Some(Revision(7)));
+        assert_eq!(table.load(elsewhere(4)), Some(true));
+        let stream = table.by_name("a").expect("is there");
+        assert_eq!((stream.first, stream.head, stream.last_place), (Revision(0), Revision(7), Position(1100)));
+        assert_eq!(stream.place_before(Revision(6)), Some((Revision(5), Position(1000))));
+        assert!(table.place(None, placed(8, 1, 1200)) && table.count() == 1 && table.in_memory() == 1);
     }
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use crate::commit::indexer::Derive;
-use crate::commit::writer::Writer;
+use crate::commit::writer::{CLOSING_SHARE, Writer};
 use crate::error::ErrorKind;
 use crate::format::directory::{Checkpoint, HeadRow, NameRow, RetryRow, SegmentRow};
 use crate::format::file_name;
@@ -30,8 +30,8 @@ use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage};
 use crate::{Error, Result};
 
-/// A checkpoint is due once so many stretches between index blocks are durable behind the last one.
-const DUE_STRIDES: u64 = 4;
+/// A checkpoint is due once an index block that lies so many stretches behind the last one is durable.
+const DUE_STRIDES: u64 = 2;
 /// Far behind the log, checkpoints are this part of the way apart …
 const CATCH_UP_SHARE: u64 = 4;
 /// … but no further than so many bytes: what one stretch adds is held in memory.
@@ -78,7 +78,7 @@ impl Cutter {
 
     /// Writes the next checkpoint, if one is due of what is durable. `last_block` is the last index block that was written.
     /// `true` where another one may be due at once.
-    fn step_to(&mut self, durable: Position, last_block: Position, due_strides: u64) -> bool {
+    fn step_to(&mut self, durable: Position, last_block: Position, due: u64) -> bool {
         if self.block.is_none_or(|block| block < durable) && last_block < durable {
             self.block = Some(last_block);
         }
@@ -86,7 +86,7 @@ impl Cutter {
         if next >= durable || durable < self.again_at {
             return false;
         }
-        match self.try_step(durable, next, due_strides * self.store.index_stride_bytes) {
+        match self.try_step(durable, next, due) {
             Ok(is_more) => is_more,
             // What was begun is forgotten, so that nothing half true is kept.
             Err(error) if error.kind() == ErrorKind::Damage && !self.is_anew => {
@@ -111,7 +111,7 @@ impl Cutter {
 
     /// Goes on to the index block at `block`, all of which is durable, if that is far enough.
     fn try_step(&mut self, durable: Position, block: Position, due: u64) -> Result<bool> {
-        let is_due = |covered: Position| block.0 >= covered.0.saturating_add(due / 2);
+        let is_due = |covered: Position| block.0 >= covered.0.saturating_add(due);
         let reading = match &mut self.reading {
             Some(reading) => reading,
             None if !is_due(self.covered) => return Ok(false),
@@ -153,12 +153,14 @@ impl Derive for Cutter {
         if writer.streams.is_directory_bad() && !self.is_anew {
             self.begin_anew();
         }
-        self.step_to(writer.marks.get().durable, writer.set.last_index_block(), DUE_STRIDES)
+        let due = DUE_STRIDES * self.store.index_stride_bytes;
+        self.step_to(writer.marks.get().durable, writer.set.last_index_block(), due)
     }
 
     /// A checkpoint is written behind the last index block, so that the next opening has little to read.
     fn close(&mut self, writer: &Writer) {
-        while self.step_to(writer.marks.get().durable, writer.set.last_index_block(), 1) {}
+        let due = self.store.index_stride_bytes / CLOSING_SHARE;
+        while self.step_to(writer.marks.get().durable, writer.set.last_index_block(), due) {}
     }
 
     fn make_anew(&mut self, writer: &Writer) {
@@ -259,7 +261,7 @@ impl Reading {
         let from = self.directory.covered();
         let table = self.streams.read();
         let mut rows = Rows::default();
-        for stream in table.iter() {
+        for stream in table.iter().chain(table.continued()) {
             if stream.id.0 >= from.0 {
                 let row = NameRow { stream: stream.id, first: stream.first, name_at: 0, name_len: 0 };
                 rows.made.push((row, stream.name.as_ref().into()));

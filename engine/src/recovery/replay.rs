@@ -156,12 +156,16 @@ impl Replay {
         let len = |known: &Known| known.file_end.0 - known.base.0;
         let (total, mut done) = (line.known.iter().filter(is_read).map(len).sum(), 0);
         self.witness = self.witness.max(line.witness);
+        let mut newest_end = None;
         if let Some(newest) = &line.newest {
             let from = match resumed.filter(|resumed| resumed.segment.ordinal() == newest.ordinal()) {
                 Some(resumed) => (resumed.checkpoint.at, Some(resumed.checkpoint.last_check)),
                 None => (newest.first_frame(), newest.first_check()),
             };
-            self.witness = self.witness.max(witness_in(newest, from, self.block_hint()));
+            // Looked for once: there may be megabytes of zeros behind it.
+            let set_end = last_set_byte(newest, from.0, newest.file_end());
+            newest_end = Some((newest.ordinal(), set_end));
+            self.witness = self.witness.max(witness_in(newest, from, set_end, self.block_hint()));
         }
         self.damage.extend(line.damage.iter().cloned());
         for (index, known) in line.known.iter().enumerate() {
@@ -209,7 +213,8 @@ impl Replay {
                 Some(resumed) => self.resume(resumed, segment),
                 None => self.enter(segment),
             }
-            if !self.read_segment(known, line.stated[index], is_last)? {
+            let set_end = newest_end.filter(|(ordinal, _)| *ordinal == known.ordinal).map(|(_, end)| end);
+            if !self.read_segment(known, line.stated[index], is_last, set_end)? {
                 return Ok(());
             }
         }
@@ -293,13 +298,23 @@ impl Replay {
     }
 
     /// Reads a segment of the line to its end. `false`: the log ends in it.
-    fn read_segment(&mut self, known: &Known, stated: Option<Stated>, is_last: bool) -> Result<bool> {
+    /// `set_end`: behind the last byte of its file that is set, where that is known.
+    fn read_segment(
+        &mut self,
+        known: &Known,
+        stated: Option<Stated>,
+        is_last: bool,
+        set_end: Option<Position>,
+    ) -> Result<bool> {
         let segment = Arc::clone(self.segment.as_ref().expect("a segment was entered"));
         let limit = known.end.filter(|_| !planted(Plant::StatedEndIgnored)).unwrap_or(segment.file_end());
         let is_begun = self.at > segment.first_frame();
         let mut previous_check = if is_begun { Some(self.previous_check) } else { segment.first_check() };
         let mut looked_again_at = Position::ZERO;
-        self.set_end = last_set_byte(&segment, self.at, limit);
+        self.set_end = match set_end {
+            Some(set_end) => set_end.min(limit),
+            None => last_set_byte(&segment, self.at, limit),
+        };
         loop {
             let from = self.at;
             let read = self.read_frames(&segment, previous_check, limit)?;
@@ -531,6 +546,10 @@ impl Replay {
     }
 
     fn stop_at(&self, segment: &Segment, limit: Position, fault: &Fault, is_end_stated: bool) -> Stop {
+        // All was zero from there on when reading began.
+        if self.at >= self.set_end && self.at >= self.witness {
+            return Stop::Zero;
+        }
         let behind = last_set_byte(segment, self.at, limit);
         if behind == self.at {
             return Stop::Zero;
@@ -571,8 +590,8 @@ fn unsupported(segment: &Segment, what: &str) -> Error {
 }
 
 /// The highest witness that the proven frames of the newest segment carry, from a place on, those behind a bad place included: a
-/// witness was true when it was written, whether or not its frame is part of the log.
-fn witness_in(segment: &Segment, from: (Position, Option<u64>), block_hint: Position) -> Position {
+/// witness was true when it was written, whether or not its frame is part of the log. All is zero from `end` on.
+fn witness_in(segment: &Segment, from: (Position, Option<u64>), end: Position, block_hint: Position) -> Position {
     let (mut at, mut previous_check) = from;
     let mut highest = Position::ZERO;
     loop {
@@ -581,8 +600,7 @@ fn witness_in(segment: &Segment, from: (Position, Option<u64>), block_hint: Posi
             highest = highest.max(frame.witness().unwrap_or(Position::ZERO));
             at = frame.end();
         }
-        let end = last_set_byte(segment, at, segment.file_end());
-        if end == at {
+        if end <= at {
             return highest;
         }
         let boundary = resync::boundary_behind(segment, at, block_hint, end);

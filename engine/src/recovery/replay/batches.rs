@@ -10,7 +10,7 @@ use crate::format::frame::Frame;
 use crate::format::item::Item;
 use crate::format::wire::text;
 use crate::ids::Position;
-use crate::index::streams::{Placed, Stream};
+use crate::index::streams::Placed;
 
 impl Replay {
     /// Takes in the sections and items of a batch of the log.
@@ -19,12 +19,17 @@ impl Replay {
         let mut noted = Vec::new();
         let mut sections = Sections::new(*frame)?;
         while let Some(section) = sections.next()? {
-            if streams.by_id(section.stream).is_none() && streams.has_others() {
+            // Behind damage it must be known what it continues; else the section says it.
+            if is_behind_damage && streams.by_id(section.stream).is_none() && streams.has_others() {
                 drop(streams);
                 self.load(section.stream)?;
                 streams = self.streams.write();
             }
-            let previous = streams.by_id(section.stream).and_then(Stream::last_section);
+            let previous = match (streams.by_id(section.stream), section.origin()) {
+                (Some(stream), _) => stream.last_section(),
+                (None, Origin::Continues { previous, .. }) => Some(previous),
+                (None, Origin::Creates { .. }) => None,
+            };
             let name = match section.origin() {
                 Origin::Creates { name } => Some(text(name, "the name of a stream")?),
                 Origin::Continues { .. } => None,
@@ -51,8 +56,8 @@ impl Replay {
             if !is_placed && !is_behind_damage {
                 return Err(Fault::bad(format!("a section of stream {} does not continue it", section.stream)));
             }
-            if let Some(stream) = streams.by_id(section.stream) {
-                let name = Arc::clone(&stream.name);
+            let name = streams.by_id(section.stream).map(|stream| Arc::clone(&stream.name));
+            if is_placed {
                 noted.push((section.stream, name, previous, section.first_revision, section.count));
             }
         }
@@ -85,7 +90,7 @@ impl Replay {
         }
         let noted = noted.iter().map(|(stream, name, previous, first_revision, count)| Noted {
             stream: *stream,
-            name,
+            name: name.as_deref(),
             previous: *previous,
             first_revision: *first_revision,
             count: *count,

@@ -113,7 +113,7 @@ impl Replay {
                     .collect();
                 let noted = noted.iter().map(|(section, previous, name)| Noted {
                     stream: section.stream,
-                    name,
+                    name: Some(name),
                     previous: *previous,
                     first_revision: section.first_revision,
                     count: section.count,
