@@ -31,6 +31,7 @@ mod recovery;
 mod reference;
 mod retry;
 mod salvage;
+mod scale;
 mod segment_index;
 mod spec;
 mod takeover;

@@ -1,4 +1,4 @@
-//! A storage that counts the bytes that are read from it.
+//! A storage that counts the bytes that are read from it, the files that are opened, and how often it is listed.
 //!
 //! Mapped reads are not seen: a store is opened with [`ReadMode::Positioned`](treering::ReadMode::Positioned), which reads what
 //! a mapping would have fetched.
@@ -19,6 +19,8 @@ use treering::{BootId, FilePlace};
 pub struct Counting {
     inner: MemStorage,
     read: Arc<AtomicU64>,
+    opened: Arc<AtomicU64>,
+    listed: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -31,13 +33,25 @@ impl Counting {
     /// Counts what is read of this storage from now on.
     #[must_use]
     pub fn new(inner: &MemStorage) -> Counting {
-        Counting { inner: inner.clone(), read: Arc::default() }
+        Counting { inner: inner.clone(), read: Arc::default(), opened: Arc::default(), listed: Arc::default() }
     }
 
     /// How many bytes were read.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
+    }
+
+    /// How many files were opened, or not found.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// How often the directory was listed.
+    #[must_use]
+    pub fn listed(&self) -> u64 {
+        self.listed.load(Ordering::Relaxed)
     }
 
     fn file(&self, inner: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
@@ -51,10 +65,12 @@ impl Storage for Counting {
     }
 
     fn list(&self) -> io::Result<Vec<DirectoryEntry>> {
+        self.listed.fetch_add(1, Ordering::Relaxed);
         self.inner.list()
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(self.file(self.inner.open(name, access)?))
     }
 
