@@ -95,7 +95,7 @@ fn p07_a_reader_ends_at_an_error_of_the_system_and_a_follower_goes_on_once_it_is
     let storage = MemStorage::new();
     let store = open(&storage);
     // More segments than are kept open.
-    for number in 0..45 {
+    for number in 0..150 {
         let _ = try_put(&store, "s", &noise(number, 12_000), Durability::Synced).unwrap();
     }
     store.close().unwrap();

@@ -3,9 +3,10 @@
 //! What is known of every segment is small and kept; the mappings are opened when asked for and bounded in number, the
 //! least recently used going first. A cursor keeps its own segment open for as long as it stands in it.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::error::{Damage, DamageClass};
 use crate::format::file_name::{self, FileKind};
@@ -17,8 +18,8 @@ use crate::storage::{Access, Storage};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 use crate::{Error, Result};
 
-/// The most segments that are kept open for later use.
-const OPEN_MAX: usize = 32;
+/// The most segments that are kept open for later use: each is a mapping and a descriptor, of which a process has a thousand or more.
+const OPEN_MAX: usize = 128;
 
 /// The most that are kept open where each is a copy in memory.
 const COPIES_MAX: usize = 2;
@@ -58,7 +59,7 @@ pub(crate) struct SegmentSet {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) store: StoreBlock,
     known: RwLock<Vec<Known>>,
-    open: Mutex<VecDeque<Arc<Segment>>>,
+    open: Mutex<Open>,
     /// Where reading ends at something of a newer version, and what it is.
     unsupported: RwLock<Option<(Position, String)>>,
     /// A place at which a frame ends for certain: where the log ended when that was last looked up.
@@ -69,6 +70,40 @@ pub(crate) struct SegmentSet {
     is_written: AtomicBool,
 }
 
+/// The segments that are kept open, by their ordinals.
+#[derive(Debug, Default)]
+struct Open {
+    segments: HashMap<SegmentOrdinal, Kept>,
+    /// Rises with each use.
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    segment: Arc<Segment>,
+    /// When it was used last.
+    used: u64,
+}
+
+impl Open {
+    fn get(&mut self, ordinal: SegmentOrdinal) -> Option<Arc<Segment>> {
+        let kept = self.segments.get_mut(&ordinal)?;
+        self.uses += 1;
+        kept.used = self.uses;
+        Some(Arc::clone(&kept.segment))
+    }
+
+    fn keep(&mut self, segment: &Arc<Segment>) {
+        self.uses += 1;
+        self.segments.insert(segment.ordinal(), Kept { segment: Arc::clone(segment), used: self.uses });
+        let most = if segment.is_copy() { COPIES_MAX } else { OPEN_MAX };
+        while self.segments.len() > most {
+            let oldest = self.segments.iter().min_by_key(|(_, kept)| kept.used).map(|(ordinal, _)| *ordinal);
+            oldest.and_then(|oldest| self.segments.remove(&oldest));
+        }
+    }
+}
+
 impl SegmentSet {
     /// A set without segments.
     pub(crate) fn new(storage: Arc<dyn Storage>, store: StoreBlock) -> SegmentSet {
@@ -76,7 +111,7 @@ impl SegmentSet {
             storage,
             store,
             known: RwLock::new(Vec::new()),
-            open: Mutex::new(VecDeque::new()),
+            open: Mutex::new(Open::default()),
             unsupported: RwLock::new(None),
             proven_end: AtomicU64::new(0),
             accepted: RwLock::new(Vec::new()),
@@ -237,7 +272,8 @@ impl SegmentSet {
     /// The open segment whose file holds `position`.
     pub(crate) fn holding(&self, position: Position) -> Result<Arc<Segment>> {
         self.check_process()?;
-        if let Some(segment) = self.kept(|segment| segment.base <= position && position < segment.file_end()) {
+        // Mostly a segment takes one ordinal, which its places tell.
+        if let Some(segment) = self.open.lock().get(SegmentOrdinal(position.0 / self.store.segment_bytes)) {
             return Ok(segment);
         }
         let known = self.at_or_behind(position).filter(|known| known.base <= position).ok_or_else(|| {
@@ -249,7 +285,7 @@ impl SegmentSet {
     /// Opens a known segment.
     pub(crate) fn open(&self, known: &Known) -> Result<Arc<Segment>, Unusable> {
         self.check_process().map_err(Unusable::System)?;
-        if let Some(segment) = self.kept(|segment| segment.ordinal() == known.ordinal) {
+        if let Some(segment) = self.open.lock().get(known.ordinal) {
             return Ok(segment);
         }
         if let Some(damage) = &known.damage {
@@ -259,17 +295,6 @@ impl SegmentSet {
         let segment = Arc::new(segment);
         self.keep(&segment);
         Ok(segment)
-    }
-
-    /// An open segment that is kept, which is then the last that goes.
-    fn kept(&self, is_it: impl Fn(&Segment) -> bool) -> Option<Arc<Segment>> {
-        let mut open = self.open.lock();
-        let index = open.iter().position(|segment| is_it(segment))?;
-        if index != 0 {
-            let segment = open.remove(index).expect("the index was just found");
-            open.push_front(segment);
-        }
-        Some(Arc::clone(&open[0]))
     }
 
     /// Opens the file of a known segment once more, for reading or writing.
@@ -296,14 +321,11 @@ impl SegmentSet {
 
     /// Keeps an open segment for later use.
     pub(crate) fn keep(&self, segment: &Arc<Segment>) {
-        let mut open = self.open.lock();
-        open.retain(|other| other.ordinal() != segment.ordinal());
-        open.push_front(Arc::clone(segment));
-        open.truncate(if segment.is_copy() { COPIES_MAX } else { OPEN_MAX });
+        self.open.lock().keep(segment);
     }
 
     /// Closes a segment that nobody is expected to read soon, so that its mapped pages are not counted as this process's.
     pub(crate) fn close(&self, ordinal: SegmentOrdinal) {
-        self.open.lock().retain(|segment| segment.ordinal() != ordinal);
+        self.open.lock().segments.remove(&ordinal);
     }
 }
