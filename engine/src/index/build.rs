@@ -224,7 +224,7 @@ impl IndexBuild {
         let mut file = SideWriter::begin(storage, &name, SideKind::SegmentIndex, store)?;
         match self.write(&mut file, set, older, goes_on) {
             Ok(head) => {
-                file.publish(head.encode(), false)?;
+                file.publish(head.encode(), true)?;
                 Ok(())
             }
             Err(error) => {

@@ -1,7 +1,9 @@
 //! Side files on storage: written under a temporary name and published whole, read a proven block at a time.
 //!
 //! Nothing here is the log: a side file that is missing, cut, of another store or bad is no damage. Whoever wanted it goes
-//! the longer way and has it made again. Publishing does not sync: what a loss of power leaves of a file fails its checks.
+//! the longer way and has it made again. What is read in place is synced before it has its name: else a page whose write-back failed
+//! could be dropped by the system after it was proven, and read as what the disk has, as if streams were not there. A checkpoint
+//! is read once, and needs no sync.
 
 use std::io;
 use std::ops::Range;

@@ -48,7 +48,7 @@ impl Place<'_> {
         let mut retries: Vec<u32> = (0..rows.retries.len() as u32).collect();
         retries.sort_unstable_by_key(|index| (rows.retries[*index as usize].batch.0, *index));
         let mut head = RunHead { from, to, ..RunHead::default() };
-        self.with_writer(number, false, |out| {
+        self.with_writer(number, |out| {
             for (row, name) in &rows.made {
                 let row = NameRow { name_at: head.name_bytes, name_len: name.len() as u32, ..*row };
                 head.name_bytes += u64::from(row.name_len);
@@ -91,7 +91,7 @@ impl Place<'_> {
     pub(crate) fn merge(&self, number: u64, older: &Run, newer: &Run) -> Result<RunName> {
         debug_assert_eq!(older.head.to, newer.head.from);
         let mut head = RunHead { from: older.head.from, to: newer.head.to, ..RunHead::default() };
-        self.with_writer(number, true, |out| {
+        self.with_writer(number, |out| {
             let bad = |fault: Fault| crate::Error::new(ErrorKind::Damage, format!("a run of the directory: {fault}"));
             self.merge_names(out, older, newer, &mut head, bad)?;
             merge_heads(out, older, newer, &mut head, bad)?;
@@ -145,12 +145,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn with_writer(
-        &self,
-        number: u64,
-        is_synced: bool,
-        fill: impl FnOnce(&mut SideWriter<'_>) -> Result<RunHead>,
-    ) -> Result<RunName> {
+    fn with_writer(&self, number: u64, fill: impl FnOnce(&mut SideWriter<'_>) -> Result<RunHead>) -> Result<RunName> {
         let name = file_name::directory(number);
         let mut out = SideWriter::begin(self.storage, &name, SideKind::DirectoryRun, self.store)?;
         let head = match fill(&mut out) {
@@ -161,7 +156,7 @@ impl Place<'_> {
             }
         };
         debug_assert_eq!(out.len(), head.payload_len());
-        let check = out.publish(head.encode(), is_synced)?;
+        let check = out.publish(head.encode(), true)?;
         Ok(RunName { number, from: head.from, to: head.to, check })
     }
 }

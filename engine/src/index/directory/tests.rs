@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::format::directory::RetryRow;
 use crate::format::file_name;
-use crate::storage::mem::MemStorage;
+use crate::storage::mem::{Fault, MemStorage, Operation};
 use crate::storage::{Access, Storage};
 
 const STORE: StoreId = StoreId([7; 16]);
@@ -206,4 +206,19 @@ fn p12_what_no_retry_can_mean_is_dropped_by_merging() {
     assert_eq!(directory.retry_of(id(last - 2 * half), 1), Ok(None), "one more was appended since");
     let kept: u64 = directory.runs.iter().map(|run| u64::from(run.head.retries)).sum();
     assert!(kept <= 2 * RETRY_WINDOW_BATCHES as u64);
+}
+
+/// Its pages could be dropped later, and read as what the disk has: streams that are there would be missing.
+#[test]
+fn a_run_whose_sync_fails_gets_no_name() {
+    let storage = MemStorage::new();
+    let failing = |on| Fault { after: 0, error: std::io::ErrorKind::Other, sticky: false, on: Some(on), keep: 0 };
+    storage.inject(failing(Operation::Sync));
+    let rows = stretch(0, &mut Truth::default());
+    let mut directory = Directory::default();
+    let place = Place { storage: &storage, store: STORE };
+    assert!(directory.extend(place, Position(STRETCH), &rows, || 1).is_err());
+    assert!(storage.list().expect("lists").is_empty() && directory.names().is_empty());
+    directory.extend(place, Position(STRETCH), &rows, || 2).expect("is written");
+    assert_eq!(directory.names().len(), 1);
 }
