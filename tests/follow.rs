@@ -249,3 +249,31 @@ fn p11_a_watermark_of_another_history_makes_nothing_durable_for_who_follows() {
     reader.refresh().unwrap();
     assert_eq!(reader.watermarks().durable, reader.watermarks().committed, "the writer's own slot counts");
 }
+
+/// A reader waits at the end of a segment; the writer dies in the middle of a frame there, and the next one begins a segment.
+#[test]
+fn p03_who_waits_at_the_end_of_a_segment_passes_over_what_its_dead_writer_had_begun() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    let _ = put(&store, "s", b"first");
+    let reader = open_read_only(&storage);
+    let all = SubscribeOptions::all().visibility(Visibility::Committed);
+    let mut follower = reader.subscribe(all).unwrap();
+    let mut next = || follower.next_timeout(Duration::from_millis(1)).unwrap().map(|event| event.payload);
+    assert_eq!(next().as_deref(), Some(&b"first"[..]));
+    assert_eq!(next(), None);
+    let torn = put(&store, "s", &noise(7, 3000));
+    storage.fail_after(0, std::io::ErrorKind::Other, true);
+    drop(store);
+    storage.clear_fault();
+    let segment = storage.open(&Image::take(&storage).last_segment(), Access::ReadWrite).unwrap();
+    segment.write_at(&[0; 1000], torn.end.0 - 1000).unwrap();
+    storage.set_boot_id(BootId(*b"one-more-boot-id"));
+
+    let store = open(&storage);
+    let report = store.open_report();
+    assert!(report.has_rolled && report.torn_tail.is_some() && report.damage.is_empty(), "{report:?}");
+    let _ = put(&store, "s", b"second");
+    assert_eq!(next().as_deref(), Some(&b"second"[..]), "and no damage");
+    assert_eq!(next(), None);
+}

@@ -8,8 +8,8 @@ use std::time::Duration;
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::storage::{Access, Storage};
 use treering::{
-    Batch, BootId, Durability, ErrorKind, Event, Expected, NewEvent, ReadAllOptions, Receipt, Store, SubscribeOptions,
-    Visibility, maintain,
+    Batch, BootId, Durability, ErrorKind, Event, Expected, NewEvent, ReadAllOptions, Receipt, Store, Visibility,
+    maintain,
 };
 use treering_tests::image::Image;
 use treering_tests::store::{everything, log, noise, open, open_read_only, put, small, try_open, try_put};
@@ -676,30 +676,4 @@ fn p04_a_writer_whose_lock_file_was_replaced_stores_into_void_bytes_alone() {
         let again = Store::open(folder.path(), options).unwrap();
         assert!(again.open_report().was_clean && everything(&again) == kept);
     }
-}
-
-/// A reader waits at the end of a segment; the writer dies in the middle of a frame there, and the next one begins a segment.
-#[test]
-fn p03_who_waits_at_the_end_of_a_segment_passes_over_what_its_dead_writer_had_begun() {
-    let storage = MemStorage::new();
-    let store = open(&storage);
-    let _ = put(&store, "s", b"first");
-    let reader = open_read_only(&storage);
-    let all = SubscribeOptions::all().visibility(Visibility::Committed);
-    let mut follower = reader.subscribe(all).unwrap();
-    let mut next = || follower.next_timeout(Duration::from_millis(1)).unwrap().map(|event| event.payload);
-    assert_eq!(next().as_deref(), Some(&b"first"[..]));
-    assert_eq!(next(), None);
-    let torn = put(&store, "s", &noise(7, 3000));
-    kill(&storage, store);
-    let name = segments(&storage).remove(0);
-    write(&storage, &name, torn.end.0 - 1000, &[0; 1000]);
-    storage.set_boot_id(BootId(*b"one-more-boot-id"));
-
-    let store = open(&storage);
-    let report = store.open_report();
-    assert!(report.has_rolled && report.torn_tail.is_some() && report.damage.is_empty(), "{report:?}");
-    let _ = put(&store, "s", b"second");
-    assert_eq!(next().as_deref(), Some(&b"second"[..]), "and no damage");
-    assert_eq!(next(), None);
 }

@@ -49,6 +49,23 @@ impl From<directory::Entry> for Stream {
 }
 
 impl Stream {
+    /// A stream of which `placed` is the first section that is known.
+    fn begun(name: Arc<str>, slot: u32, first: Revision, placed: Placed) -> Stream {
+        let head = placed.head();
+        Stream {
+            name,
+            id: placed.stream,
+            slot,
+            first,
+            head,
+            head_position: placed.head_position(),
+            last_event: head,
+            last_place: placed.frame,
+            places: vec![(placed.first_revision, placed.frame)],
+            sections: 1,
+        }
+    }
+
     /// Takes in a section; `false`, and nothing changed, where it does not continue the stream.
     #[inline]
     fn extend(&mut self, placed: Placed) -> bool {
@@ -265,7 +282,6 @@ impl StreamTable {
     /// is known: the name or the stream exists already, is not known, or the revision leaves a gap behind the head.
     pub(crate) fn place(&mut self, name: Option<&str>, placed: Placed) -> bool {
         if let Some(name) = name {
-            let (head, head_position) = (placed.head(), placed.head_position());
             if self.by_name.contains_key(name)
                 || self.by_id.contains_key(&placed.stream)
                 || placed.first_revision.0 != 0
@@ -274,18 +290,7 @@ impl StreamTable {
             }
             let name: Arc<str> = name.into();
             let index = self.streams.len() as u32;
-            self.streams.push(Stream {
-                name: Arc::clone(&name),
-                id: placed.stream,
-                slot: index,
-                first: placed.first_revision,
-                head,
-                head_position,
-                last_event: head,
-                last_place: placed.frame,
-                places: vec![(placed.first_revision, placed.frame)],
-                sections: 1,
-            });
+            self.streams.push(Stream::begun(Arc::clone(&name), index, placed.first_revision, placed));
             self.by_name.insert(name, index);
             self.by_id.insert(placed.stream, index);
             return true;
@@ -301,19 +306,7 @@ impl StreamTable {
         match self.continued.entry(placed.stream) {
             Entry::Occupied(mut known) => known.get_mut().extend(placed),
             Entry::Vacant(vacant) => {
-                let (head, head_position) = (placed.head(), placed.head_position());
-                vacant.insert(Stream {
-                    name: Arc::default(),
-                    id: placed.stream,
-                    slot: u32::MAX,
-                    first: placed.first_revision,
-                    head,
-                    head_position,
-                    last_event: head,
-                    last_place: placed.frame,
-                    places: vec![(placed.first_revision, placed.frame)],
-                    sections: 1,
-                });
+                vacant.insert(Stream::begun(Arc::default(), u32::MAX, placed.first_revision, placed));
                 true
             }
         }
@@ -389,18 +382,7 @@ impl StreamTable {
         let free = name.filter(|name| !self.by_name.contains_key(*name));
         let name: Arc<str> = free.map_or_else(|| format!("${}", placed.stream).into(), Into::into);
         let index = self.streams.len() as u32;
-        self.streams.push(Stream {
-            name: Arc::clone(&name),
-            id: placed.stream,
-            slot: index,
-            first: Revision(0),
-            head: placed.head(),
-            head_position: placed.head_position(),
-            last_event: placed.head(),
-            last_place: placed.frame,
-            places: vec![(placed.first_revision, placed.frame)],
-            sections: 1,
-        });
+        self.streams.push(Stream::begun(Arc::clone(&name), index, Revision(0), placed));
         self.by_name.insert(name, index);
         self.by_id.insert(placed.stream, index);
         if free.is_none() {

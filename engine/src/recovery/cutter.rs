@@ -190,7 +190,7 @@ impl Reading {
                 for older in &resumed.older {
                     set.push(older.clone());
                 }
-                set.push(known_of(&resumed.segment));
+                set.push(Known::active(&resumed.segment));
                 replay.resume(resumed, Arc::clone(&resumed.segment));
                 resumed.segment.ordinal()
             }
@@ -198,7 +198,7 @@ impl Reading {
                 let Ok(first) = Segment::open(&**storage, SegmentOrdinal(0), Access::Read, &store) else {
                     return Ok(None);
                 };
-                set.push(known_of(&first));
+                set.push(Known::active(&first));
                 replay.enter(Arc::new(first));
                 SegmentOrdinal(0)
             }
@@ -329,18 +329,4 @@ fn streams_on(set: &Arc<SegmentSet>, directory: &Directory, count: u64) -> Arc<S
     let give_up: Box<ReadLog> =
         Box::new(|_| Err(Error::new(ErrorKind::Damage, "the stream directory is not what was written")));
     Arc::new(Streams::from_directory(Arc::clone(set), Arc::new(directory.clone()), count, give_up))
-}
-
-/// The segment in which reading goes on.
-fn known_of(segment: &Segment) -> Known {
-    Known {
-        ordinal: segment.ordinal(),
-        base: segment.base,
-        file_end: segment.file_end(),
-        end: None,
-        last_index_block: Position::ZERO,
-        damage: None,
-        lost_head: None,
-        expected: None,
-    }
 }

@@ -214,14 +214,9 @@ impl Line {
         self.witness = self.witness.max(segment.head.open.witness.unwrap_or(Position::ZERO));
         self.next_ordinal = self.next_ordinal.max(segment.next_ordinal());
         self.known.push(Known {
-            ordinal: segment.ordinal(),
-            base: segment.base,
-            file_end: segment.file_end(),
             end: stated.map(|stated| stated.predecessor.end),
             last_index_block: stated.map_or(Position::ZERO, |stated| stated.predecessor.last_index_block),
-            damage: None,
-            lost_head: None,
-            expected: None,
+            ..Known::active(&segment)
         });
         self.stated.push(stated);
         self.newest.get_or_insert(segment);

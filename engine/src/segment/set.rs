@@ -45,6 +45,20 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// An open segment that has no end yet.
+    pub(crate) fn active(segment: &Segment) -> Known {
+        Known {
+            ordinal: segment.ordinal(),
+            base: segment.base,
+            file_end: segment.file_end(),
+            end: None,
+            last_index_block: Position::ZERO,
+            damage: None,
+            lost_head: None,
+            expected: None,
+        }
+    }
+
     /// Whether it was active when it was looked up and has been left since, since the log reaches `limit`: then it may have
     /// ended before bytes that look like the next frame.
     #[inline]
@@ -205,16 +219,7 @@ impl SegmentSet {
             before.end = Some(predecessor_end);
             before.last_index_block = last_index_block;
         }
-        all.push(Known {
-            ordinal: segment.ordinal(),
-            base: segment.base,
-            file_end: segment.file_end(),
-            end: None,
-            last_index_block: Position::ZERO,
-            damage: None,
-            lost_head: None,
-            expected: None,
-        });
+        all.push(Known::active(segment));
         drop(all);
         self.keep(segment);
     }

@@ -73,12 +73,16 @@ impl Part for CrashStates {
     }
 
     fn replay(&self, line: &str) -> Result<(), String> {
-        let (name, rest) = line.split_once(' ').ok_or("a line begins with a workload or with `seed=NUMBER`")?;
+        // A walk that stops by itself has no state that its line could name.
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
         let share = Share::new(None, 1);
         if let Some(seed) = name.strip_prefix("seed=").and_then(|seed| seed.parse().ok()) {
             walked(seed, Some(line), &share, &Seen::default());
         } else {
-            let workload = workloads::ALL.iter().find(|workload| workload.name == name).ok_or("no such workload")?;
+            let workload = workloads::ALL
+                .iter()
+                .find(|workload| workload.name == name)
+                .ok_or("a line begins with a workload or with `seed=NUMBER`")?;
             let profile = PROFILES.into_iter().find(|profile| rest.starts_with(&format!("{profile:?} ")));
             let profile = profile.ok_or("a line names a profile after its workload")?;
             let orders = Orders { only: Some(line), threads: 1, is_over: &|| false, opened: &|_, _| () };
