@@ -297,7 +297,7 @@ fn walk_links(
     start: Position,
     mut visit: impl FnMut(Revision, Position) -> bool,
 ) -> Result<bool> {
-    let mut at = start;
+    let (mut at, mut behind) = (start, None);
     let mut segment = None;
     loop {
         let here = match segment.take() {
@@ -310,6 +310,10 @@ fn walk_links(
         };
         let Ok(frame) = here.frame(at, here.file_end()) else { return Ok(false) };
         let Ok(Some(section)) = section_of(frame, stream) else { return Ok(false) };
+        // A section that says what cannot be, under right checks, leads nowhere.
+        if behind.replace(section.first_revision).is_some_and(|behind| section.last_revision() >= behind) {
+            return Ok(false);
+        }
         if visit(section.first_revision, at) {
             return Ok(true);
         }

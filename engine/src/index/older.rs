@@ -159,7 +159,7 @@ impl Finder {
         let mut place = skipped.unwrap_or(at);
         let segment_of = |place: Position| place.0 / self.set.store.segment_bytes;
         let mut newer = Vec::new();
-        let mut segment = None;
+        let (mut segment, mut behind) = (None, None);
         let ended = loop {
             let here = match segment.take().filter(|here: &Arc<crate::segment::one::Segment>| here.base <= place) {
                 Some(here) => here,
@@ -172,6 +172,10 @@ impl Finder {
             let Ok(frame) = here.frame(place, here.file_end()) else { break Linked::Broken };
             let Ok(Some(section)) = section_of(frame, stream) else { break Linked::Broken };
             let found = (section.first_revision, place);
+            // A section that says what cannot be, under right checks, leads nowhere.
+            if behind.replace(found.0).is_some_and(|behind| section.last_revision() >= behind) {
+                break Linked::Broken;
+            }
             if Some(place) != skipped {
                 newer.push(found);
             }

@@ -311,7 +311,9 @@ impl SegmentSet {
                 (Err(Unusable::HeadLost(_)), Some(expected)) => {
                     Segment::open_without_head(&*self.storage, known.ordinal, access, &self.store, expected)
                 }
-                (Ok(segment), Some(expected)) if segment.head.header.salt != expected.salt => {
+                (Ok(segment), Some(expected))
+                    if (segment.head.header.salt, segment.head.header.span) != (expected.salt, expected.span) =>
+                {
                     Err(Unusable::Damaged(segment.damage(
                         segment.base,
                         segment.file_end(),
