@@ -171,6 +171,10 @@ impl StorageFile for CountingFile {
         self.inner.map_words(count)
     }
 
+    fn map_words_to_read(&self, count: usize) -> io::Result<SharedWords> {
+        self.inner.map_words_to_read(count)
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         self.inner.try_lock()
     }

@@ -9,6 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Access, MAX_NAME_LEN, Storage, StorageFile};
 
@@ -231,6 +232,22 @@ fn shared_words_are_one_memory_and_the_files_bytes(storage: &dyn Storage) {
     assert_eq!(contents(&*other)[24..32], [8, 7, 6, 5, 4, 3, 2, 1], "little-endian, and in the file");
     other.write_at(&[9, 0, 0, 0, 0, 0, 0, 1], 4088).unwrap();
     assert_eq!(words.load(511), 9 + (1 << 56));
+    let watched = storage.open("a", Access::Read).unwrap().map_words_to_read(512).unwrap();
+    words.count_up(5);
+    watched.count_up(5);
+    watched.store(5, 9);
+    assert_eq!((watched.load(3), watched.load(5)), (0x0102_0304_0506_0708, 1), "nothing is stored by who looks");
+    watched.wait(5, 0, Duration::from_secs(3600)); // it is another by now
+    watched.wait(5, 1, Duration::from_millis(1));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while watched.load(5) == 1 {
+                watched.wait(5, 1, Duration::from_secs(3600));
+            }
+        });
+        words.count_up(5);
+        words.wake(5, 1);
+    });
     storage.remove("a").unwrap();
     words.store(0, 7);
     assert_eq!(same.load(0), 7, "a removed file stays good for those who have it");

@@ -18,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -149,12 +149,21 @@ impl Region {
     /// The eight bytes at `at`, which is a multiple of eight, as a word that several processes use at once.
     pub(super) fn word(&self, at: usize) -> &AtomicU64 {
         self.check(at, size_of::<u64>());
-        assert!(self.writable && at.is_multiple_of(align_of::<AtomicU64>()), "no word of a writable region at {at}");
-        // SAFETY: the word lies in the region (just checked), which is mapped for writing as long as `self` lives, and is
-        // aligned: regions begin at a page. Whoever uses the same bytes through a mapping uses them as atomic words; the
-        // system itself, on behalf of positioned reads and writes, copies them outside of the language. Any bytes are a
-        // word.
+        assert!(at.is_multiple_of(align_of::<AtomicU64>()), "no word of a region at {at}");
+        // SAFETY: the word lies in the region (just checked), which is mapped as long as `self` lives, and is aligned:
+        // regions begin at a page. Where it is mapped for reading, its words are only loaded (`SharedWords` sees to that),
+        // which a processor of 64 bits does by a plain load. Whoever uses the same bytes through a mapping uses them as
+        // atomic words; the system itself, on behalf of positioned reads and writes, copies them outside of the language.
+        // Any bytes are a word.
         unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().add(at).cast()) }
+    }
+
+    /// The first four of these bytes, as what the system compares when somebody is to wait for the word: nobody else uses it.
+    pub(super) fn half_word(&self, at: usize) -> &AtomicU32 {
+        self.check(at, size_of::<u64>());
+        assert!(at.is_multiple_of(align_of::<AtomicU64>()), "no word of a region at {at}");
+        // SAFETY: as for `word`; it is neither loaded nor stored by this process, its address is given to the system.
+        unsafe { AtomicU32::from_ptr(self.memory.as_mut_ptr().add(at).cast()) }
     }
 
     /// Fails in a process that only inherited it.

@@ -197,6 +197,13 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// As [`map_words`](Self::map_words), to look at them and to wait for them only: nothing is stored. A file that is open for
+    /// reading will do.
+    fn map_words_to_read(&self, count: usize) -> io::Result<SharedWords> {
+        let _ = count;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Tries to take the exclusive lock on the file, for as long as this open file lives. `false` where another open
     /// file holds it, in this process or any other.
     fn try_lock(&self) -> io::Result<bool>;

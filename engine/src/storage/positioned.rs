@@ -134,6 +134,10 @@ impl StorageFile for PositionedFile {
         self.0.map_words(count)
     }
 
+    fn map_words_to_read(&self, count: usize) -> io::Result<SharedWords> {
+        self.0.map_words_to_read(count)
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         self.0.try_lock()
     }

@@ -7,6 +7,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::thread::futex;
+use rustix::time::Timespec;
 
 use super::mapping::Region;
 
@@ -21,6 +26,7 @@ pub type OnStore = Arc<dyn Fn(usize, u64) -> bool + Send + Sync>;
 pub struct SharedWords {
     region: Arc<Region>,
     count: usize,
+    is_writer: bool,
     on_store: Option<OnStore>,
 }
 
@@ -29,7 +35,13 @@ impl SharedWords {
     pub(super) fn of(region: Arc<Region>, count: usize) -> SharedWords {
         assert!(count * size_of::<u64>() <= region.len(), "more words than the region has");
         region.add_writer();
-        SharedWords { region, count, on_store: None }
+        SharedWords { region, count, is_writer: true, on_store: None }
+    }
+
+    /// The first `count` words of a region that is mapped for reading: nothing is stored through it.
+    pub(super) fn to_read(region: Arc<Region>, count: usize) -> SharedWords {
+        assert!(count * size_of::<u64>() <= region.len(), "more words than the region has");
+        SharedWords { region, count, is_writer: false, on_store: None }
     }
 
     /// The same words, for a simulation: it hears of each store before it happens, and says whether it lands. Those of a
@@ -59,7 +71,8 @@ impl SharedWords {
         u64::from_le(self.region.word(index * size_of::<u64>()).load(Ordering::Acquire))
     }
 
-    /// Stores a word, behind everything that was stored before. Nothing is stored in a fork of the process that mapped it.
+    /// Stores a word, behind everything that was stored before. Nothing is stored in a fork of the process that mapped it, nor
+    /// where the words were mapped for reading.
     ///
     /// # Panics
     ///
@@ -67,16 +80,59 @@ impl SharedWords {
     #[inline]
     pub fn store(&self, index: usize, value: u64) {
         assert!(index < self.count, "word {index} of {}", self.count);
-        let is_home = self.region.check_home().is_ok();
+        let is_home = self.is_writer && self.region.check_home().is_ok();
         if is_home && self.on_store.as_ref().is_none_or(|on_store| on_store(index, value)) {
             self.region.word(index * size_of::<u64>()).store(value.to_le(), Ordering::Release);
         }
     }
+
+    /// Counts a word up by one, which several processes may do at once. For words that tell that something changed: a
+    /// simulation does not hear of it.
+    #[inline]
+    pub fn count_up(&self, index: usize) {
+        assert!(index < self.count, "word {index} of {}", self.count);
+        if self.is_writer && self.region.check_home().is_ok() {
+            self.region.word(index * size_of::<u64>()).fetch_add(1u64.to_le(), Ordering::SeqCst);
+        }
+    }
+
+    /// Sleeps until somebody wakes who waits for the word, at most for `timeout`; not at all where the word is no longer
+    /// `seen`. May return for no reason. Works across processes, and for words that were mapped for reading.
+    pub fn wait(&self, index: usize, seen: u64, timeout: Duration) {
+        let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+        match futex::wait(
+            self.region.half_word(index * size_of::<u64>()),
+            futex::Flags::empty(),
+            low(seen),
+            Some(&timeout),
+        ) {
+            // Woken, changed, interrupted or over.
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+            // Where the system has no such call for this memory, whoever waits looks again and again.
+            Err(_) => {
+                std::thread::sleep(Duration::from_millis(1).min(Duration::from_nanos(timeout.tv_nsec.cast_unsigned())))
+            }
+        }
+    }
+
+    /// Wakes at most `most` of those who wait for the word. A call to the system, whether or not anybody does.
+    pub fn wake(&self, index: usize, most: u32) {
+        if self.is_writer {
+            let _ = futex::wake(self.region.half_word(index * size_of::<u64>()), futex::Flags::empty(), most); // they look again anyway
+        }
+    }
+}
+
+/// The half of a word's value that lies at its address.
+fn low(value: u64) -> u32 {
+    u32::from_ne_bytes(value.to_le_bytes()[..4].try_into().expect("four bytes"))
 }
 
 impl Drop for SharedWords {
     fn drop(&mut self) {
-        self.region.remove_writer();
+        if self.is_writer {
+            self.region.remove_writer();
+        }
     }
 }
 

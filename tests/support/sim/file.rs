@@ -192,6 +192,10 @@ impl StorageFile for SimFile {
         Ok(self.file.map_words(count)?.watched(Arc::new(on_store)))
     }
 
+    fn map_words_to_read(&self, count: usize) -> io::Result<SharedWords> {
+        self.file.map_words_to_read(count)
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.storage.state();
         if state.dead.contains(&self.storage.process) {

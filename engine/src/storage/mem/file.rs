@@ -434,6 +434,14 @@ impl StorageFile for MemFile {
         Ok(words.watched(Arc::new(move |_, _| !controls.is_dead())))
     }
 
+    fn map_words_to_read(&self, count: usize) -> io::Result<SharedWords> {
+        let content = self.inode.content.lock();
+        if count == 0 || (count as u64).saturating_mul(8) > content.len {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the words to map do not lie in the file"));
+        }
+        Ok(SharedWords::to_read(Arc::clone(&content.region), count))
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         match self.inode.lock.compare_exchange(0, self.handle, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(true),

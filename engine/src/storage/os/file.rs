@@ -305,6 +305,18 @@ impl StorageFile for OsFile {
         Ok(SharedWords::of(Arc::new(Region::of_writable_file(memory, self.home)), count))
     }
 
+    fn map_words_to_read(&self, count: usize) -> io::Result<SharedWords> {
+        let len = count.checked_mul(size_of::<u64>()).ok_or(Errno::FBIG)?;
+        if len == 0 || len as u64 > self.len()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the words to map do not lie in the file"));
+        }
+        if !file_system::takes_mapped_stores(self.descriptor.as_fd())? {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let memory = MmapOptions::new().len(len).map_raw_read_only(&self.descriptor)?;
+        Ok(SharedWords::to_read(Arc::new(Region::of_file(memory)), count))
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         self.home.check()?;
         // Before it is held: a fork in between then takes it from the child too.
