@@ -99,19 +99,13 @@ impl SharedWords {
     /// Sleeps until somebody wakes who waits for the word, at most for `timeout`; not at all where the word is no longer
     /// `seen`. May return for no reason. Works across processes, and for words that were mapped for reading.
     pub fn wait(&self, index: usize, seen: u64, timeout: Duration) {
-        let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
-        match futex::wait(
-            self.region.half_word(index * size_of::<u64>()),
-            futex::Flags::empty(),
-            low(seen),
-            Some(&timeout),
-        ) {
+        let limit = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+        let word = self.region.half_word(index * size_of::<u64>());
+        match futex::wait(word, futex::Flags::empty(), low(seen), Some(&limit)) {
             // Woken, changed, interrupted or over.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
             // Where the system has no such call for this memory, whoever waits looks again and again.
-            Err(_) => {
-                std::thread::sleep(Duration::from_millis(1).min(Duration::from_nanos(timeout.tv_nsec.cast_unsigned())))
-            }
+            Err(_) => std::thread::sleep(timeout.min(Duration::from_millis(1))),
         }
     }
 
