@@ -9,7 +9,7 @@ mod plants;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use treering::storage::conformance;
+use treering::storage::{Access, LockKind, Storage, conformance};
 use treering_tests::sim::SimStorage;
 use treering_tests::sim::enumerate::{Base, Numbers, Width, image, power};
 use treering_tests::sim::hashes::Hashes;
@@ -147,6 +147,20 @@ fn the_simulation_keeps_what_every_storage_promises() {
         assert!(kept.is_ok(), "{promise}");
     }
     assert!(conformance::ALL.len() > 15);
+}
+
+#[test]
+fn a_simulated_process_that_is_killed_holds_nothing() {
+    let sim = SimStorage::new(3);
+    let (dead, alive) = (sim.process(), sim.process());
+    let file = dead.create("a", 0).unwrap();
+    assert!(file.try_lock().unwrap() && file.try_lock_byte(7, LockKind::Exclusive).unwrap());
+    let other = alive.open("a", Access::ReadWrite).unwrap();
+    assert!(!other.try_lock().unwrap() && !other.try_lock_byte(7, LockKind::Shared).unwrap());
+    dead.kill();
+    assert!(other.try_lock().unwrap() && other.try_lock_byte(7, LockKind::Exclusive).unwrap());
+    drop(file);
+    assert!(!alive.open("a", Access::ReadWrite).unwrap().try_lock_byte(7, LockKind::Shared).unwrap());
 }
 
 /// States are told apart by hashes that are made without their images.

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use treering::storage::mem::MemStorage;
 use treering::storage::{
-    Access, DirectoryEntry, FileSystem, LockHolder, Mapping, SharedWords, Storage, StorageFile, WritableMapping,
+    Access, DirectoryEntry, FileSystem, LockHolder, LockKind, Mapping, SharedWords, Storage, StorageFile,
+    WritableMapping,
 };
 use treering::{BootId, FilePlace};
 
@@ -185,6 +186,22 @@ impl StorageFile for CountingFile {
 
     fn lock_holder(&self) -> Option<LockHolder> {
         self.inner.lock_holder()
+    }
+
+    fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.inner.try_lock_byte(offset, kind)
+    }
+
+    fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        self.inner.unlock_byte(offset)
+    }
+
+    fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.inner.is_byte_locked(offset, kind)
+    }
+
+    fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
+        self.inner.byte_holders(offset)
     }
 
     fn place(&self) -> io::Result<FilePlace> {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use treering::storage::mem::MemStorage;
 use treering::storage::{
-    Access, DirectoryEntry, FilePlace, FileSystem, LockHolder, Mapping, Storage, StorageFile, WritableMapping,
+    Access, DirectoryEntry, FilePlace, FileSystem, LockHolder, LockKind, Mapping, Storage, StorageFile, WritableMapping,
 };
 use treering::{BootId, Position};
 
@@ -246,6 +246,22 @@ impl StorageFile for JournalFile {
 
     fn lock_holder(&self) -> Option<LockHolder> {
         self.file.lock_holder()
+    }
+
+    fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.file.try_lock_byte(offset, kind)
+    }
+
+    fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        self.file.unlock_byte(offset)
+    }
+
+    fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.file.is_byte_locked(offset, kind)
+    }
+
+    fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
+        self.file.byte_holders(offset)
     }
 
     fn place(&self) -> io::Result<FilePlace> {

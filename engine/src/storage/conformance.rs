@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Access, MAX_NAME_LEN, Storage, StorageFile};
+use super::{Access, LockKind, MAX_NAME_LEN, Storage, StorageFile};
 
 fn kind_of<T>(result: io::Result<T>) -> io::ErrorKind {
     result.map(drop).expect_err("the call must fail").kind()
@@ -334,6 +334,89 @@ fn the_lock_excludes_others_until_it_is_dropped(storage: &dyn Storage) {
     assert!(again.try_lock().unwrap());
 }
 
+fn bytes_are_locked_shared_or_alone(storage: &dyn Storage) {
+    use LockKind::{Exclusive, Shared};
+    let file = storage.create("a", 0).unwrap();
+    let [second, third] = [(); 2].map(|()| storage.open("a", Access::ReadWrite).unwrap());
+    let reading = storage.open("a", Access::Read).unwrap();
+    let process = std::process::id();
+    let holders = |offset| {
+        let holders = third.byte_holders(offset).into_iter();
+        holders.map(|(holder, kind)| (holder.pid, kind)).collect::<Vec<_>>()
+    };
+    for at in [0, 7, 1 << 62, i64::MAX as u64 - 1] {
+        assert_eq!(holders(at), [], "{at}");
+        assert!(file.try_lock_byte(at, Shared).unwrap() && reading.try_lock_byte(at, Shared).unwrap(), "{at}");
+        assert!(file.try_lock_byte(at, Shared).unwrap(), "who has it keeps it");
+        assert!(!second.is_byte_locked(at, Shared).unwrap() && second.is_byte_locked(at, Exclusive).unwrap());
+        assert!(!second.try_lock_byte(at, Exclusive).unwrap(), "{at}");
+        assert!(!file.try_lock_byte(at, Exclusive).unwrap(), "beside another share none is alone");
+        assert_eq!(holders(at), [(process, Shared)], "{at}");
+
+        reading.unlock_byte(at).unwrap();
+        second.unlock_byte(at).unwrap();
+        assert!(second.is_byte_locked(at, Exclusive).unwrap(), "what another holds is not given back");
+        assert!(!file.is_byte_locked(at, Exclusive).unwrap(), "one's own lock excludes oneself from nothing");
+        assert!(file.try_lock_byte(at, Exclusive).unwrap(), "the kind changes");
+        assert!(!reading.try_lock_byte(at, Shared).unwrap() && !second.try_lock_byte(at, Exclusive).unwrap());
+        assert!(reading.is_byte_locked(at, Shared).unwrap());
+        assert_eq!(holders(at), [(process, Exclusive)], "{at}");
+        for beside in [at - at.min(1), at + 1].into_iter().filter(|&beside| beside != at && beside < i64::MAX as u64) {
+            assert!(!second.is_byte_locked(beside, Exclusive).unwrap() && holders(beside).is_empty(), "{beside}");
+            assert!(second.try_lock_byte(beside, Exclusive).unwrap(), "{beside}");
+            assert!(!file.try_lock_byte(beside, Shared).unwrap(), "{beside}");
+            second.unlock_byte(beside).unwrap();
+        }
+
+        assert!(file.try_lock_byte(at, Shared).unwrap(), "and back");
+        assert!(reading.try_lock_byte(at, Shared).unwrap(), "{at}");
+        file.unlock_byte(at).unwrap();
+        file.unlock_byte(at).unwrap();
+        assert!(second.is_byte_locked(at, Exclusive).unwrap(), "the other share is still there");
+        reading.unlock_byte(at).unwrap();
+        assert!(second.try_lock_byte(at, Exclusive).unwrap(), "{at}");
+        second.unlock_byte(at).unwrap();
+    }
+    reading.try_lock_byte(3, Exclusive).expect_err("a file that is open for reading takes shares only");
+    assert!(!second.is_byte_locked(3, Exclusive).unwrap());
+    for beyond in [i64::MAX as u64, u64::MAX] {
+        assert_eq!(kind_of(file.try_lock_byte(beyond, Shared)), io::ErrorKind::InvalidInput);
+        assert_eq!(kind_of(file.unlock_byte(beyond)), io::ErrorKind::InvalidInput);
+        assert_eq!(kind_of(file.is_byte_locked(beyond, Shared)), io::ErrorKind::InvalidInput);
+        assert_eq!(holders(beyond), []);
+    }
+    assert_eq!((file.len().unwrap(), file.allocated_len().unwrap()), (0, 0), "a lock takes no byte");
+}
+
+fn locks_of_bytes_and_of_the_file_know_nothing_of_each_other(storage: &dyn Storage) {
+    let (file, second) = (storage.create("a", 10).unwrap(), storage.open("a", Access::ReadWrite).unwrap());
+    assert!(file.try_lock_byte(0, LockKind::Exclusive).unwrap());
+    assert!(second.try_lock().unwrap() && !file.try_lock().unwrap());
+    assert!(second.try_lock_byte(1, LockKind::Exclusive).unwrap());
+    second.unlock().unwrap();
+    assert!(second.is_byte_locked(0, LockKind::Shared).unwrap() && file.is_byte_locked(1, LockKind::Shared).unwrap());
+    for _ in 0..3 {
+        assert!(file.try_lock().unwrap() && !second.try_lock().unwrap());
+        file.unlock().unwrap();
+    }
+    assert!(file.try_lock().unwrap());
+    file.unlock_byte(0).unwrap();
+    assert!(!second.is_byte_locked(0, LockKind::Shared).unwrap());
+    assert!(!second.try_lock().unwrap(), "the lock of the file stays");
+
+    storage.rename("a", "b").unwrap();
+    let again = storage.open("b", Access::ReadWrite).unwrap();
+    let other = storage.create("a", 10).unwrap();
+    assert!(again.is_byte_locked(1, LockKind::Shared).unwrap(), "a lock is the file's, not the name's");
+    assert!(other.try_lock_byte(1, LockKind::Exclusive).unwrap(), "another file has locks of its own");
+    assert!(second.try_lock_byte(2, LockKind::Shared).unwrap());
+    drop((file, second));
+    for at in 0..3 {
+        assert!(again.try_lock_byte(at, LockKind::Exclusive).unwrap(), "{at}: they end with the open file");
+    }
+    assert!(again.try_lock().unwrap());
+}
+
 fn a_place_is_one_files_own(storage: &dyn Storage) {
     let (a, b) = (storage.create("a", 0).unwrap(), storage.create("b", 0).unwrap());
     let place = a.place().unwrap();
@@ -436,6 +519,8 @@ on_every_storage! {
     punching_gives_space_back_and_keeps_the_length
     what_is_passed_over_as_hole_is_zero
     the_lock_excludes_others_until_it_is_dropped
+    bytes_are_locked_shared_or_alone
+    locks_of_bytes_and_of_the_file_know_nothing_of_each_other
     a_place_is_one_files_own
     direct_reads_give_the_same_bytes_at_any_alignment
     what_is_written_once_more_stays_as_it_is

@@ -54,6 +54,14 @@ fn check_name(name: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a plain file name: {name:?}")))
 }
 
+/// Refuses an offset at which a file can have no byte.
+fn check_offset(offset: u64) -> io::Result<()> {
+    if offset < i64::MAX as u64 {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no file has a byte at {offset}")))
+}
+
 /// Refuses a range of file offsets that is not in order or leaves what a file can have.
 fn check_range(range: &Range<u64>) -> io::Result<()> {
     if range.start <= range.end && range.end <= i64::MAX as u64 {
@@ -214,6 +222,37 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Who holds the lock, as far as the system tells.
     fn lock_holder(&self) -> Option<LockHolder>;
 
+    /// Tries to lock the byte at `offset`, where the file need have none, for as long as this open file lives. `false` where
+    /// another open file, in this process or any other, holds a lock on it that excludes this one; taking it again in the other
+    /// kind changes the kind, or leaves it as it was where the answer is `false`.
+    ///
+    /// Locks of bytes and the lock of the whole file ([`try_lock`](Self::try_lock)) know nothing of each other. A file that
+    /// is open for reading takes shared locks only. `InvalidInput` beyond the largest offset of a file; `Unsupported` where
+    /// the system has no such locks for this file.
+    fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        let _ = (offset, kind);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Lets go of the lock on a byte, if this open file holds it.
+    fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        let _ = offset;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether another open file holds a lock on the byte that would exclude one of this kind.
+    fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        let _ = (offset, kind);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The processes that hold a lock on the byte, each with the kind, as far as the system tells. To find them may take
+    /// milliseconds: it is for messages.
+    fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
+        let _ = offset;
+        Vec::new()
+    }
+
     /// Where the file lies. Two files that exist at once never have the same place.
     fn place(&self) -> io::Result<FilePlace>;
 }
@@ -225,6 +264,15 @@ pub enum Access {
     Read,
     /// Reading and writing.
     ReadWrite,
+}
+
+/// How a byte is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// Beside other shared ones.
+    Shared,
+    /// Beside no other.
+    Exclusive,
 }
 
 /// One name in the directory.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    Access, DirectoryEntry, FilePlace, FileSystem, LockHolder, Mapping, SharedWords, Storage, StorageFile,
+    Access, DirectoryEntry, FilePlace, FileSystem, LockHolder, LockKind, Mapping, SharedWords, Storage, StorageFile,
     WritableMapping,
 };
 use crate::ids::BootId;
@@ -148,6 +148,22 @@ impl StorageFile for PositionedFile {
 
     fn lock_holder(&self) -> Option<LockHolder> {
         self.0.lock_holder()
+    }
+
+    fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.0.try_lock_byte(offset, kind)
+    }
+
+    fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        self.0.unlock_byte(offset)
+    }
+
+    fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.0.is_byte_locked(offset, kind)
+    }
+
+    fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
+        self.0.byte_holders(offset)
     }
 
     fn place(&self) -> io::Result<FilePlace> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use treering::FilePlace;
 use treering::storage::mem::Operation;
-use treering::storage::{LockHolder, Mapping, SharedWords, StorageFile, WritableMapping};
+use treering::storage::{LockHolder, LockKind, Mapping, SharedWords, StorageFile, WritableMapping};
 
 use super::plant::Plant;
-use super::{Call, Failure, Inode, Met, SimStorage, State, disk, error_of};
+use super::{Call, Failure, Inode, LockedByte, Met, SimStorage, State, disk, error_of};
 
 /// The one file system of all simulations: an image that is put back stays at home.
 const FILE_SYSTEM: u64 = 0x51A;
@@ -221,6 +221,36 @@ impl StorageFile for SimFile {
         is_held.then(|| LockHolder { pid: std::process::id(), state: Some('R'), command: None })
     }
 
+    fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        let mut state = self.storage.state();
+        if state.dead.contains(&self.storage.process) {
+            return Err(io::Error::other("the process was killed"));
+        }
+        if state.is_planted(|plant| plant == Plant::LocksAreFree) {
+            return Ok(true);
+        }
+        let is_taken = self.file.try_lock_byte(offset, kind)?;
+        if is_taken {
+            let lock = LockedByte { process: self.storage.process, handle: self.handle, offset };
+            state.locked_bytes.insert(lock, Arc::clone(&self.file));
+        }
+        Ok(is_taken)
+    }
+
+    fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        let mut state = self.storage.state();
+        state.locked_bytes.remove(&LockedByte { process: self.storage.process, handle: self.handle, offset });
+        self.file.unlock_byte(offset)
+    }
+
+    fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.file.is_byte_locked(offset, kind)
+    }
+
+    fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
+        self.file.byte_holders(offset)
+    }
+
     fn place(&self) -> io::Result<FilePlace> {
         Ok(FilePlace { file_system: FILE_SYSTEM, inode: self.inode, birth: self.inode as i64 })
     }
@@ -232,6 +262,7 @@ impl Drop for SimFile {
         if state.locks.get(&self.inode).is_some_and(|(_, handle)| *handle == self.handle) {
             state.locks.remove(&self.inode);
         }
+        state.locked_bytes.retain(|lock, _| lock.handle != self.handle);
         state.handles.remove(&self.handle);
         state.late.remove(&self.handle);
     }

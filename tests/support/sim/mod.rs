@@ -87,6 +87,14 @@ struct Machine {
     state: Mutex<State>,
 }
 
+/// A byte that a process has locked through one of its handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LockedByte {
+    process: u32,
+    handle: u64,
+    offset: u64,
+}
+
 #[derive(Debug, Default)]
 struct State {
     disk: Disk,
@@ -99,6 +107,8 @@ struct State {
     dead: BTreeSet<u32>,
     /// Process and handle that hold the lock of a file.
     locks: BTreeMap<Inode, (u32, u64)>,
+    /// The bytes that are locked, and the files through which they are.
+    locked_bytes: BTreeMap<LockedByte, Arc<dyn StorageFile>>,
     /// Handles whose next sync is told of a failed write-back.
     late: BTreeSet<u64>,
     /// Open handles and their files.
@@ -175,6 +185,13 @@ impl SimStorage {
         let mut state = self.state();
         state.dead.insert(self.process);
         state.locks.retain(|_, (process, _)| *process != self.process);
+        state.locked_bytes.retain(|lock, file| {
+            let is_dead = lock.process == self.process;
+            if is_dead {
+                file.unlock_byte(lock.offset).expect("a lock in memory is given back");
+            }
+            !is_dead
+        });
     }
 
     /// The storage in memory below: clock, randomness, space.

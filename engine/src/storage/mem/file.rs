@@ -22,9 +22,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::byte_locks::ByteLocks;
 use super::controls::{BLOCK, Controls, Operation};
 use crate::storage::mapping::Region;
-use crate::storage::{Access, FilePlace, LockHolder, Mapping, SharedWords, StorageFile, WritableMapping, check_range};
+use crate::storage::{
+    Access, FilePlace, LockHolder, LockKind, Mapping, SharedWords, StorageFile, WritableMapping, check_offset,
+    check_range,
+};
 
 /// The longest file: far above any use, far below what address space allows.
 const MAX_LEN: u64 = 1 << 40;
@@ -98,6 +102,8 @@ pub(super) struct Inode {
     content: Mutex<Content>,
     /// The handle that holds the lock; 0 for none.
     lock: AtomicU64,
+    /// The handles that hold bytes.
+    bytes: Mutex<ByteLocks>,
     /// The handles given out, to tell them apart.
     handles: AtomicU64,
 }
@@ -149,7 +155,7 @@ impl Inode {
         let disk = controls.models_disk().then(Disk::default);
         let content = Mutex::new(Content { region, len, allocated: Blocks::default(), disk });
         let (lock, handles) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Inode { controls: Arc::clone(controls), place, content, lock, handles })
+        Ok(Inode { controls: Arc::clone(controls), place, content, lock, bytes: Mutex::default(), handles })
     }
 
     /// A new file with the same content and the same holes.
@@ -310,6 +316,11 @@ impl MemFile {
     }
 }
 
+/// Who holds whatever is held of a file in memory.
+fn this_process() -> LockHolder {
+    LockHolder { pid: std::process::id(), state: Some('R'), command: None }
+}
+
 impl StorageFile for MemFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.inode.len())
@@ -457,7 +468,30 @@ impl StorageFile for MemFile {
 
     fn lock_holder(&self) -> Option<LockHolder> {
         let held = self.inode.lock.load(Ordering::Acquire) != 0;
-        held.then(|| LockHolder { pid: std::process::id(), state: Some('R'), command: None })
+        held.then(this_process)
+    }
+
+    fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        check_offset(offset)?;
+        if kind == LockKind::Exclusive {
+            self.check_writable()?;
+        }
+        Ok(self.inode.bytes.lock().take(self.handle, offset, kind))
+    }
+
+    fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        check_offset(offset)?;
+        self.inode.bytes.lock().give_back(self.handle, offset);
+        Ok(())
+    }
+
+    fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        check_offset(offset)?;
+        Ok(self.inode.bytes.lock().excludes(self.handle, offset, kind))
+    }
+
+    fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
+        self.inode.bytes.lock().kind(offset).map(|kind| (this_process(), kind)).into_iter().collect()
     }
 
     fn place(&self) -> io::Result<FilePlace> {
@@ -468,5 +502,6 @@ impl StorageFile for MemFile {
 impl Drop for MemFile {
     fn drop(&mut self) {
         let _ = self.inode.lock.compare_exchange(self.handle, 0, Ordering::AcqRel, Ordering::Acquire);
+        self.inode.bytes.lock().forget(self.handle);
     }
 }

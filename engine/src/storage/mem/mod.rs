@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::{Access, DirectoryEntry, FileSystem, Storage, StorageFile, check_name};
 use crate::ids::BootId;
 
+mod byte_locks;
 mod controls;
 mod file;
 

@@ -6,10 +6,13 @@
 //!    not see an error that an earlier write met.
 //! 2. Only an interruption is tried again. A short write goes on with the rest: what stopped it then shows.
 //! 3. No call raises a signal by itself: the limit on file sizes is looked up before the kernel enforces it by one.
-//! 4. The lock belongs to the open file, not to the process. The process that took it gives it back when the file object
+//! 4. Locks belong to the open file, not to the process. The process that took them gives them back when the file object
 //!    is dropped, even if a child inherited the descriptor; a child that drops its copy does not.
-//! 5. In a fork of the process that opened it the file is for reading: see [`home`].
+//! 5. The descriptor is noted for forks from before the first lock until after the last one is gone; in between, locks
+//!    come and go without a look at that table.
+//! 6. In a fork of the process that opened it the file is for reading: see [`home`].
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,14 +20,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{self, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom, StatxFlags};
+use parking_lot::Mutex;
+use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 
-use super::{file_system, lock};
+use super::{file_system, holders, lock};
 use crate::storage::home::{self, Home};
 use crate::storage::mapping::Region;
-use crate::storage::{FilePlace, LockHolder, Mapping, SharedWords, StorageFile, WritableMapping, check_range};
+use crate::storage::{
+    FilePlace, LockHolder, LockKind, Mapping, SharedWords, StorageFile, WritableMapping, check_offset, check_range,
+};
 
 /// What direct reads are aligned to: a multiple of every common device's block.
 const DIRECT_ALIGNMENT: usize = 4096;
@@ -41,9 +47,22 @@ pub(super) struct OsFile {
     descriptor: OwnedFd,
     /// The file system could not allocate blocks ahead, so that a store into a mapping may meet a full disk.
     allocates_late: AtomicBool,
-    /// The lock was taken through this open file.
-    is_locked: AtomicBool,
+    /// The locks that were taken through this open file; held while one is asked for, which never waits.
+    held: Mutex<Held>,
     home: Home,
+}
+
+/// The locks of one open file.
+#[derive(Debug, Default)]
+struct Held {
+    whole: bool,
+    bytes: BTreeSet<u64>,
+}
+
+impl Held {
+    fn is_nothing(&self) -> bool {
+        !self.whole && self.bytes.is_empty()
+    }
 }
 
 /// How far a file may reach by the limit of this process. Beyond it the kernel does not only fail a call, but first sends
@@ -89,11 +108,50 @@ fn aligned(memory: &mut [u8]) -> &mut [u8] {
 impl OsFile {
     /// Takes over a descriptor of a regular file, which a process alone may change.
     pub(super) fn new(descriptor: OwnedFd, home: Home) -> OsFile {
-        OsFile { descriptor, allocates_late: AtomicBool::new(false), is_locked: AtomicBool::new(false), home }
+        OsFile { descriptor, allocates_late: AtomicBool::new(false), held: Mutex::default(), home }
     }
 
     fn stat(&self) -> io::Result<fs::Stat> {
         Ok(fs::fstat(&self.descriptor)?)
+    }
+
+    /// Asks for a lock by `take`, and notes it by `note` where it is given.
+    fn take_lock(
+        &self,
+        take: impl FnOnce(BorrowedFd<'_>) -> io::Result<bool>,
+        note: impl FnOnce(&mut Held),
+    ) -> io::Result<bool> {
+        self.home.check()?;
+        let mut held = self.held.lock();
+        let is_first = held.is_nothing();
+        if is_first {
+            // Before it is held: a fork in between then takes it from the child too.
+            home::note_lock(self.descriptor.as_fd());
+        }
+        let taken = take(self.descriptor.as_fd());
+        match taken {
+            Ok(true) => note(&mut held),
+            _ if is_first => home::forget_lock(self.descriptor.as_fd()),
+            _ => {}
+        }
+        taken
+    }
+
+    /// Lets go of a lock by `give`, and forgets it by `forget`.
+    fn give_lock(
+        &self,
+        give: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+        forget: impl FnOnce(&mut Held),
+    ) -> io::Result<()> {
+        self.home.check()?;
+        let mut held = self.held.lock();
+        give(self.descriptor.as_fd())?;
+        let was_nothing = held.is_nothing();
+        forget(&mut held);
+        if held.is_nothing() && !was_nothing {
+            home::forget_lock(self.descriptor.as_fd());
+        }
+        Ok(())
     }
 
     /// Opens the same inode once more, past the page cache. `Unsupported` where that is not possible.
@@ -318,34 +376,46 @@ impl StorageFile for OsFile {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        self.home.check()?;
-        // Before it is held: a fork in between then takes it from the child too.
-        home::note_lock(self.descriptor.as_fd());
-        let taken = retry_on_intr(|| fs::flock(&self.descriptor, FlockOperation::NonBlockingLockExclusive));
-        if taken.is_err() {
-            home::forget_lock(self.descriptor.as_fd());
-        }
-        match taken {
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            taken => {
-                taken?;
-                self.is_locked.store(true, Ordering::Release);
-                Ok(true)
-            }
-        }
+        self.take_lock(lock::try_whole, |held| held.whole = true)
     }
 
     fn unlock(&self) -> io::Result<()> {
-        self.home.check()?;
-        retry_on_intr(|| fs::flock(&self.descriptor, FlockOperation::Unlock))?;
-        self.is_locked.store(false, Ordering::Release);
-        home::forget_lock(self.descriptor.as_fd());
-        Ok(())
+        self.give_lock(lock::give_whole, |held| held.whole = false)
     }
 
     fn lock_holder(&self) -> Option<LockHolder> {
         let stat = self.stat().ok()?;
-        lock::holder(fs::major(stat.st_dev), fs::minor(stat.st_dev), stat.st_ino)
+        holders::of_whole(fs::major(stat.st_dev), fs::minor(stat.st_dev), stat.st_ino)
+    }
+
+    fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        check_offset(offset)?;
+        self.take_lock(
+            |file| lock::try_byte(file, offset, kind),
+            |held| {
+                held.bytes.insert(offset);
+            },
+        )
+    }
+
+    fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        check_offset(offset)?;
+        self.give_lock(
+            |file| lock::give_byte(file, offset),
+            |held| {
+                held.bytes.remove(&offset);
+            },
+        )
+    }
+
+    fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        check_offset(offset)?;
+        self.home.check()?; // in a fork the descriptor may lead nowhere
+        lock::is_byte_locked(self.descriptor.as_fd(), offset, kind)
+    }
+
+    fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
+        self.stat().map(|stat| holders::of_byte(stat.st_dev, stat.st_ino, offset)).unwrap_or_default()
     }
 
     fn place(&self) -> io::Result<FilePlace> {
@@ -366,12 +436,20 @@ impl StorageFile for OsFile {
 
 impl Drop for OsFile {
     fn drop(&mut self) {
-        // Closing alone would leave the lock with a child that inherited the descriptor and did not close it. There is
+        // Closing alone would leave the locks with a child that inherited the descriptor and did not close it. There is
         // nobody to tell if this fails, and closing then does what it can.
-        if *self.is_locked.get_mut() && self.home.is_here() {
-            let _ = fs::flock(&self.descriptor, FlockOperation::Unlock);
-            home::forget_lock(self.descriptor.as_fd());
+        let held = self.held.get_mut();
+        if held.is_nothing() || !self.home.is_here() {
+            return;
         }
+        let file = self.descriptor.as_fd();
+        if held.whole {
+            let _ = lock::give_whole(file);
+        }
+        if !held.bytes.is_empty() {
+            let _ = lock::give_all_bytes(file);
+        }
+        home::forget_lock(file);
     }
 }
 

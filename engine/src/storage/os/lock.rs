@@ -1,78 +1,90 @@
-//! Who holds a lock, told from what the kernel publishes below `/proc`.
+//! The calls that take locks and let go of them: `flock` for a whole file, open-file-description locks for a byte.
 //!
-//! Advice for messages only: the answer may be out of date when it arrives, and there is none where `/proc` is not
-//! mounted, where the holder lives in another process namespace, or where the file system shows other device numbers in
-//! the kernel's table than to `stat` (btrfs). Nothing may be decided by it.
+//! Both belong to the open file, not to the process: whoever opens the file again is another party, in the same process too,
+//! and closing any other descriptor of it frees nothing (as it would with the locks of POSIX). None of these calls waits.
 
-use crate::storage::LockHolder;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The holder of the `flock` lock on the file with this device and inode.
-pub(super) fn holder(device_major: u32, device_minor: u32, inode: u64) -> Option<LockHolder> {
-    let table = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = table.lines().find_map(|line| owner_in(line, device_major, device_minor, inode))?;
-    let status = std::fs::read(format!("/proc/{pid}/stat")).ok();
-    let (command, state) = status.as_deref().and_then(command_and_state).unzip();
-    Some(LockHolder { pid, state, command })
-}
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, retry_on_intr};
 
-/// The owner, if this line of the kernel's table is about a held `flock` lock on the file.
-///
-/// A line reads `7: FLOCK  ADVISORY  WRITE 4711 08:02:1835 0 EOF`, with the device in hexadecimal and the inode in
-/// decimal; one about a process that still waits has `->` behind the number.
-fn owner_in(line: &str, device_major: u32, device_minor: u32, inode: u64) -> Option<u32> {
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    if fields.next()? != "FLOCK" {
-        return None;
+use crate::storage::LockKind;
+
+/// Asks for the exclusive lock on the file; whether it was given.
+pub(super) fn try_whole(file: BorrowedFd<'_>) -> io::Result<bool> {
+    match retry_on_intr(|| flock(file, FlockOperation::NonBlockingLockExclusive)) {
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        taken => Ok(taken.map(|()| true)?),
     }
-    let pid = fields.nth(2)?.parse().ok().filter(|&pid| pid != 0)?;
-    let mut place = fields.next()?.split(':');
-    let mut device = || u32::from_str_radix(place.next()?, 16).ok();
-    let found = (device()?, device()?, place.next()?.parse().ok()?);
-    (found == (device_major, device_minor, inode)).then_some(pid)
 }
 
-/// Command and state from a process's `stat` line: `4711 (name) S …`. The name may itself hold spaces and parentheses, so
-/// that only the last closing one ends it.
-fn command_and_state(status: &[u8]) -> Option<(String, char)> {
-    let open = status.iter().position(|&byte| byte == b'(')?;
-    let close = status.iter().rposition(|&byte| byte == b')')?;
-    let command = status.get(open + 1..close)?;
-    let state = status.get(close + 1..)?.iter().find(|byte| !byte.is_ascii_whitespace())?;
-    Some((String::from_utf8_lossy(command).into_owned(), char::from(*state)))
+/// Lets go of it.
+pub(super) fn give_whole(file: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(retry_on_intr(|| flock(file, FlockOperation::Unlock))?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_line_of_the_held_lock_on_this_file_counts() {
-        let at = |line| owner_in(line, 0xfe, 0x1f, 1835);
-        assert_eq!(at("7: FLOCK  ADVISORY  WRITE 4711 fe:1f:1835 0 EOF"), Some(4711));
-        for other in [
-            "7: -> FLOCK  ADVISORY  WRITE 4711 fe:1f:1835 0 EOF",
-            "7: POSIX  ADVISORY  WRITE 4711 fe:1f:1835 0 EOF",
-            "7: FLOCK  ADVISORY  WRITE 4711 fe:1f:1836 0 EOF",
-            "7: FLOCK  ADVISORY  WRITE 4711 fe:20:1835 0 EOF",
-            "7: FLOCK  ADVISORY  WRITE 4711 08:1f:1835 0 EOF",
-            "7: FLOCK  ADVISORY  WRITE 0 fe:1f:1835 0 EOF",
-            "7: FLOCK  ADVISORY  WRITE -1 fe:1f:1835 0 EOF",
-            "7: FLOCK  ADVISORY  WRITE 4711",
-            "7:",
-            "",
-        ] {
-            assert_eq!(at(other), None, "{other:?}");
-        }
+/// Asks for a lock on one byte; whether it was given.
+pub(super) fn try_byte(file: BorrowedFd<'_>, offset: u64, kind: LockKind) -> io::Result<bool> {
+    match ask(file, libc::F_OFD_SETLK, &mut range(type_of(kind), offset, 1)) {
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        taken => taken.map(|()| true).map_err(said),
     }
+}
 
-    #[test]
-    fn a_command_may_look_like_the_rest_of_the_line() {
-        let parse = |line: &str| command_and_state(line.as_bytes());
-        assert_eq!(parse("12 (sh) S 1 12"), Some(("sh".into(), 'S')));
-        assert_eq!(parse("12 (a) R (b c) T 1 12"), Some(("a) R (b c".into(), 'T')));
-        assert_eq!(parse("12 () Z"), Some((String::new(), 'Z')));
-        for bad in ["", "12", "12 (sh", "12 sh) S", "12 (sh)", "12 )sh("] {
-            assert_eq!(parse(bad), None, "{bad:?}");
+/// Lets go of the lock on one byte.
+pub(super) fn give_byte(file: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
+    ask(file, libc::F_OFD_SETLK, &mut range(libc::F_UNLCK, offset, 1)).map_err(said)
+}
+
+/// Lets go of the locks on all bytes.
+pub(super) fn give_all_bytes(file: BorrowedFd<'_>) -> io::Result<()> {
+    const TO_THE_END: i64 = 0;
+    ask(file, libc::F_OFD_SETLK, &mut range(libc::F_UNLCK, 0, TO_THE_END)).map_err(said)
+}
+
+/// Whether another open file holds a lock on the byte that excludes one of this kind.
+pub(super) fn is_byte_locked(file: BorrowedFd<'_>, offset: u64, kind: LockKind) -> io::Result<bool> {
+    let mut found = range(type_of(kind), offset, 1);
+    ask(file, libc::F_OFD_GETLK, &mut found).map_err(said)?;
+    Ok(i32::from(found.l_type) != libc::F_UNLCK)
+}
+
+fn type_of(kind: LockKind) -> i32 {
+    match kind {
+        LockKind::Shared => libc::F_RDLCK,
+        LockKind::Exclusive => libc::F_WRLCK,
+    }
+}
+
+/// A question about `len` bytes at `offset`, which lies below the largest offset of a file.
+fn range(lock_type: i32, offset: u64, len: i64) -> libc::flock {
+    libc::flock {
+        l_type: lock_type as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: offset.cast_signed(),
+        l_len: len,
+        l_pid: 0, // anything else is refused for locks of open files
+    }
+}
+
+fn ask(file: BorrowedFd<'_>, command: i32, range: &mut libc::flock) -> Result<(), Errno> {
+    retry_on_intr(|| {
+        // SAFETY: the descriptor is open, and both commands take a pointer to this structure, which lives through the call.
+        match unsafe { libc::fcntl(file.as_raw_fd(), command, std::ptr::from_mut(range)) } {
+            -1 => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
+            _ => Ok(()),
         }
+    })
+}
+
+/// The error for what a lock on a byte met: where the kernel or the file system has none it says so in several ways.
+fn said(errno: Errno) -> io::Error {
+    match errno {
+        Errno::NOLCK | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => {
+            let what = format!("the kernel or this file system has no locks of open files on bytes ({errno})");
+            io::Error::new(io::ErrorKind::Unsupported, what)
+        }
+        errno => errno.into(),
     }
 }

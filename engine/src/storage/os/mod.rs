@@ -20,6 +20,7 @@ use crate::ids::BootId;
 
 mod file;
 mod file_system;
+mod holders;
 mod lock;
 
 use file::OsFile;

@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tempfile::TempDir;
 
 use super::*;
+use crate::storage::{LockHolder, LockKind};
 
 fn folder() -> (TempDir, OsStorage) {
     let folder = tempfile::tempdir().unwrap();
@@ -153,51 +154,160 @@ fn the_limit_on_file_sizes_is_an_error_and_no_signal() {
     assert_eq!(names, ["fits", "limited"], "the other process did its part, and left no half-made file");
 }
 
-#[test]
-fn another_process_holds_the_lock_and_is_named() {
-    if let Some(storage) = role() {
-        let file = storage.open("lock", Access::ReadWrite).unwrap();
-        assert!(file.try_lock().unwrap());
+/// A process that is this test run again, until it is dropped.
+struct Holder(std::process::Child);
+
+impl Holder {
+    /// Starts it and waits until it says that it has its locks.
+    fn start(test: &str, folder: &TempDir, storage: &OsStorage) -> Holder {
+        let mut holder = Holder(again(test, folder).stdout(Stdio::null()).spawn().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while storage.open("locked", Access::Read).is_err() {
+            let is_there = holder.0.try_wait().unwrap().is_none();
+            assert!(Instant::now() < deadline && is_there, "the child never took the lock");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        holder
+    }
+
+    /// What the other process does once it has its locks.
+    fn stay(storage: &OsStorage) -> ! {
         storage.create("locked", 0).unwrap();
         loop {
             std::thread::park();
         }
     }
+
+    fn stop(&self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        // The signal is on its way until its effect is there to see.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap().contains(") T ") {
+            assert!(Instant::now() < deadline, "the child never stopped");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_named_by(&self, holder: &LockHolder) {
+        assert_eq!(holder.pid, self.0.id());
+        assert!(holder.state.is_some_and(|state| state.is_ascii_alphabetic()), "{holder:?}");
+        assert!(holder.command.as_ref().is_some_and(|command| command.starts_with("treering")), "{holder:?}");
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn another_process_holds_the_lock_and_is_named() {
+    if let Some(storage) = role() {
+        let file = storage.open("lock", Access::ReadWrite).unwrap();
+        assert!(file.try_lock().unwrap());
+        Holder::stay(&storage);
+    }
     let (folder, storage) = folder();
     let file = storage.create("lock", 0).unwrap();
-    let mut child =
-        again("another_process_holds_the_lock_and_is_named", &folder).stdout(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while storage.open("locked", Access::Read).is_err() {
-        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "the child never took the lock");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let other = Holder::start("another_process_holds_the_lock_and_is_named", &folder, &storage);
     assert!(!file.try_lock().unwrap());
-    let holder = file.lock_holder().expect("the lock is held");
-    assert_eq!(holder.pid, child.id());
-    assert!(holder.state.is_some_and(|state| state.is_ascii_alphabetic()), "{holder:?}");
-    assert!(holder.command.is_some_and(|command| command.starts_with("treering")));
-
-    child.kill().unwrap();
-    child.wait().unwrap();
+    other.is_named_by(&file.lock_holder().expect("the lock is held"));
+    other.stop();
+    assert_eq!(file.lock_holder().and_then(|holder| holder.state), Some('T'));
+    drop(other);
     assert!(file.try_lock().unwrap(), "the kernel frees the lock of the dead");
     assert_eq!(file.lock_holder().map(|holder| holder.pid), Some(std::process::id()));
 }
 
 #[test]
-fn an_inherited_descriptor_does_not_keep_the_lock() {
+fn another_process_holds_bytes_and_is_named() {
+    use LockKind::{Exclusive, Shared};
+    if let Some(storage) = role() {
+        let file = storage.open("lock", Access::ReadWrite).unwrap();
+        for (at, kind) in [(4, Exclusive), (5, Exclusive), (6, Exclusive), (9, Shared)] {
+            assert!(file.try_lock_byte(at, kind).unwrap());
+        }
+        Holder::stay(&storage);
+    }
+    let (folder, storage) = folder();
+    let file = storage.create("lock", 0).unwrap();
+    assert!(file.try_lock_byte(9, Shared).unwrap());
+    let other = Holder::start("another_process_holds_bytes_and_is_named", &folder, &storage);
+    for at in 4..7 {
+        assert!(!file.try_lock_byte(at, Shared).unwrap() && file.is_byte_locked(at, Shared).unwrap());
+        let [(holder, Exclusive)] = &file.byte_holders(at)[..] else { panic!("{:?}", file.byte_holders(at)) };
+        other.is_named_by(holder);
+    }
+    assert!(!file.is_byte_locked(9, Shared).unwrap() && !file.try_lock_byte(9, Exclusive).unwrap());
+    let holders = file.byte_holders(9);
+    let mut pids: Vec<_> = holders.iter().map(|(holder, kind)| (holder.pid, *kind)).collect();
+    pids.sort_by_key(|(pid, _)| *pid != other.0.id());
+    assert_eq!(pids, [(other.0.id(), Shared), (std::process::id(), Shared)]);
+    assert_eq!(file.byte_holders(8), []);
+    other.stop();
+    assert_eq!(file.byte_holders(4)[0].0.state, Some('T'));
+    drop(other);
+    for at in [4, 5, 6, 9] {
+        assert!(file.try_lock_byte(at, Exclusive).unwrap(), "the kernel frees the locks of the dead");
+    }
+}
+
+#[test]
+fn an_inherited_descriptor_does_not_keep_the_locks() {
     let (_folder, storage) = folder();
     storage.create("lock", 0).unwrap();
     let descriptor = fs::openat(&storage.directory, "lock", OFlags::RDWR, Mode::empty()).unwrap();
     // The same open file in another hand, as a child has it after a fork.
     let inherited = descriptor.try_clone().unwrap();
     let file = OsFile::new(descriptor, Home::here().unwrap());
-    assert!(file.try_lock().unwrap());
+    let bytes = [0, 77, 1 << 62];
+    assert!(file.try_lock().unwrap() && bytes.iter().all(|at| file.try_lock_byte(*at, LockKind::Exclusive).unwrap()));
     let other = storage.open("lock", Access::Read).unwrap();
-    assert!(!other.try_lock().unwrap());
+    assert!(!other.try_lock().unwrap() && bytes.iter().all(|at| other.is_byte_locked(*at, LockKind::Shared).unwrap()));
     drop(file);
-    assert!(other.try_lock().unwrap());
+    assert!(other.try_lock().unwrap() && bytes.iter().all(|at| other.try_lock_byte(*at, LockKind::Shared).unwrap()));
     drop(inherited);
+}
+
+/// While any lock is held through a file, a fork finds its descriptor and takes it from the child.
+#[test]
+fn a_fork_has_no_share_in_locks_that_came_and_went_beside_each_other() {
+    use crate::storage::home::{Child, Fork};
+
+    let (_folder, storage) = folder();
+    let file = storage.create("a", 0).unwrap();
+    let place = file.place().unwrap();
+    let whole = |is_taken| {
+        assert!(if is_taken { file.try_lock().unwrap() } else { file.unlock().is_ok() });
+    };
+    let byte = |at, is_taken| {
+        let lock = || file.try_lock_byte(at, LockKind::Exclusive).unwrap();
+        assert!(if is_taken { lock() } else { file.unlock_byte(at).is_ok() });
+    };
+    /// What is done to the file's locks, and whether any of them is held then.
+    type Step<'s> = (&'s dyn Fn(), bool);
+    let steps: [Step<'_>; 10] = [
+        (&|| byte(1, true), true),
+        (&|| whole(true), true),
+        (&|| whole(false), true),
+        (&|| byte(2, true), true),
+        (&|| byte(1, false), true),
+        (&|| byte(1, false), true),
+        (&|| whole(true), true),
+        (&|| byte(2, false), true),
+        (&|| whole(false), false),
+        (&|| byte(3, true), true),
+    ];
+    for (at, (step, is_held)) in steps.into_iter().enumerate() {
+        step();
+        // In the child a locked descriptor leads nowhere.
+        let child = Child::fork(Fork::Plain, || u8::from(file.place().is_ok_and(|found| found == place)));
+        let wanted = u8::from(!is_held);
+        assert_eq!(child.unwrap().wait().unwrap(), Some(wanted), "step {at}");
+    }
 }
 
 #[test]
@@ -209,7 +319,7 @@ fn in_a_fork_nothing_is_changed_through_what_was_inherited() {
         let file = storage.create("a", 8192).unwrap();
         file.allocate(0..8192).unwrap();
         file.write_at(b"ring", 0).unwrap();
-        assert!(file.try_lock().unwrap());
+        assert!(file.try_lock().unwrap() && file.try_lock_byte(7, LockKind::Exclusive).unwrap());
         let mapped = file.map_writable(0..4096).and_then(|mapping| Ok((mapping, file.map_words(512)?)));
         let mapped = std::cell::Cell::new(Some(mapped));
         let kept = std::cell::Cell::new(Some(Arc::clone(&file)));
@@ -229,6 +339,9 @@ fn in_a_fork_nothing_is_changed_through_what_was_inherited() {
             refused(file.sync_all());
             refused(file.try_lock().map(drop));
             refused(file.unlock());
+            refused(file.try_lock_byte(9, LockKind::Shared).map(drop));
+            refused(file.unlock_byte(7));
+            refused(file.is_byte_locked(7, LockKind::Shared).map(drop));
             refused(file.map_writable(0..4096).map(drop));
             refused(file.map_words(8).map(drop));
             refused(storage.create("b", 0).map(none));
@@ -254,6 +367,8 @@ fn in_a_fork_nothing_is_changed_through_what_was_inherited() {
         assert!(bytes[..4] == *b"ring" && bytes[4..].iter().all(|byte| *byte == 0), "{how:?}");
         let names: Vec<_> = storage.list().unwrap().into_iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["a"], "{how:?}");
-        assert!(!storage.open("a", Access::Read).unwrap().try_lock().unwrap(), "the lock stays with the parent");
+        let again = storage.open("a", Access::Read).unwrap();
+        assert!(!again.try_lock().unwrap(), "the lock stays with the parent");
+        assert!(!again.try_lock_byte(7, LockKind::Shared).unwrap(), "and that of a byte");
     }
 }
