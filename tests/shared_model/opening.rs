@@ -24,7 +24,7 @@ impl Step<'_> {
         self.write_frame(check, true);
         let me = self.me();
         me.tail.frame += 1;
-        (me.last, me.is_behind_mark, me.writer) = (check, true, next);
+        (me.last, me.last_takeover, me.is_behind_mark, me.writer) = (check, me.takeover, true, next);
         "writes the other half of the mark"
     }
 
@@ -35,8 +35,8 @@ impl Step<'_> {
         let witness = self.witness();
         let me = self.me();
         let segment = Segment { is_made: true, stated: me.tail, before: me.last, check, witness, ..Segment::default() };
-        me.tail = Place { segment: number as u8, frame: 0 };
-        (me.last, me.is_behind_mark, me.writer) = (check, false, next);
+        me.begin_segment(number as u8, check);
+        me.writer = next;
         me.descriptors[number].is_open = true;
         self.state.segments[number] = segment;
         "makes the next segment"
@@ -60,8 +60,14 @@ impl Step<'_> {
                 self.me().writer = Writer::Rejoining;
                 "takes the TURN, finds others and a poisoned page"
             }
-            Some(_) => {
+            Some(page) if end.tail < page.committed && !self.makes(Mistake::MissingFramesAreNotNoticed) => {
+                self.named_page().expect("it was looked at").is_poisoned = true;
+                self.me().writer = Writer::Rejoining;
+                "takes the TURN, finds others, and less than the page says: poisons it"
+            }
+            Some(page) => {
                 let named = self.state.named.expect("there is a page");
+                self.me().go_on_from(page.epoch);
                 self.enter(named);
                 "takes the TURN, catches up, joins; lets go of both"
             }
@@ -82,13 +88,14 @@ impl Step<'_> {
         let end = self.state.walk(false, |_, _, _| {});
         let me = self.me();
         (me.tail, me.last, me.events, me.is_behind_mark) = (end.tail, end.last, end.events, end.is_behind_mark);
+        (me.takeover, me.last_takeover) = (end.takeover, end.takeover);
         end
     }
 
     pub(super) fn open_descriptor(&mut self, segment: usize) {
         let file = &self.state.segments[segment];
         let is_told_of_old_errors = self.design.errors == Errors::EachDescriptor && !file.is_told;
-        let there = file.slots.iter().take_while(|slot| slot.bytes != Bytes::Zeros).count() as u8;
+        let there = file.slots.iter().rposition(|slot| slot.bytes != Bytes::Zeros).map_or(0, |last| last as u8 + 1);
         let descriptor = Descriptor {
             is_open: true,
             heard: if is_told_of_old_errors { 0 } else { file.errors },
@@ -124,21 +131,41 @@ impl Step<'_> {
 
     /// Goes on in place if nothing but processes died, else in a new segment.
     pub(super) fn recovery_ends(&mut self) -> &'static str {
-        let page = self.state.named.map(|named| self.state.pages[usize::from(named)]);
-        let is_idle = page.is_some_and(|page| !page.is_poisoned && !page.is_in_flight);
+        let tail = self.me().tail;
+        let page = self.named_page().copied();
+        let is_whole = |page: &Page| page.committed <= tail || self.makes(Mistake::MissingFramesAreNotNoticed);
+        let is_idle = page.is_some_and(|page| !page.is_poisoned && !page.is_in_flight && is_whole(&page));
         if is_idle || self.state.free_segment().is_none() {
-            self.clear_tail();
+            if !self.clears_tail() {
+                return "is told of an error when it clears the tail, gives up opening";
+            }
+            self.me().go_on_from(page.map_or((0, 0), |page| page.epoch));
+            self.me().takeover += 1;
             self.open_with_new_page(true);
             return "goes on in place, with a new page; lets go of both";
         }
         self.make_segment(Writer::RecoveredElsewhere)
     }
 
-    pub(super) fn clear_tail(&mut self) {
+    pub(super) fn named_page(&mut self) -> Option<&mut Page> {
+        self.state.named.map(|named| &mut self.state.pages[usize::from(named)])
+    }
+
+    /// Clears a torn tail, in the two parts and with the sync of `Writer::Torn`. Gives up opening where that is told of an error.
+    fn clears_tail(&mut self) -> bool {
         let tail = self.me().tail;
-        if self.state.slot(tail).bytes != Bytes::Zeros {
-            self.state.clear(tail);
+        if self.state.slot(tail).bytes == Bytes::Zeros {
+            return true;
         }
+        let writer = self.me().writer;
+        self.clear_torn();
+        if self.fdatasync(usize::from(tail.segment)) {
+            self.forget_all();
+            return false;
+        }
+        self.state.clear(tail);
+        self.me().writer = writer;
+        true
     }
 
     /// Makes the page by which the store is found from now on.
@@ -163,7 +190,9 @@ impl Step<'_> {
 
     /// Opens a store that is poisoned for others: rolls, with a mark, since they may not know of it.
     pub(super) fn rejoin(&mut self) -> &'static str {
-        self.clear_tail();
+        if !self.clears_tail() {
+            return "is told of an error when it clears the tail, gives up opening";
+        }
         if self.state.free_segment().is_none() {
             return self.open_with_new_page(false);
         }

@@ -7,7 +7,9 @@
 
 use super::checker::Model;
 use super::claims;
-use super::state::{Budget, Bytes, Frame, Name, PROCESSES, Page, Place, Process, SEGMENTS, State, Syncer, Writer};
+use super::state::{
+    Budget, Bytes, Frame, Lookalike, Name, PROCESSES, Page, Place, Process, SEGMENTS, Slot, State, Syncer, Writer,
+};
 
 /// Whom the kernel tells that a write-back failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,12 @@ pub(super) enum Mistake {
     RollOfAPoisonedStoreWithoutMark,
     RollSyncsUnderTheTurn,
     TornTailIsPassed,
+    ClearedTailIsNotSynced,
+    TailIsClearedAtOnce,
+    HigherTakeoverIsNotTakenOn,
+    MissingFramesAreNotNoticed,
     JoinerDoesNotCatchUp,
+    ExpectationIsCheckedBeforeTheTurn,
     InFlightIsIgnored,
     FreshDescriptorVouches,
     PoisonIsNotCheckedByAppends,
@@ -69,6 +76,8 @@ pub(super) enum Action {
     Die(usize),
     /// The kernel writes back what is dirty in a segment, and fails.
     WriteBackFails(usize),
+    /// The cache lets go of what it failed to write.
+    CacheLoses(usize),
     /// Somebody deletes the control page.
     PageVanishes,
 }
@@ -88,26 +97,32 @@ impl Model for Shared {
         let first = &mut state.processes[0];
         first.writer = Writer::Idle;
         first.descriptors[0].is_open = true;
+        // It took the store over from another one, and has not appended since.
+        first.takeover = 1;
+        state.pages[0].epoch = (0, 1);
         state.normalize();
         state
     }
 
     fn actions(&self) -> Vec<Action> {
-        use Action::{Close, Die, Look, PageVanishes, Roll, Sync, Write, WriteBackFails};
+        use Action::{CacheLoses, Close, Die, Look, PageVanishes, Roll, Sync, Write, WriteBackFails};
         let of_processes =
             (0..PROCESSES).flat_map(|who| [Write, Roll, Sync, Look, Close, Die].map(|action| action(who)));
-        of_processes.chain((0..SEGMENTS).map(WriteBackFails)).chain([PageVanishes]).collect()
+        of_processes
+            .chain((0..SEGMENTS).flat_map(|segment| [WriteBackFails(segment), CacheLoses(segment)]))
+            .chain([PageVanishes])
+            .collect()
     }
 
     fn is_fault(&self, action: Action) -> bool {
-        matches!(action, Action::Die(_) | Action::WriteBackFails(_) | Action::PageVanishes)
+        matches!(action, Action::Die(_) | Action::WriteBackFails(_) | Action::CacheLoses(_) | Action::PageVanishes)
     }
 
     fn step(&self, state: &mut State, action: Action) -> Option<(char, &'static str)> {
         let who = match action {
             Action::Write(who) | Action::Roll(who) | Action::Sync(who) => Some(who),
             Action::Look(who) | Action::Close(who) | Action::Die(who) => Some(who),
-            Action::WriteBackFails(_) | Action::PageVanishes => None,
+            Action::WriteBackFails(_) | Action::CacheLoses(_) | Action::PageVanishes => None,
         };
         let name = who.map_or(' ', |who| char::from(b'A' + state.processes[who].name.0));
         let mut step = Step { design: self, state, who: who.unwrap_or_default() };
@@ -119,6 +134,7 @@ impl Model for Shared {
             Action::Close(_) => step.close(),
             Action::Die(_) => step.die(),
             Action::WriteBackFails(segment) => step.write_back_fails(segment),
+            Action::CacheLoses(segment) => step.cache_loses(segment),
             Action::PageVanishes => step.page_vanishes(),
         }?;
         state.normalize();
@@ -200,6 +216,14 @@ impl Step<'_> {
                 self.me().writer = Writer::Half;
                 Some("writes half of a frame")
             }
+            Writer::Torn => Some(self.clear_torn()),
+            Writer::Stubbed => Some(self.sync_stub()),
+            Writer::StubSynced => {
+                let tail = self.me().tail;
+                self.state.clear(tail);
+                self.me().writer = Writer::Turn;
+                Some("clears the header too")
+            }
             Writer::Half => Some(self.write_event()),
             Writer::Whole(check) => Some(self.publish(check)),
             Writer::MarkHalf => Some(self.write_mark(Writer::Marked)),
@@ -222,46 +246,85 @@ impl Step<'_> {
             self.me().is_refused = true;
             return Some("takes the TURN, finds the page poisoned, lets go");
         }
+        let events = self.me().events;
         if !(self.makes(Mistake::JoinerDoesNotCatchUp) && self.me().is_new) {
             self.catch_up();
         }
-        self.me().writer = Writer::Turn;
+        if self.makes(Mistake::ExpectationIsCheckedBeforeTheTurn) {
+            self.me().events = events;
+        }
+        let tail = self.me().tail;
+        if tail < self.page().committed && !self.makes(Mistake::MissingFramesAreNotNoticed) {
+            self.page().is_poisoned = true;
+            self.me().is_refused = true;
+            return Some("takes the TURN, finds less than the page says, poisons it");
+        }
+        let is_torn = self.state.slot(tail).bytes != Bytes::Zeros;
+        let is_minded = !self.makes(Mistake::TornTailIsPassed);
+        self.me().writer = if is_torn && is_minded { Writer::Torn } else { Writer::Turn };
         Some("takes the TURN and catches up")
     }
 
-    /// Reads on from the known tail, under the turn; clears what a dead process left half written.
+    /// Reads on from the known tail, under the turn.
     pub(super) fn catch_up(&mut self) {
         loop {
-            let (tail, last) = (self.me().tail, self.me().last);
+            let Process { tail, last, last_takeover, is_behind_mark, .. } = *self.me();
             let bytes = self.state.slot(tail).bytes;
-            match bytes {
-                Bytes::Whole(frame) if frame.before == last => {
-                    let me = self.me();
-                    me.tail.frame += 1;
-                    me.last = frame.check;
-                    me.events += u8::from(!frame.is_mark);
-                    me.is_behind_mark = frame.is_mark;
-                }
+            if let Bytes::Whole(frame) = bytes
+                && frame.before == last
+                && frame.takeover >= last_takeover
+            {
+                let takes_on = !self.makes(Mistake::HigherTakeoverIsNotTakenOn);
+                let me = self.me();
+                me.tail.frame += 1;
+                (me.last, me.last_takeover, me.is_behind_mark) = (frame.check, frame.takeover, frame.is_mark);
+                me.events += u8::from(!frame.is_mark);
+                me.takeover = me.takeover.max(if takes_on { frame.takeover } else { 0 });
+            } else if let Some(next) = self.state.successor(tail, last)
                 // Only a mark has it look for a segment.
-                Bytes::Zeros if self.me().is_behind_mark => match self.state.successor(tail, last) {
-                    Some(next) => {
-                        self.open_descriptor(usize::from(next));
-                        let check = self.state.segments[usize::from(next)].check;
-                        let me = self.me();
-                        (me.tail, me.last, me.is_behind_mark) = (Place { segment: next, frame: 0 }, check, false);
-                    }
-                    None => return,
-                },
-                Bytes::Zeros => return,
-                Bytes::Half | Bytes::Whole(_) => {
-                    if self.makes(Mistake::TornTailIsPassed) {
-                        self.me().tail.frame += 1;
-                    } else {
-                        self.state.clear(tail);
-                    }
-                }
+                && is_behind_mark
+            {
+                self.open_descriptor(usize::from(next));
+                let check = self.state.segments[usize::from(next)].check;
+                self.me().begin_segment(next, check);
+            } else if bytes != Bytes::Zeros && self.makes(Mistake::TornTailIsPassed) {
+                self.me().tail.frame += 1;
+            } else {
+                return;
             }
         }
+    }
+
+    /// What looks like a frame in a torn tail must be gone, also from the device, before anything can end in front of it. The header
+    /// stays until then, so that whoever comes next knows.
+    pub(super) fn clear_torn(&mut self) -> &'static str {
+        let tail = self.me().tail;
+        if let Some(lookalike) = &mut self.state.lookalike {
+            lookalike.is_zeroed = true;
+        }
+        // Where errors are told once, a sync beside that of another process would hear of its errors: there it is left out, and with it
+        // the lookalikes (`die`).
+        let is_done = self.makes(Mistake::ClearedTailIsNotSynced) || self.design.errors == Errors::FirstWhoSyncs;
+        if is_done || self.makes(Mistake::TailIsClearedAtOnce) {
+            self.state.clear(tail);
+            self.me().writer = if is_done { Writer::Turn } else { Writer::Stubbed };
+            return "clears the torn tail";
+        }
+        self.state.write(tail, Bytes::Stub);
+        self.me().writer = Writer::Stubbed;
+        "clears the torn tail behind its header"
+    }
+
+    pub(super) fn sync_stub(&mut self) -> &'static str {
+        let segment = self.me().tail.segment;
+        if self.fdatasync(usize::from(segment)) {
+            self.page().is_poisoned = true;
+            let me = self.me();
+            (me.is_refused, me.writer) = (true, Writer::Idle);
+            return "syncs, is told of an error, poisons the page";
+        }
+        self.me().writer = Writer::StubSynced;
+        "syncs"
     }
 
     pub(super) fn write_event(&mut self) -> &'static str {
@@ -276,7 +339,7 @@ impl Step<'_> {
     pub(super) fn write_frame(&mut self, check: u8, is_mark: bool) {
         let witness = self.witness();
         let me = self.me();
-        let frame = Frame { check, before: me.last, believed: me.events, witness, is_mark };
+        let frame = Frame { check, before: me.last, believed: me.events, witness, takeover: me.takeover, is_mark };
         let tail = me.tail;
         self.state.write(tail, Bytes::Whole(frame));
     }
@@ -292,7 +355,7 @@ impl Step<'_> {
         me.tail.frame += 1;
         me.last = check;
         me.events += 1;
-        me.is_behind_mark = false;
+        (me.is_behind_mark, me.last_takeover) = (false, me.takeover);
         me.is_new = false;
         me.writer = Writer::Idle;
         let is_poisoned = self.page().is_poisoned;
@@ -305,14 +368,18 @@ impl Step<'_> {
         self.me().unsynced |= 1 << check;
         let acknowledged = &mut self.state.acknowledged[usize::from(check)];
         (acknowledged.is_written, acknowledged.place) = (true, place);
+        if self.state.budget.losses < self.design.budget.losses {
+            self.state.note_losses();
+        }
         "tells the page, lets the TURN go: Written"
     }
 
     /// Tells the page how far the log reaches.
     pub(super) fn show_tail(&mut self) {
-        let tail = self.me().tail;
+        let Process { tail, takeover, .. } = *self.me();
         let page = self.page();
         page.committed = page.committed.max(tail);
+        page.epoch = page.epoch.max((tail.segment, takeover));
     }
 
     // Ends.
@@ -333,6 +400,10 @@ impl Step<'_> {
             return None;
         }
         self.state.budget.deaths -= 1;
+        if self.me().writer == Writer::Half && self.design.errors != Errors::FirstWhoSyncs {
+            let Place { segment, frame } = self.me().tail;
+            self.state.lookalike = Some(Lookalike { place: Place { segment, frame: frame + 1 }, is_zeroed: false });
+        }
         self.forget_all();
         Some("is killed")
     }
@@ -353,7 +424,24 @@ impl Step<'_> {
         file.slots.iter_mut().for_each(|slot| slot.is_dirty = false);
         file.errors += 1;
         file.is_told = false;
+        if let Some(lookalike) = &mut self.state.lookalike {
+            lookalike.is_zeroed &= usize::from(lookalike.place.segment) != segment;
+        }
         Some("the kernel fails to write back, and calls it clean")
+    }
+
+    pub(super) fn cache_loses(&mut self, segment: usize) -> Made {
+        let is_lost = |slot: &Slot| matches!(slot.bytes, Bytes::Whole(_)) && !slot.is_dirty && !slot.is_on_device;
+        // What somebody has read to write it again comes back.
+        let is_in_hands = self.state.processes.iter().any(|process| matches!(process.syncer, Syncer::Rewriting(_)));
+        let file = &mut self.state.segments[segment];
+        if is_in_hands || self.state.budget.losses == 0 || !file.slots.iter().any(is_lost) {
+            return None;
+        }
+        self.state.budget.losses -= 1;
+        file.slots.iter_mut().filter(|slot| is_lost(slot)).for_each(|slot| *slot = Slot::default());
+        self.state.note_losses();
+        Some("the kernel forgets what it failed to write")
     }
 
     pub(super) fn page_vanishes(&mut self) -> Made {

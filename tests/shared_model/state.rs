@@ -36,6 +36,8 @@ pub(super) struct Frame {
     pub(super) believed: u8,
     /// How far the log was durable, as the writer knew it.
     pub(super) witness: Place,
+    /// The second half of the epoch. It does not fall within a segment, or the chain ends.
+    pub(super) takeover: u8,
     /// Marked *last of its segment*, and no event.
     pub(super) is_mark: bool,
 }
@@ -46,6 +48,8 @@ pub(super) enum Bytes {
     #[default]
     Zeros,
     Half,
+    /// The header of a half frame, and zeros where its rest was.
+    Stub,
     Whole(Frame),
 }
 
@@ -83,6 +87,8 @@ pub(super) struct Page {
     pub(super) committed: Place,
     pub(super) is_in_flight: bool,
     pub(super) is_poisoned: bool,
+    /// In which segment, and with which takeover, processes append.
+    pub(super) epoch: (u8, u8),
 }
 
 /// A process's descriptor of a segment.
@@ -115,6 +121,10 @@ pub(super) enum Writer {
     Idle,
     /// Holds TURN here and below; has caught up.
     Turn,
+    /// Holds the TURN, and found a torn tail.
+    Torn,
+    Stubbed,
+    StubSynced,
     MarkHalf,
     Marked,
     Half,
@@ -175,6 +185,9 @@ pub(super) struct Process {
     pub(super) last: u8,
     pub(super) events: u8,
     pub(super) is_behind_mark: bool,
+    /// The takeover that it writes with, and that of the last frame before its known tail.
+    pub(super) takeover: u8,
+    pub(super) last_takeover: u8,
     pub(super) descriptors: [Descriptor; SEGMENTS],
     /// It has to write all again that its page does not call durable.
     pub(super) distrusts: bool,
@@ -196,6 +209,19 @@ impl Process {
         self.writer >= Writer::Idle
     }
 
+    /// Goes on at the beginning of a segment.
+    pub(super) fn begin_segment(&mut self, segment: u8, check: u8) {
+        self.tail = Place { segment, frame: 0 };
+        (self.last, self.is_behind_mark, self.takeover, self.last_takeover) = (check, false, 0, 0);
+    }
+
+    /// Writes with the takeover that a page knows of, if it is of this segment.
+    pub(super) fn go_on_from(&mut self, (segment, takeover): (u8, u8)) {
+        if segment == self.tail.segment {
+            self.takeover = self.takeover.max(takeover);
+        }
+    }
+
     fn maps_its_page(&self) -> bool {
         self.is_present()
     }
@@ -207,6 +233,17 @@ pub(super) struct Acknowledged {
     pub(super) is_written: bool,
     pub(super) is_synced: bool,
     pub(super) place: Place,
+    /// Not to be found since the cache lost what the device did not take: no mere kill.
+    pub(super) is_lost: bool,
+}
+
+/// What looks like a frame, in the bytes that a caller appended: behind the place where a process died in the middle of them. The
+/// device holds it, and does so until a sync has written zeros or a frame over it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Lookalike {
+    pub(super) place: Place,
+    /// The next sync will write zeros there.
+    pub(super) is_zeroed: bool,
 }
 
 /// Faults and choices that may still happen.
@@ -216,6 +253,8 @@ pub(super) struct Budget {
     pub(super) deaths: u8,
     pub(super) failures: u8,
     pub(super) vanishings: u8,
+    /// The cache lets go of what it failed to write, and reads what the device has.
+    pub(super) losses: u8,
 }
 
 /// All there is at one moment.
@@ -231,6 +270,7 @@ pub(super) struct State {
     pub(super) budget: Budget,
     /// An acknowledgement was given although the page of who gave it was poisoned.
     pub(super) was_given_in_poison: bool,
+    pub(super) lookalike: Option<Lookalike>,
 }
 
 /// Where a walk over the log ended.
@@ -240,6 +280,7 @@ pub(super) struct End {
     pub(super) last: u8,
     pub(super) events: u8,
     pub(super) is_behind_mark: bool,
+    pub(super) takeover: u8,
     /// The highest witness on the way.
     pub(super) witness: Place,
 }
@@ -261,6 +302,15 @@ impl State {
     /// Zeros that go into the cache. On the device something torn may stay, which reads the same: not whole.
     pub(super) fn clear(&mut self, place: Place) {
         *self.slot(place) = Slot::default();
+    }
+
+    /// Notes which acknowledged events a reader does not find any more.
+    pub(super) fn note_losses(&mut self) {
+        let mut is_there = [false; CHECKS];
+        self.walk(false, |_, frame, _| is_there[usize::from(frame.check)] = true);
+        for (acknowledged, is_there) in self.acknowledged.iter_mut().zip(is_there) {
+            acknowledged.is_lost |= acknowledged.is_written && !is_there;
+        }
     }
 
     pub(super) fn new_check(&mut self) -> u8 {
@@ -293,8 +343,14 @@ impl State {
             }
             at = usize::from(self.segments[at].stated.segment);
         }
-        let mut end =
-            End { tail: Place::default(), last: 0, events: 0, is_behind_mark: false, witness: Place::default() };
+        let mut end = End {
+            tail: Place::default(),
+            last: 0,
+            events: 0,
+            is_behind_mark: false,
+            takeover: 0,
+            witness: Place::default(),
+        };
         for number in (0..SEGMENTS).filter(|&number| is_in_log[number]) {
             let segment = &self.segments[number];
             if number > 0 {
@@ -303,7 +359,7 @@ impl State {
                 }
                 end.tail = Place { segment: number as u8, frame: 0 };
                 end.last = segment.check;
-                end.is_behind_mark = false;
+                (end.is_behind_mark, end.takeover) = (false, 0);
                 end.witness = end.witness.max(segment.witness);
             }
             // What lies behind the end that the next segment states is void.
@@ -311,14 +367,14 @@ impl State {
             let frames = next.map_or(FRAMES, |next| usize::from(self.segments[next].stated.frame));
             for slot in &segment.slots[..frames] {
                 let Bytes::Whole(frame) = &slot.bytes else { break };
-                if frame.before != end.last || on_device && !slot.is_on_device {
+                if frame.before != end.last || frame.takeover < end.takeover || on_device && !slot.is_on_device {
                     break;
                 }
                 visit(end.tail, frame, end.events);
                 end.tail.frame += 1;
                 end.last = frame.check;
                 end.events += u8::from(!frame.is_mark);
-                end.is_behind_mark = frame.is_mark;
+                (end.is_behind_mark, end.takeover) = (frame.is_mark, frame.takeover);
                 end.witness = end.witness.max(frame.witness);
             }
         }
@@ -381,6 +437,7 @@ impl Display for State {
                 match slot.bytes {
                     Bytes::Zeros => continue,
                     Bytes::Half => write!(f, " half")?,
+                    Bytes::Stub => write!(f, " stub")?,
                     Bytes::Whole(frame) if frame.is_mark => write!(f, " mark")?,
                     Bytes::Whole(frame) => write!(f, " e{}", frame.check)?,
                 }

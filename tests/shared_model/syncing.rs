@@ -1,7 +1,7 @@
 //! Steps of syncing: who may call what durable, and what a failure leaves behind.
 
 use super::protocol::{Errors, Made, Mistake, Step};
-use super::state::{Page, Place, Syncer};
+use super::state::{Lookalike, Page, Place, Syncer};
 
 impl Step<'_> {
     pub(super) fn sync(&mut self) -> Made {
@@ -80,6 +80,12 @@ impl Step<'_> {
                     return None;
                 }
                 self.catch_up();
+                let tail = self.me().tail.max(self.page().committed);
+                if self.state.walk(false, |_, _, _| {}).tail < tail && !self.makes(Mistake::MissingFramesAreNotNoticed)
+                {
+                    self.me().syncer = Syncer::Failed;
+                    return Some("takes the TURN, does not find all that was there");
+                }
             }
             self.me().syncer = Syncer::Rewriting(self.state.processes[self.who].tail);
             return Some("takes the TURN, reads what is not durable");
@@ -102,9 +108,11 @@ impl Step<'_> {
     pub(super) fn finish_rewrite(&mut self, end: Place) -> &'static str {
         let durable = self.page().durable;
         self.rewrite(durable, end);
-        // Whole blocks are written, with what stood behind the end when they were read.
-        let last = &mut self.state.segments[usize::from(end.segment)];
-        last.slots[usize::from(end.frame)..].fill(Default::default());
+        // Whole blocks are written, with what stood behind the end when they were read. Under the turn that is what stands there.
+        if self.makes(Mistake::RewriteWithoutTheTurn) {
+            let last = &mut self.state.segments[usize::from(end.segment)];
+            last.slots[usize::from(end.frame)..].fill(Default::default());
+        }
         let me = self.me();
         me.distrusts = false;
         me.descriptors.iter_mut().for_each(|descriptor| descriptor.unvouched = 0);
@@ -116,6 +124,12 @@ impl Step<'_> {
     pub(super) fn fdatasync(&mut self, segment: usize) -> bool {
         let heard = self.me().descriptors[segment].heard;
         let file = &mut self.state.segments[segment];
+        if let Some(Lookalike { place, is_zeroed }) = self.state.lookalike
+            && usize::from(place.segment) == segment
+            && (is_zeroed || file.slots[usize::from(place.frame)].is_dirty)
+        {
+            self.state.lookalike = None;
+        }
         for slot in file.slots.iter_mut().filter(|slot| slot.is_dirty) {
             (slot.is_dirty, slot.is_on_device) = (false, true);
         }
@@ -143,6 +157,11 @@ impl Step<'_> {
     }
 
     pub(super) fn raise_durable(&mut self, target: Place) -> &'static str {
+        if self.page().is_poisoned && !self.makes(Mistake::PoisonIsNotCheckedBySyncs) {
+            let me = self.me();
+            (me.is_refused, me.syncer) = (true, Syncer::Idle);
+            return "finds the page poisoned, lets SYNC go";
+        }
         let is_late = self.makes(Mistake::DurableIsWhatWasCommittedAfterTheSync);
         let target = if is_late { self.target() } else { target };
         let page = self.page();
