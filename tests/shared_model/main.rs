@@ -161,6 +161,13 @@ fn a_torn_tail_that_is_cleared_with_its_header_is_found() {
     breaks(Mistake::TailIsClearedAtOnce, INVENTED, [1, 1, 0], budget, Errors::EachDescriptor);
 }
 
+/// The descriptor is told once; the part that syncs was told, and has not poisoned the page yet.
+#[test]
+fn a_torn_tail_that_is_cleared_beside_the_own_sync_is_found() {
+    let budget = Budget { rolls: 0, vanishings: 0, ..ONE_OF_EACH };
+    breaks(Mistake::ClearedTailIsSyncedBesideTheOwnSync, INVENTED, [2, 1, 0], budget, Errors::EachDescriptor);
+}
+
 /// Who joins without a page knows no takeover but those of the log.
 #[test]
 fn a_higher_takeover_that_is_not_taken_on_is_found() {

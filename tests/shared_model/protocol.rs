@@ -31,6 +31,7 @@ pub(super) enum Mistake {
     TornTailIsPassed,
     ClearedTailIsNotSynced,
     TailIsClearedAtOnce,
+    ClearedTailIsSyncedBesideTheOwnSync,
     HigherTakeoverIsNotTakenOn,
     MissingFramesAreNotNoticed,
     JoinerDoesNotCatchUp,
@@ -217,7 +218,7 @@ impl Step<'_> {
                 Some("writes half of a frame")
             }
             Writer::Torn => Some(self.clear_torn()),
-            Writer::Stubbed => Some(self.sync_stub()),
+            Writer::Stubbed => self.sync_stub(),
             Writer::StubSynced => {
                 let tail = self.me().tail;
                 self.state.clear(tail);
@@ -315,16 +316,23 @@ impl Step<'_> {
         "clears the torn tail behind its header"
     }
 
-    pub(super) fn sync_stub(&mut self) -> &'static str {
-        let segment = self.me().tail.segment;
-        if self.fdatasync(usize::from(segment)) {
-            self.page().is_poisoned = true;
+    /// Both parts of a process have one descriptor, which is told of an error once: whoever is told poisons the page before the other
+    /// one syncs, and the other one looks.
+    pub(super) fn sync_stub(&mut self) -> Made {
+        let is_minded = !self.makes(Mistake::ClearedTailIsSyncedBesideTheOwnSync);
+        let Process { syncer, tail, .. } = *self.me();
+        if is_minded && !matches!(syncer, Syncer::Idle | Syncer::Held | Syncer::Rewriting(_)) {
+            return None;
+        }
+        let is_told = self.fdatasync(usize::from(tail.segment));
+        self.page().is_poisoned |= is_told;
+        if is_told || is_minded && (self.page().is_poisoned || self.me().is_refused) {
             let me = self.me();
             (me.is_refused, me.writer) = (true, Writer::Idle);
-            return "syncs, is told of an error, poisons the page";
+            return Some("syncs, finds an error or the page poisoned");
         }
         self.me().writer = Writer::StubSynced;
-        "syncs"
+        Some("syncs")
     }
 
     pub(super) fn write_event(&mut self) -> &'static str {
