@@ -33,6 +33,7 @@ mod retry;
 mod salvage;
 mod scale;
 mod segment_index;
+mod shared;
 mod spec;
 mod takeover;
 mod tidy;

@@ -59,6 +59,8 @@ pub struct Options {
     pub(crate) mapped_writes: bool,
     pub(crate) read_mode: ReadMode,
     pub(crate) background_threads: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) patience: Duration,
 }
 
 impl Default for Options {
@@ -75,6 +77,8 @@ impl Default for Options {
             mapped_writes: true,
             read_mode: ReadMode::Mapped,
             background_threads: true,
+            exclusive: true,
+            patience: Duration::from_secs(10),
         }
     }
 }
@@ -156,6 +160,24 @@ impl Options {
     #[must_use]
     pub fn read_mode(mut self, mode: ReadMode) -> Options {
         self.read_mode = mode;
+        self
+    }
+
+    /// Whether this process writes to the store alone for as long as it has it open. Default: yes. Then it is the fastest.
+    /// Otherwise any number of processes that say so too have it open and append, turn by turn: an append of theirs costs
+    /// two calls to the system more. Readers are the same either way.
+    #[must_use]
+    pub fn exclusive(mut self, exclusive: bool) -> Options {
+        self.exclusive = exclusive;
+        self
+    }
+
+    /// How long another process's turn to write is waited for, before a call fails with
+    /// [`Locked`](ErrorKind::Locked) and names the process. Default: 10 s. A turn lasts microseconds, or where a segment is
+    /// begun as long as two syncs; only a process that is stopped in the middle of one, or a disk that hangs, lasts longer.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Options {
+        self.patience = patience;
         self
     }
 

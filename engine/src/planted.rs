@@ -21,6 +21,14 @@ macro_rules! plants {
 }
 
 plants! {
+    /// A shared writer that rolls leaves no mark that it did.
+    RollNotMarked
+    /// A sync that a dead process left behind is not asked about.
+    DeadSyncTrusted
+    /// A descriptor vouches for what was written before it was opened.
+    FreshFileTrusted
+    /// That another process had an error is not looked at.
+    OthersErrorIgnored
     /// A Synced append does not wait for its sync.
     AckBeforeSync
     /// A sync leaves the active segment out.

@@ -11,7 +11,7 @@ use crate::commit::keeper::{self, WatermarkFile};
 use crate::commit::writer::Writer;
 use crate::commit::{Pending, ReindexReport};
 use crate::error::{Damage, ErrorKind};
-use crate::follow::view::View;
+use crate::follow::view::{Following, Others, View};
 use crate::follow::{SubscribeOptions, Subscription};
 use crate::ids::{Epoch, Incarnation, Position, Revision, StoreId, StreamId};
 use crate::index::find::Finder;
@@ -23,7 +23,7 @@ use crate::recovery::cutter::Cutter;
 use crate::recovery::{DirectoryStat, OpenReport, checkpoint, open};
 use crate::storage::os::OsStorage;
 use crate::storage::positioned::Positioned;
-use crate::storage::{Access, Storage, StorageFile};
+use crate::storage::{Access, Storage};
 use crate::sync::Mutex;
 use crate::sync::thread::JoinHandle;
 use crate::watermark::{Visibility, Watermarks};
@@ -53,8 +53,6 @@ struct Writing {
     writer: Arc<Writer>,
     watermark: Arc<Mutex<WatermarkFile>>,
     keeper: Option<[JoinHandle<()>; 3]>,
-    /// Holds the writer's lock for as long as it lives.
-    identity: Arc<dyn StorageFile>,
     coded: (u64, u64),
     is_closed: bool,
 }
@@ -163,15 +161,16 @@ impl Store {
     fn for_writing(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
         let storage = as_read(storage, &options);
         let opened = open::for_writing(storage, &options)?;
-        let open::OpenedWriter { writer, watermark, identity, report, coded } = opened;
+        let open::OpenedWriter { writer, watermark, report, coded } = opened;
         let covered = writer.streams.directory().map_or(Position::ZERO, |directory| directory.covered());
         let cutter = Cutter::new(Arc::clone(&writer.set.storage), writer.set.store, covered);
         writer.indexer.lock().do_first(Box::new(cutter));
         let keeper = writer.options.background_threads.then(|| keeper::start(&writer, &watermark)).transpose();
         let keeper = keeper.map_err(|error| Error::io("start a thread for", "the background work", error))?;
         let (set, streams) = (Arc::clone(&writer.set), Arc::clone(&writer.streams));
-        let view = View::new(set, streams, Arc::clone(&writer.marks), Arc::clone(&writer.finder), None);
-        let writing = Writing { writer, watermark, keeper, identity, coded, is_closed: false };
+        let others = writer.is_shared().then(|| Others::Writers(Arc::clone(&writer)));
+        let view = View::new(set, streams, Arc::clone(&writer.marks), Arc::clone(&writer.finder), others);
+        let writing = Writing { writer, watermark, keeper, coded, is_closed: false };
         writing.writer.signals.want_work();
         writing.writer.signals.want_index();
         Ok(Store { view: Arc::new(view), report, writing: Some(writing) })
@@ -188,10 +187,11 @@ impl Store {
 
     fn for_reading(storage: Arc<dyn Storage>, options: &Options) -> Result<Store> {
         let storage = as_read(storage, options);
-        let open::OpenedReader { set, streams, marks, replay, report } = open::for_reading(storage)?;
+        let open::OpenedReader { set, streams, marks, replay, identity, report } = open::for_reading(storage)?;
         let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
         let finder = Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams), indexes));
-        let view = View::new(set, streams, marks, finder, Some(replay));
+        let others = Others::Writer(Box::new(Following::new(&*set.storage, replay, identity)));
+        let view = View::new(set, streams, marks, finder, Some(others));
         Ok(Store { view: Arc::new(view), report, writing: None })
     }
 
@@ -484,13 +484,17 @@ impl Writing {
         for thread in self.keeper.take().into_iter().flatten() {
             let _ = thread.join(); // a panic there was printed by it; the log does not depend on it
         }
+        writer.signals.join_watcher();
         writer.cover_the_end();
-        let closed = writer.finish(&mut self.watermark.lock());
-        if closed.is_ok() {
+        let mut closed = writer.finish(&mut self.watermark.lock());
+        if closed.is_ok() && writer.turns.is_worker() {
             writer.indexer.lock().close(writer);
         }
+        if writer.is_shared() {
+            closed = closed.and_then(|()| writer.leave(&mut self.watermark.lock()));
+        }
         writer.marks.close();
-        let _ = self.identity.unlock(); // the lock goes with the file anyway
+        writer.turns.leave(); // the locks go with the file anyway
         closed
     }
 }

@@ -25,7 +25,7 @@ fn kinds_flags_and_codecs_are_those_of_the_pages() {
         ("index_block", frame::KIND_INDEX_BLOCK),
     ];
     says("frame_kinds", &kinds.map(|(name, kind)| (name, kind.into())));
-    says("frame_flags", &[("GIVEN_ID", frame::FLAG_GIVEN_ID.into())]);
+    says("frame_flags", &[("GIVEN_ID", frame::FLAG_GIVEN_ID.into()), ("LEFT", frame::FLAG_LEFT.into())]);
     says("section_flags", &[("CREATES", batch::SECTION_CREATES.into()), ("CODED", batch::SECTION_CODED.into())]);
     says("codecs", &[("zstd", batch::CODEC_ZSTD.into())]);
     let entry = [

@@ -204,6 +204,10 @@ impl StorageFile for CountingFile {
         self.inner.byte_holders(offset)
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        self.inner.is_linked()
+    }
+
     fn place(&self) -> io::Result<FilePlace> {
         self.inner.place()
     }

@@ -12,10 +12,15 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::commit::group::{Entered, Role};
+use crate::commit::share::AtEnd;
 use crate::commit::writer::Writer;
 use crate::ids::Position;
 use crate::planted::{Plant, planted};
+use crate::process::control::word;
+use crate::segment::again;
 use crate::segment::one::Segment;
+use crate::segment::set::{Known, SegmentSet};
+use crate::storage::Access;
 use crate::sync::now;
 use crate::watermark::LogEnd;
 use crate::{Error, ErrorKind, Result};
@@ -24,20 +29,54 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(crate) struct Files {
     /// Segments that were left and not synced since.
-    older: Vec<Arc<Segment>>,
-    active: Arc<Segment>,
+    older: Vec<Written>,
+    active: Written,
+}
+
+/// A segment with bytes that are not durable yet.
+#[derive(Clone, Debug)]
+struct Written {
+    segment: Arc<Segment>,
+    /// Up to here its bytes were there before the file was opened, so that a sync of it says nothing of them: it does not hear
+    /// of an error that somebody else met.
+    vouched_from: Position,
 }
 
 impl Files {
-    pub(crate) fn new(active: Arc<Segment>) -> Files {
-        Files { older: Vec::new(), active }
+    /// For a log that ends at `end`, in `active`, and is durable up to `durable`.
+    pub(crate) fn of(set: &SegmentSet, active: Arc<Segment>, durable: Position, end: Position) -> Result<Files> {
+        let vouched_from = if durable < end { end } else { Position::ZERO };
+        let mut older = Vec::new();
+        if vouched_from > Position::ZERO {
+            let is_left = |known: &Known| known.ordinal < active.ordinal() && known.damage.is_none();
+            for known in set.all().into_iter().filter(|known| is_left(known) && known.end > Some(durable)) {
+                let segment = Arc::new(set.open_with(&known, Access::Read).map_err(Error::from)?);
+                older.push(Written { segment, vouched_from: known.end.unwrap_or(end) });
+            }
+        }
+        Ok(Files { older, active: Written { segment: active, vouched_from } })
+    }
+
+    /// What is not durable yet, up to `end`, is to be written again before a sync of it counts.
+    pub(crate) fn forget(&mut self, end: Position) {
+        for written in self.older.iter_mut().chain([&mut self.active]) {
+            written.vouched_from = end;
+        }
     }
 
     /// The log goes on in another segment.
-    pub(crate) fn roll(&mut self, active: Arc<Segment>) {
-        let left = std::mem::replace(&mut self.active, active);
+    pub(crate) fn roll(&mut self, active: Arc<Segment>, vouched_from: Position) {
+        let left = std::mem::replace(&mut self.active, Written { segment: active, vouched_from });
         self.older.push(left);
     }
+}
+
+/// How the log became durable.
+enum Synced {
+    /// By a sync of this process.
+    Here(LogEnd),
+    /// Another process had done it.
+    Elsewhere,
 }
 
 impl Writer {
@@ -102,34 +141,72 @@ impl Writer {
             resume_unwind(panic)
         });
         match synced {
-            Ok(durable) => {
-                self.control.end_sync(durable);
+            Ok(Synced::Elsewhere) => {
+                self.served(start);
+                Ok(())
+            }
+            Ok(Synced::Here(durable)) => {
                 self.marks.make_durable(durable.end);
-                if self.group.served(Some(durable.end), now() - start) {
-                    self.signals.want_sync();
-                }
-                self.signals.note_durable(durable.end);
+                self.served(start);
                 Ok(())
             }
             Err(error) if planted(Plant::NoPoisonAfterSync) => {
                 self.group.served(None, std::time::Duration::ZERO);
                 Err(error)
             }
+            // Nothing was written or synced: who waits is told, and may try again.
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                self.group.served(Some(self.marks.get().durable), now() - start);
+                Err(error)
+            }
             Err(error) => Err(self.stop(&error)),
         }
     }
 
-    /// Syncs every file with bytes below `committed`; returns up to where the log is durable.
-    fn sync_files(&self) -> Result<LogEnd> {
+    /// Wakes those who waited for what is durable now.
+    fn served(&self, start: std::time::Instant) {
+        let durable = self.marks.get().durable;
+        if self.group.served(Some(durable), now() - start) {
+            self.signals.want_sync();
+        }
+        self.signals.note_durable(durable);
+    }
+
+    /// Syncs every file with bytes below `committed`, and says so in the control page.
+    fn sync_files(&self) -> Result<Synced> {
         self.poison.check()?;
-        let committed = self.marks.log_end();
-        self.control.begin_sync(committed.end);
-        let (older, active) = {
-            let files = self.files.lock();
-            (files.older.clone(), Arc::clone(&files.active))
+        let wanted = self.marks.log_end().end;
+        let is_over = || {
+            self.learn_durable();
+            self.marks.get().durable >= wanted || self.control.is_poisoned() && !planted(Plant::OthersErrorIgnored)
         };
-        for segment in older.iter().chain([&active]) {
-            let is_active = segment.ordinal() == active.ordinal();
+        let Some(lock) = self.turns.take_sync(&self.control, &|| self.set.storage.describe(), is_over)? else {
+            self.check_others()?;
+            return Ok(Synced::Elsewhere);
+        };
+        if self.is_shared() {
+            self.check_others()?;
+            if !self.control.is_current() {
+                drop(self.at_end()?); // goes over to the one that there is
+            }
+            // What others have appended by now is served by the same sync.
+            self.refresh()?;
+            if self.marks.get().durable >= wanted {
+                return Ok(Synced::Elsewhere);
+            }
+        }
+        let committed = self.marks.log_end();
+        let (mut files, older) = {
+            let files = self.files.lock();
+            (files.older.iter().chain([&files.active]).cloned().collect::<Vec<_>>(), files.older.len())
+        };
+        if self.is_shared() {
+            self.write_unknown_again(&mut files, committed.end)?;
+        }
+        self.control.begin_sync(committed.end);
+        let one = self.syncing.lock();
+        for (index, Written { segment, .. }) in files.iter().enumerate() {
+            let is_active = index == older;
             if planted(Plant::ActiveNotSynced) && is_active || planted(Plant::LeftNotSynced) && !is_active {
                 continue;
             }
@@ -138,10 +215,81 @@ impl Writer {
                 if planted(Plant::SyncRetried) { synced.or_else(|_| segment.file.sync_data()) } else { synced };
             synced.map_err(|error| Error::io("sync", &segment.name, error))?;
         }
-        if !older.is_empty() {
-            self.files.lock().older.retain(|left| older.iter().all(|synced| synced.ordinal() != left.ordinal()));
+        // Another thread, or another process, may have been told of an error that this sync was not told of.
+        self.poison.check()?;
+        self.check_others()?;
+        drop(one);
+        let mut now = self.files.lock();
+        now.older.retain(|left| files[..older].iter().all(|synced| synced.segment.ordinal() != left.segment.ordinal()));
+        let active = files[older].segment.ordinal();
+        let Files { older: left, active: last } = &mut *now;
+        for written in left.iter_mut().chain([last]).filter(|written| written.segment.ordinal() == active) {
+            written.vouched_from = Position::ZERO;
         }
-        Ok(committed)
+        drop(now);
+        self.control.end_sync(committed);
+        if !self.is_shared() {
+            self.wake_followers(word::SYNCED, self.set.storage.now());
+        }
+        drop(lock);
+        Ok(Synced::Here(committed))
+    }
+
+    /// Writes to where they are those bytes that a sync of these files says nothing of: of what was written before they were
+    /// opened, and of a sync that a process began which died in it.
+    fn write_unknown_again(&self, files: &mut [Written], upto: Position) -> Result<()> {
+        if self.control.is_sync_in_flight() && !planted(Plant::DeadSyncTrusted) {
+            files.iter_mut().for_each(|written| written.vouched_from = upto);
+        }
+        let durable = self.marks.get().durable;
+        let is_unknown = |written: &Written| {
+            written.vouched_from > durable
+                && written.vouched_from > written.segment.base
+                && !planted(Plant::FreshFileTrusted)
+        };
+        if !files.iter().any(is_unknown) {
+            return Ok(());
+        }
+        // Nobody appends to a page while it is written past the cache.
+        let AtEnd { tail, turn: _turn } = self.at_end()?;
+        drop(tail);
+        let known = self.set.all();
+        let mut is_name_uncertain = false;
+        for Written { segment, vouched_from } in files.iter().filter(|written| is_unknown(written)) {
+            let end = known.iter().find(|known| known.ordinal == segment.ordinal()).and_then(|known| known.end);
+            let end = end.unwrap_or(upto).min(*vouched_from).min(upto);
+            let opened;
+            let to_write = match self.is_active(segment) {
+                true => segment,
+                false => {
+                    let again = |known: &&Known| known.ordinal == segment.ordinal();
+                    let Some(known) = known.iter().find(again) else { continue };
+                    opened = Arc::new(self.set.open_with(known, Access::ReadWrite).map_err(Error::from)?);
+                    &opened
+                }
+            };
+            if durable < segment.first_frame() {
+                again::write_head_again(to_write)?;
+                is_name_uncertain = true;
+            }
+            let from = durable.max(segment.first_frame());
+            if from < end {
+                again::write_again(to_write, from, end)?;
+            }
+            if !Arc::ptr_eq(to_write, segment) {
+                to_write.file.sync_data().map_err(|error| Error::io("sync", &segment.name, error))?;
+            }
+        }
+        if is_name_uncertain {
+            let storage = &self.set.storage;
+            let synced = storage.sync_directory();
+            synced.map_err(|error| Error::io("sync the directory of", &storage.describe(), error))?;
+        }
+        Ok(())
+    }
+
+    fn is_active(&self, segment: &Segment) -> bool {
+        self.files.lock().active.segment.ordinal() == segment.ordinal()
     }
 }
 
@@ -156,6 +304,27 @@ impl Writer {
             self.marks.make_durable(self.marks.get().committed);
         }
         self.wait_durable(self.marks.get().committed)?;
-        watermark.write(self, true)
+        if self.is_shared() { Ok(()) } else { watermark.write(self, true) }
+    }
+
+    /// Leaves a store that others may have open too: makes durable also what they have appended by now. The last one notes that
+    /// it ended cleanly.
+    pub(crate) fn leave(&self, watermark: &mut crate::commit::keeper::WatermarkFile) -> Result<()> {
+        loop {
+            self.wait_durable(self.marks.get().committed)?;
+            let AtEnd { tail, turn } = self.at_end()?;
+            let end = tail.at;
+            drop(tail);
+            if self.turns.has_others()? {
+                self.turns.leave();
+                return Ok(());
+            }
+            if self.marks.get().durable >= end {
+                let written = watermark.write(self, true);
+                self.turns.leave(); // while it has the turn: whoever opens the store next finds all of it
+                return written;
+            }
+            drop(turn);
+        }
     }
 }

@@ -146,6 +146,15 @@ pub(crate) fn fresh_reserve(sections: usize, name_bytes: usize) -> u64 {
     IndexState::default().reserve(sections, name_bytes)
 }
 
+/// Whether who writes together with others may have gone on in the next segment when the log stood at a place: a frame says
+/// so, or there was no room for one.
+#[inline]
+pub(crate) fn is_left_at(segment: &Segment, at: Position, is_marked: bool) -> bool {
+    const MARK_BYTES_MAX: u64 = 256;
+    debug_assert!(!cfg!(test) || fresh_reserve(0, 0) <= MARK_BYTES_MAX);
+    is_marked || at.0 + MARK_BYTES_MAX > segment.file_end().0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,10 +14,11 @@ use crate::commit::tail::Ahead;
 use crate::commit::writer::Writer;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
+use crate::process::control::word;
 use crate::storage::{Access, Storage, StorageFile, WritableMapping};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, now};
-use crate::{Error, Position, Result};
+use crate::{Error, Position, Result, StoreId};
 
 /// The watermark file is written once the log was quiet for so long.
 const QUIET: Duration = Duration::from_millis(10);
@@ -41,6 +42,8 @@ pub(crate) struct Signals {
     wake_syncer: Condvar,
     wake_worker: Condvar,
     wake_indexer: Condvar,
+    /// Where tasks wait for what other processes append.
+    watcher: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Default for Signals {
@@ -54,6 +57,7 @@ impl Default for Signals {
             wake_syncer: Condvar::default(),
             wake_worker: Condvar::default(),
             wake_indexer: Condvar::default(),
+            watcher: Mutex::default(),
         }
     }
 }
@@ -132,6 +136,14 @@ impl Signals {
         self.ask(|asked| asked.look = true);
     }
 
+    /// Waits for the end of the thread that looks at what others append, after [`stop`](Self::stop).
+    pub(crate) fn join_watcher(&self) {
+        let watcher = self.watcher.lock().take();
+        if let Some(watcher) = watcher {
+            let _ = watcher.join(); // a panic there was printed by it
+        }
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -169,6 +181,12 @@ impl WatermarkFile {
 
     /// Writes and syncs the slot whose turn it is.
     pub(crate) fn write(&mut self, writer: &Writer, is_clean: bool) -> Result<()> {
+        // Others write it too: one at a time, and each behind what it finds there.
+        let Some(_lock) = writer.turns.try_sync(&writer.control) else { return Ok(()) };
+        if writer.is_shared() {
+            writer.refresh()?;
+            self.generation = self.generation.max(newest_generation(&*writer.set.storage, writer.set.store.store));
+        }
         let watermark = {
             let tail = writer.tail.lock();
             writer.poison.check()?;
@@ -221,6 +239,16 @@ impl WatermarkFile {
     }
 }
 
+/// The newest generation of any slot of the store.
+fn newest_generation(storage: &dyn Storage, store: StoreId) -> u64 {
+    let Ok(file) = storage.open(file_name::WATERMARK, Access::Read) else { return 0 };
+    let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
+    let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+    let is_ours = |slot: &Watermark| slot.store == store && slot.generation < crate::limits::NUMBER_MAX;
+    let slots = Watermark::slots(&bytes[..read]);
+    slots.iter().filter(|slot| is_ours(slot)).map(|slot| slot.generation).max().unwrap_or(0)
+}
+
 /// Starts the background threads. They end after [`Signals::stop`].
 pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>) -> io::Result<[JoinHandle<()>; 3]> {
     let (syncing, file) = (Arc::clone(writer), Arc::clone(watermark));
@@ -239,6 +267,36 @@ pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>)
     }
 }
 
+/// Starts, once, the thread that looks at what other processes append, and so wakes the tasks of this one. It ends after
+/// [`Signals::stop`].
+pub(crate) fn watch_others(writer: &Arc<Writer>) -> Result<()> {
+    let mut watcher = writer.signals.watcher.lock();
+    if watcher.is_some() || writer.signals.is_stopping() {
+        return Ok(());
+    }
+    let watching = Arc::clone(writer);
+    let started = Builder::new().name("treering-watch".into()).spawn(move || run_watcher(&watching));
+    *watcher = Some(started.map_err(|error| Error::io("start a thread for", "what other processes append", error))?);
+    Ok(())
+}
+
+fn run_watcher(writer: &Writer) {
+    /// What is appended is mostly synced at once: that is looked for more often.
+    const UNSYNCED: Duration = Duration::from_millis(2);
+    const LOST: Duration = Duration::from_millis(50);
+    writer.turns.sleep_from_now();
+    while !writer.signals.is_stopping() {
+        let marks = writer.marks.get();
+        let (word, timeout) = match marks.durable < marks.committed {
+            true => (word::SYNCED, UNSYNCED),
+            false => (word::GROWN, LOST),
+        };
+        // An error is met again by whoever reads, and a task that is woken for nothing sleeps again.
+        writer.control.wait(word, timeout, || writer.refresh().is_ok() && writer.marks.get() == marks);
+    }
+    writer.turns.sleep_no_more();
+}
+
 /// Ends the threads that were started before one that could not be; they have done nothing yet.
 fn give_up(writer: &Writer, error: io::Error, started: impl IntoIterator<Item = JoinHandle<()>>) -> io::Error {
     writer.signals.stop();
@@ -255,7 +313,9 @@ pub(crate) fn work(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
         return;
     }
     writer.prepare_next();
-    while let Ok(Some(mut sealing)) = writer.begin_seal() {
+    while let Some(mut sealing) =
+        Some(writer.turns.is_worker()).filter(|is_worker| *is_worker).and_then(|_| writer.begin_seal().ok().flatten())
+    {
         let sealed = loop {
             match writer.seal_step(&mut sealing) {
                 Ok(false) => {}
@@ -267,7 +327,7 @@ pub(crate) fn work(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
         }
     }
     let mut indexer = writer.indexer.lock();
-    while indexer.step(writer) {}
+    while writer.turns.is_worker() && indexer.step(writer) {}
     if !writer.poison.is_set() && writer.signals.durable_moved.swap(false, Ordering::SeqCst) {
         let _ = watermark.lock().write(writer, false); // as in the thread
     }
@@ -277,12 +337,18 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
     let signals = &writer.signals;
     let mut sync_at: Option<Instant> = None;
     let mut quiet = Quiet::Told;
+    let mut others = Others::default();
     loop {
         let is_asked = {
             let mut asked = signals.asked.lock();
             while !(asked.sync || asked.look || signals.is_stopping()) {
                 // A poisoned store has nothing left to be done but to be closed.
-                match [sync_at, quiet.look_at()].into_iter().flatten().min().filter(|_| !writer.poison.is_set()) {
+                match [sync_at, quiet.look_at(), others.look_at(writer)]
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .filter(|_| !writer.poison.is_set())
+                {
                     Some(until) => {
                         if signals.wake_syncer.wait_until(&mut asked, until).timed_out() {
                             break;
@@ -301,6 +367,7 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
             continue;
         }
         let now = now();
+        others.look(writer, now);
         if signals.unsynced.load(Ordering::SeqCst) && sync_at.is_none() {
             sync_at = Some(now + writer.options.sync_interval);
         }
@@ -316,6 +383,45 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
             }
         }
         quiet = quiet.look(writer, watermark);
+    }
+}
+
+/// What other processes have appended and nobody has synced: its writers may be dead by now, and it is looked for now and then.
+#[derive(Debug, Default)]
+struct Others {
+    /// When it is looked for.
+    at: Option<Instant>,
+    /// Where the log ended when it was looked for last.
+    seen: Position,
+}
+
+impl Others {
+    /// So often, at most.
+    const EVERY: Duration = Duration::from_millis(500);
+
+    fn look_at(&mut self, writer: &Writer) -> Option<Instant> {
+        if !writer.is_shared() {
+            return None;
+        }
+        Some(*self.at.get_or_insert_with(|| now() + Others::EVERY.max(writer.options.sync_interval)))
+    }
+
+    fn look(&mut self, writer: &Writer, now: Instant) {
+        if self.at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.at = None;
+        if writer.refresh().is_err() {
+            return; // whoever reads is told why
+        }
+        let marks = writer.marks.get();
+        if marks.durable < self.seen {
+            writer.signals.note_unsynced(); // it was there the last time
+        }
+        if marks.committed > self.seen {
+            writer.signals.want_work();
+        }
+        self.seen = marks.committed;
     }
 }
 
@@ -389,7 +495,11 @@ fn run_worker(writer: &Writer) {
             writer.prepare_next();
             sealer.due = Some(now());
         }
-        sealer.step(writer);
+        if writer.turns.is_worker() {
+            sealer.step(writer);
+        } else {
+            sealer.due = None; // another process does it; when that is gone, what comes asks again
+        }
     }
 }
 
@@ -417,7 +527,7 @@ fn run_indexer(writer: &Writer) {
         }
         let calm_at = signals.asked.lock().calm_at;
         let mut indexer = writer.indexer.lock();
-        is_idle = indexer.waits_until(writer, calm_at).is_none() && !indexer.step(writer);
+        is_idle = !writer.turns.is_worker() || indexer.waits_until(writer, calm_at).is_none() && !indexer.step(writer);
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`writer`] admits batches and writes their frames, [`tail`] is the end of the log and what must be known to continue
 //! it, [`index_state`] collects the next index block, [`group`] makes one sync serve many, [`keeper`] does what nobody
 //! waits for: interval syncs, the next segment, seals, the watermark file; and [`indexer`] the indexes of finished segments.
+//! [`share`] is how all of that is done together with other processes.
 
 pub(crate) mod admit;
 pub(crate) mod durable;
@@ -13,6 +14,7 @@ pub(crate) mod keeper;
 mod pending;
 pub(crate) mod retry;
 pub(crate) mod roll;
+pub(crate) mod share;
 pub(crate) mod tail;
 pub(crate) mod writer;
 

@@ -7,9 +7,11 @@
 
 use std::sync::Arc;
 
+use crate::commit::index_state::is_left_at;
+use crate::commit::share::AtEnd;
 use crate::commit::tail::{SealState, Tail};
 use crate::commit::writer::Writer;
-use crate::format::frame::KIND_SEAL;
+use crate::format::frame::{FLAG_LEFT, KIND_SEAL};
 use crate::format::open::{OpenFrame, OpenReason, Predecessor, open_position};
 use crate::format::seal::Seal;
 use crate::format::segment_header::FIRST_FRAME_OFFSET;
@@ -52,8 +54,9 @@ impl Writer {
         if end.is_none() {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 bytes"));
         }
-        if tail.index.has_frames() {
-            self.write_index_block(tail)?;
+        if tail.index.has_frames() || self.is_shared() && !tail.is_left && !is_left_at(&tail.segment, tail.at, false) {
+            let is_marked = self.is_shared() && !planted(Plant::RollNotMarked);
+            self.write_index_block(tail, if is_marked { FLAG_LEFT } else { 0 })?;
         }
         // Held until the file has its name: nobody else may touch the one being prepared under it.
         let mut next = self.next_segment.lock();
@@ -93,11 +96,13 @@ impl Writer {
         };
         let predecessor_end = tail.at;
         self.set.roll(&segment, predecessor_end, tail.index.last_block());
-        self.files.lock().roll(Arc::clone(&segment));
+        self.files.lock().roll(Arc::clone(&segment), Position::ZERO);
         tail.at = segment.first_frame();
         tail.previous_check = segment.head.open_check;
         tail.last_frame = open_position(&segment.head.header);
         tail.takeover = 0;
+        tail.is_left = false;
+        tail.is_name_durable = true;
         tail.has_asked_to_prepare = false;
         tail.index.begin(tail.at);
         if let Some(mapped) = tail.output.next_segment(allocated) {
@@ -107,7 +112,7 @@ impl Writer {
         drop(next);
         tail.segment = segment;
         self.control.set_epoch(tail.epoch());
-        self.publish(tail);
+        self.publish(tail, open.recorded_at);
         // It is to be sealed. Its sync comes with the next one that anybody waits for or that is due: one at once would keep the
         // disk busy while the next roll waits for a sync of its own.
         self.signals.want_work();
@@ -135,7 +140,8 @@ impl Writer {
     pub(crate) fn prepare_next(&self) {
         let step = {
             let tail = self.tail.lock();
-            if !tail.has_asked_to_prepare || self.poison.is_set() {
+            // What one process prepared another would replace.
+            if !tail.has_asked_to_prepare || self.poison.is_set() || self.is_shared() {
                 return;
             }
             tail.output.step()
@@ -191,16 +197,16 @@ impl Writer {
             hash: *hasher.finalize().as_bytes(),
             previous_hash: before.hash,
         };
-        self.append_seal(segment, seal)?;
+        self.append_seal(segment, seal, *before)?;
         self.set.close(segment.ordinal());
         Ok(true)
     }
 
-    fn append_seal(&self, segment: &Segment, seal: Seal) -> Result<()> {
+    fn append_seal(&self, segment: &Segment, seal: Seal, before: SealState) -> Result<()> {
         const SEAL_FRAME_BYTES: u64 = 256;
-        let mut tail = self.tail.lock();
-        self.poison.check()?;
-        if tail.is_closed {
+        let AtEnd { mut tail, turn } = self.at_end()?;
+        // Another process may have done it meanwhile.
+        if tail.is_closed || tail.seals != before {
             return Ok(());
         }
         self.name_listed(&mut tail)?;
@@ -212,11 +218,11 @@ impl Writer {
         let plain_len = seal.encode(&mut scratch);
         tail.scratch = scratch;
         let (position, frame_len) = (tail.at, tail.scratch.len() as u32);
-        self.put_engine_frame(&mut tail, KIND_SEAL, plain_len)?;
+        self.put_engine_frame(&mut tail, KIND_SEAL, 0, plain_len)?;
         tail.index.note_other(KIND_SEAL, frame_len);
         tail.seals =
             SealState { last: position, hash: seal.hash, next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)) };
-        drop(tail);
+        drop((tail, turn));
         self.signals.note_unsynced();
         // What lies behind the end was never part of the log: its blocks go back to the disk.
         let from = (seal.end.0 - segment.base.0).next_multiple_of(4096);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::commit::index_state::IndexState;
 use crate::commit::retry::RetryWindow;
+use crate::commit::share::Follow;
 use crate::ids::{Epoch, Position, SegmentOrdinal};
 use crate::options::Durability;
 use crate::segment::create::FIRST_STEP_BYTES;
@@ -67,6 +68,12 @@ pub(crate) struct Tail {
     pub(crate) seals: SealState,
     pub(crate) output: Output,
     pub(crate) is_closed: bool,
+    /// The last frame says that its writer was about to go on in the next segment.
+    pub(crate) is_left: bool,
+    /// The name of the segment is durable: this process made it so, or frames stand in it, before the first of which that is done.
+    pub(crate) is_name_durable: bool,
+    /// Reads on behind the tail, where others write too.
+    pub(crate) follower: Option<Box<dyn Follow>>,
     /// Whether the background thread was asked for the next segment.
     pub(crate) has_asked_to_prepare: bool,
     /// The frame that is being built.

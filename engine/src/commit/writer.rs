@@ -18,8 +18,9 @@ use crate::commit::indexer::Indexer;
 use crate::commit::keeper::Signals;
 use crate::commit::pending::Pending;
 use crate::commit::roll::NextSegment;
+use crate::commit::share::AtEnd;
 use crate::commit::tail::{Tail, write_error};
-use crate::format::frame::{self, FLAG_GIVEN_ID, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
+use crate::format::frame::{self, FLAG_GIVEN_ID, FLAG_LEFT, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
 use crate::index::find::Finder;
 use crate::index::on_demand::Streams;
@@ -28,7 +29,8 @@ use crate::index::streams::Placed;
 use crate::options::{Durability, Options};
 use crate::planted::{Plant, planted};
 use crate::poison::Poison;
-use crate::process::control::ControlPage;
+use crate::process::control::{ControlPage, Owner, word};
+use crate::process::turn::Turns;
 use crate::segment::set::SegmentSet;
 use crate::sync::Mutex;
 use crate::watermark::Marks;
@@ -46,9 +48,12 @@ pub(crate) struct Writer {
     pub(crate) poison: Poison,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) files: Mutex<Files>,
+    /// Held around syncs of the log: of two threads that sync by one descriptor only one is told of an error.
+    pub(crate) syncing: Mutex<()>,
     pub(crate) next_segment: Mutex<NextSegment>,
     pub(crate) signals: Signals,
     pub(crate) group: Group,
+    pub(crate) turns: Turns,
     pub(crate) control: ControlPage,
     pub(crate) finder: Arc<Finder>,
     /// Taken only by who does the work on indexes.
@@ -83,6 +88,7 @@ struct Encoded {
 pub(crate) const CLOSING_SHARE: u64 = 8;
 
 impl Writer {
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         set: Arc<SegmentSet>,
         streams: Arc<Streams>,
@@ -90,9 +96,11 @@ impl Writer {
         options: Options,
         life: Life,
         tail: Tail,
+        files: Files,
         doubts: Doubts,
+        turns: Turns,
+        control: ControlPage,
     ) -> Writer {
-        let files = Mutex::new(Files::new(Arc::clone(&tail.segment)));
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
         let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
         Writer {
@@ -106,17 +114,14 @@ impl Writer {
             doubts,
             poison: Poison::default(),
             tail: Mutex::new(tail),
-            files,
+            files: Mutex::new(files),
+            syncing: Mutex::default(),
             next_segment: Mutex::new(next_segment),
             signals: Signals::default(),
             group: Group::default(),
-            control: ControlPage::default(),
+            turns,
+            control,
         }
-    }
-
-    /// The same, with a page that tells its successor how it ended.
-    pub(crate) fn with_control(self, control: ControlPage) -> Writer {
-        Writer { control, ..self }
     }
 
     /// Appends a batch and waits for its level.
@@ -143,12 +148,16 @@ impl Writer {
         batch.durability.unwrap_or(self.options.durability)
     }
 
+    /// To what a control page of this writer belongs; `None` where nobody could say later whether it is to be believed.
+    pub(crate) fn page_owner(&self) -> Option<Owner> {
+        page_owner(&self.set, &self.life)
+    }
+
     /// Puts a batch into the log and fills in its receipt.
     fn put(&self, batch: &Batch<'_>, level: Durability, receipt: &mut Receipt) -> Result<()> {
         let body_bytes = batch.check()?;
         {
-            let mut tail = self.tail.lock();
-            self.poison.check()?;
+            let AtEnd { mut tail, mut turn } = self.at_end()?;
             if tail.is_closed {
                 return Err(Error::new(ErrorKind::Closed, "the store was closed"));
             }
@@ -156,6 +165,8 @@ impl Writer {
             if self.admit(&tail, batch, &mut existing, receipt)? {
                 self.write_batch(&mut tail, batch, body_bytes, &existing, level, receipt)?;
             }
+            turn.is_last = level == Durability::Synced;
+            drop(tail);
         }
         if level == Durability::Written {
             self.signals.note_unsynced();
@@ -290,7 +301,7 @@ impl Writer {
             FrameProof { store: self.set.store.store, first_number: tail.next_number, check: encoded.frame_check };
         tail.next_number += first_position.0 - position.0;
         tail.max_recorded_at = max_recorded_at;
-        self.advance(tail, encoded.frame_check);
+        self.advance(tail, encoded.frame_check, encoded.recorded_at);
         drop(streams);
         receipt.end = tail.at;
         self.write_due_index_block(tail);
@@ -301,41 +312,54 @@ impl Writer {
     }
 
     /// Moves the tail behind the frame in scratch, which is in the page cache now, and publishes it.
-    fn advance(&self, tail: &mut Tail, frame_check: u64) {
+    fn advance(&self, tail: &mut Tail, frame_check: u64, clock: i64) {
         const SCRATCH_KEPT_BYTES: usize = 1 << 20;
         tail.last_frame = tail.at;
         tail.at.0 += tail.scratch.len() as u64;
         tail.previous_check = frame_check;
+        tail.is_left = false;
         if tail.scratch.capacity() > SCRATCH_KEPT_BYTES {
             tail.scratch = Vec::new();
         }
-        self.publish(tail);
+        self.publish(tail, clock);
     }
 
-    /// Shows everyone where the log ends.
+    /// Shows everyone where the log ends, at a moment of the wall clock.
     #[inline]
-    pub(crate) fn publish(&self, tail: &Tail) {
+    pub(crate) fn publish(&self, tail: &Tail, clock: i64) {
         let log = tail.log_end();
         self.control.commit(log);
         self.marks.commit(log);
+        self.wake_followers(word::GROWN, clock);
+    }
+
+    /// Wakes who follows from other processes, and who waits for them in this one.
+    #[inline]
+    pub(crate) fn wake_followers(&self, word: usize, clock: i64) {
+        if let Some(words) = self.control.words()
+            && (self.control.is_watched() || self.turns.are_followed(clock))
+        {
+            words.wake(word, u32::MAX);
+        }
     }
 
     fn write_due_index_block(&self, tail: &mut Tail) {
         if tail.index.is_due(tail.at, self.set.store.index_stride_bytes) {
             // The batch before it is in the log whatever happens here; for want of space the block is written later.
-            let _ = self.write_index_block(tail);
+            let _ = self.write_index_block(tail, 0);
         }
     }
 
     /// Writes the index block for the stretch that ends at the tail.
-    pub(crate) fn write_index_block(&self, tail: &mut Tail) -> Result<()> {
+    pub(crate) fn write_index_block(&self, tail: &mut Tail, flags: u8) -> Result<()> {
         self.name_listed(tail)?;
         tail.scratch.clear();
         let mut scratch = std::mem::take(&mut tail.scratch);
         let plain_len = tail.index.encode(&mut scratch, tail.at, tail.max_recorded_at);
         tail.scratch = scratch;
         let position = tail.at;
-        self.put_engine_frame(tail, KIND_INDEX_BLOCK, plain_len)?;
+        self.put_engine_frame(tail, KIND_INDEX_BLOCK, flags, plain_len)?;
+        tail.is_left = flags & FLAG_LEFT != 0;
         tail.index.note_block(position, tail.at);
         self.set.set_last_index_block(position);
         self.signals.note_index_due(tail.at);
@@ -345,12 +369,15 @@ impl Writer {
     /// Nothing is appended from here on. An index block covers the last frames, unless they are few: a checkpoint can stand behind it,
     /// so that the next opening has little to read.
     pub(crate) fn cover_the_end(&self) {
-        let mut tail = self.tail.lock();
-        let is_due = tail.index.is_due(tail.at, self.set.store.index_stride_bytes / CLOSING_SHARE);
-        if is_due && !self.poison.is_set() && !tail.is_closed {
-            let _ = self.write_index_block(&mut tail); // without it the next opening reads more
+        if let Ok(AtEnd { mut tail, turn: _turn }) = self.at_end() {
+            let is_due = tail.index.is_due(tail.at, self.set.store.index_stride_bytes / CLOSING_SHARE);
+            if is_due && !tail.is_closed {
+                let _ = self.write_index_block(&mut tail, 0); // without it the next opening reads more
+            }
+            tail.is_closed = true;
+            drop(tail);
         }
-        tail.is_closed = true;
+        self.tail.lock().is_closed = true;
     }
 
     /// Looks up the names that the next index block must say and that opening did not: those of streams that it met without asking
@@ -364,13 +391,13 @@ impl Writer {
     }
 
     /// Writes a frame of the engine's own, whose plain part is in scratch.
-    pub(crate) fn put_engine_frame(&self, tail: &mut Tail, kind: u8, plain_len: usize) -> Result<()> {
-        let header = self.header(tail, kind, 0);
+    pub(crate) fn put_engine_frame(&self, tail: &mut Tail, kind: u8, flags: u8, plain_len: usize) -> Result<()> {
+        let header = self.header(tail, kind, flags);
         let (seeds, at) = (tail.segment.seeds, tail.at);
         let frame_check = frame::finish(&mut tail.scratch, plain_len, &header, seeds, at);
         assert!(at.0 + tail.scratch.len() as u64 <= tail.segment.file_end().0, "room is kept for the engine's frames");
         tail.put_scratch(None).map_err(|error| self.failed_write(tail, error))?;
-        self.advance(tail, frame_check);
+        self.advance(tail, frame_check, header.recorded_at);
         Ok(())
     }
 
@@ -389,4 +416,16 @@ impl Writer {
         self.group.served(None, std::time::Duration::ZERO);
         self.poison.error()
     }
+}
+
+/// As [`Writer::page_owner`].
+pub(crate) fn page_owner(set: &SegmentSet, life: &Life) -> Option<Owner> {
+    let mount = set.storage.mount_id().filter(|_| life.boot != BootId::default())?;
+    Some(Owner {
+        store: set.store.store,
+        incarnation: life.incarnation,
+        boot: life.boot,
+        mount,
+        identity: life.identity_place,
+    })
 }

@@ -1,8 +1,8 @@
 //! A subscription reads the log from a place and, at its end, waits for more.
 //!
 //! There is no hand-over between history and live: both are the same reader over the same log, so nothing can fall
-//! between. Waiting is on the watermark (see there for the lost wake-up). On a store that another process writes, the
-//! wait is a poll, at most every [`POLL`].
+//! between. Waiting is on the watermark (see there for the lost wake-up). On a store that other processes write, it is on a word
+//! of the control page; a wake-up that is lost there costs 50 ms, after which the log is looked at anyway.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,9 +16,6 @@ use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::sync::now;
 use crate::watermark::Visibility;
 use crate::{Error, ErrorKind, Result};
-
-/// How often a store that another process writes is looked at.
-const POLL: Duration = Duration::from_millis(20);
 
 /// What a subscription hands out, and from where.
 #[derive(Clone, Debug)]
@@ -96,6 +93,8 @@ pub struct Subscription {
     seen: Position,
     /// The event that was handed out last, or the one that it was begun behind.
     last: Option<Token>,
+    /// The writers know that it waits.
+    sleeps: bool,
 }
 
 impl Subscription {
@@ -128,7 +127,7 @@ impl Subscription {
         }
         let reader = view.log_reader(read)?;
         let last = options.after_token;
-        Ok(Subscription { view: Arc::clone(view), options, reader, seen: Position::ZERO, last })
+        Ok(Subscription { view: Arc::clone(view), options, reader, seen: Position::ZERO, last, sleeps: false })
     }
 
     /// The place behind the event that was handed out last: a later subscription goes on there. `None` before the first,
@@ -196,7 +195,11 @@ impl Subscription {
             if now() >= until {
                 return Ok(None);
             }
-            self.view.wait_above(self.options.visibility, self.seen, until, POLL);
+            if !self.sleeps {
+                self.sleeps = true;
+                self.view.sleep_from_now();
+            }
+            self.view.wait_above(self.options.visibility, self.seen, until);
         }
     }
 
@@ -213,6 +216,7 @@ impl Subscription {
                 "a store opened for reading cannot wake tasks; use next_timeout",
             ));
         }
+        self.view.watch_for_tasks()?;
         let marks = Arc::clone(&self.view.marks);
         let visibility = self.options.visibility;
         let _watch = Watch::new(&marks);
@@ -233,6 +237,14 @@ impl Subscription {
                 None => Poll::Pending,
             })
             .await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if self.sleeps {
+            self.view.sleep_no_more();
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::commit::keeper;
+use crate::commit::writer::Writer;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
@@ -14,13 +16,18 @@ use crate::index::find::Finder;
 use crate::index::on_demand::Streams;
 use crate::index::streams::Stream;
 use crate::index::time;
+use crate::process::control::{ControlPage, word};
+use crate::process::turn::Turns;
 use crate::read::{Event, LogReader, Only, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
 use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
-use crate::storage::Access;
-use crate::sync::{Mutex, now, thread};
+use crate::storage::{Access, Storage, StorageFile};
+use crate::sync::{Mutex, now};
 use crate::watermark::{Marks, Visibility, Watermarks};
+
+/// A wake-up that was lost, or that nobody can give, costs so much.
+const LOST: Duration = Duration::from_millis(50);
 
 /// An open store, to be read.
 #[derive(Debug)]
@@ -29,8 +36,34 @@ pub(crate) struct View {
     pub(crate) streams: Arc<Streams>,
     pub(crate) marks: Arc<Marks>,
     pub(crate) finder: Arc<Finder>,
-    /// What goes on reading where another process writes; `None` in the process that does.
-    replay: Option<Mutex<Replay>>,
+    /// What goes on reading where others write; `None` in a process that is the only one.
+    others: Option<Others>,
+}
+
+/// What takes in what other processes append.
+#[derive(Debug)]
+pub(crate) enum Others {
+    /// This process only reads.
+    Writer(Box<Following>),
+    /// This process writes too.
+    Writers(Arc<Writer>),
+}
+
+/// What goes on reading in a process that does not write.
+#[derive(Debug)]
+pub(crate) struct Following {
+    replay: Mutex<Replay>,
+    control: ControlPage,
+    /// The locks of the writers, of which this process takes one: that it is to be woken.
+    turns: Turns,
+}
+
+impl Following {
+    /// Behind what opening has read.
+    pub(crate) fn new(storage: &dyn Storage, replay: Replay, identity: Arc<dyn StorageFile>) -> Following {
+        let control = ControlPage::watch(storage).unwrap_or_default();
+        Following { replay: Mutex::new(replay), control, turns: Turns::new(identity, true, Duration::ZERO) }
+    }
 }
 
 impl View {
@@ -39,21 +72,25 @@ impl View {
         streams: Arc<Streams>,
         marks: Arc<Marks>,
         finder: Arc<Finder>,
-        replay: Option<Replay>,
+        others: Option<Others>,
     ) -> View {
-        View { set, streams, marks, finder, replay: replay.map(Mutex::new) }
+        View { set, streams, marks, finder, others }
     }
 
-    /// Whether another process may write.
+    /// Whether this process only reads.
     pub(crate) fn is_follower(&self) -> bool {
-        self.replay.is_some()
+        matches!(self.others, Some(Others::Writer(_)))
     }
 
     /// Takes in what another process appended. Costs a look at the next frame's place, and reading what is new.
     pub(crate) fn refresh(&self) -> Result<()> {
         self.set.check_process()?;
-        let Some(replay) = &self.replay else { return Ok(()) };
-        let mut replay = replay.lock();
+        let following = match &self.others {
+            None => return Ok(()),
+            Some(Others::Writers(writer)) => return writer.refresh(),
+            Some(Others::Writer(following)) => following,
+        };
+        let mut replay = following.replay.lock();
         replay.follow()?;
         self.finder.indexes.look_for_more();
         let durable = replay.witness.max(self.witnessed_by_file(&replay)).min(replay.at);
@@ -64,7 +101,10 @@ impl View {
 
     /// Global number of the next event, and the bytes in coded sections before and after coding; for a follower.
     pub(crate) fn replayed<T>(&self, look: impl FnOnce(&Replay) -> T) -> Option<T> {
-        self.replay.as_ref().map(|replay| look(&replay.lock()))
+        match &self.others {
+            Some(Others::Writer(following)) => Some(look(&following.replay.lock())),
+            _ => None,
+        }
     }
 
     fn witnessed_by_file(&self, replay: &Replay) -> Position {
@@ -135,13 +175,63 @@ impl View {
         read_one(&self.finder, name, revision, self.visible(visibility))
     }
 
-    /// Waits until the mark lies above `seen`, at most until `until`; where another process writes, at most for `poll`.
-    pub(crate) fn wait_above(&self, visibility: Visibility, seen: Position, until: Instant, poll: Duration) {
-        if self.is_follower() {
-            let left = until.saturating_duration_since(now());
-            thread::sleep(poll.min(left));
-        } else {
-            self.marks.wait_above(visibility, seen, Some(until));
+    /// Waits until the mark lies above `seen`, at most until `until`. Where other processes write it may return before: a wake-up
+    /// that was lost costs [`LOST`].
+    pub(crate) fn wait_above(&self, visibility: Visibility, seen: Position, until: Instant) {
+        let control = match &self.others {
+            None => {
+                self.marks.wait_above(visibility, seen, Some(until));
+                return;
+            }
+            Some(Others::Writer(following)) => &following.control,
+            Some(Others::Writers(writer)) => &writer.control,
+        };
+        let word = match visibility {
+            Visibility::Durable => word::SYNCED,
+            Visibility::Committed => word::GROWN,
+        };
+        let left = until.saturating_duration_since(now()).min(LOST);
+        let mut is_over = false;
+        control.wait(word, left, || {
+            is_over = self.refresh().is_err() || self.visible(visibility) > seen || self.marks.is_closed();
+            !is_over
+        });
+        if let Some(Others::Writer(following)) = &self.others
+            && !is_over
+            && (control.words().is_none() || !control.is_current())
+            && let Some(newer) = ControlPage::watch(&*self.set.storage)
+        {
+            following.control.replace(newer);
+        }
+    }
+
+    /// Has the writers wake this process when the log grows, until as often [`sleep_no_more`](Self::sleep_no_more) was called.
+    pub(crate) fn sleep_from_now(&self) {
+        if let Some(turns) = self.turns() {
+            turns.sleep_from_now();
+        }
+    }
+
+    /// See [`sleep_from_now`](Self::sleep_from_now).
+    pub(crate) fn sleep_no_more(&self) {
+        if let Some(turns) = self.turns() {
+            turns.sleep_no_more();
+        }
+    }
+
+    fn turns(&self) -> Option<&Turns> {
+        match &self.others {
+            None => None,
+            Some(Others::Writer(following)) => Some(&following.turns),
+            Some(Others::Writers(writer)) => Some(&writer.turns),
+        }
+    }
+
+    /// Sees to it that tasks are woken by what other processes append.
+    pub(crate) fn watch_for_tasks(&self) -> Result<()> {
+        match &self.others {
+            Some(Others::Writers(writer)) => keeper::watch_others(writer),
+            _ => Ok(()),
         }
     }
 }

@@ -32,6 +32,9 @@ pub const KIND_IGNORABLE: u8 = 0x80;
 pub const FLAGS_REQUIRED: u8 = 0x0F;
 /// Flag: the caller gave the batch id.
 pub const FLAG_GIVEN_ID: u8 = 0x10;
+/// Flag: a writer that shares the log with others was about to go on in the next segment. What it says of the log is nothing;
+/// to the others it says where to look.
+pub const FLAG_LEFT: u8 = 0x20;
 
 /// The fields of a frame header that are not checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

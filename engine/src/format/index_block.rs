@@ -284,7 +284,10 @@ impl<'a> IndexBlock<'a> {
                 wire.var()?.checked_mul(8).ok_or_else(|| Fault::bad(format!("{what} lies before the log")))?;
             back(position.0, distance, what).map(|found| if distance == 0 { Position::ZERO } else { Position(found) })
         };
-        let stretch = place("the stretch of an index block")?;
+        let stretch = match place("the stretch of an index block")? {
+            Position::ZERO => position, // an empty one
+            stretch => stretch,
+        };
         let previous = place("the index block before")?;
         let jump = place("the older index block")?;
         let links = IndexLinks { number, stretch, previous, jump, max_recorded_at: wire.i64()? };

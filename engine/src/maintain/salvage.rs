@@ -177,8 +177,6 @@ struct Stream {
 struct Copy {
     writer: Arc<Writer>,
     watermark: Arc<crate::sync::Mutex<crate::commit::keeper::WatermarkFile>>,
-    /// Holds the writer's lock.
-    _identity: Arc<dyn crate::storage::StorageFile>,
     streams: HashMap<StreamId, Stream>,
     names: HashMap<Arc<str>, StreamId>,
     /// Events of the batch that is being read, with the names of their streams in the new store.
@@ -192,6 +190,7 @@ impl Copy {
             .segment_bytes(block.segment_bytes)
             .index_stride_bytes(block.index_stride_bytes)
             .durability(Durability::Written)
+            .exclusive(true)
             .mapped_writes(false);
         let opened = open::for_writing(target, &options)?;
         if !opened.report.is_new {
@@ -200,7 +199,6 @@ impl Copy {
         Ok(Copy {
             writer: opened.writer,
             watermark: opened.watermark,
-            _identity: opened.identity,
             streams: HashMap::new(),
             names: HashMap::new(),
             batch: Vec::new(),

@@ -1,27 +1,32 @@
-//! The control page: what a writer leaves in shared memory for whoever opens the store after it was killed.
+//! The control page: what writers leave in shared memory, for each other and for whoever opens the store after they were
+//! killed.
 //!
 //! It answers what the log cannot say: did the kernel, and the mount, live through the writer's end; was a sync under way
 //! whose result nobody heard; had a write or sync failed; how far did the log reach, and how far was it durable, when
-//! its writer ended. So a successor may go on in place after a mere kill, and knows what it must write again.
+//! its writer ended. So a successor may go on in place after a mere kill, and knows what it must write again. Those who
+//! write at the same time learn from it what was synced, and that something happened at all.
 //!
-//! 1. The page is advice. Its writer never reads it back; a reader believes a value only as far as its check holds *and*
-//!    the log proves it. A page that is missing, short, garbled, of another store, life, boot, mount or place, or that the
-//!    log contradicts, is as none.
+//! 1. The page is advice. Whoever reads it believes a value only as far as its check holds *and* the log proves it. A page
+//!    that is missing, short, garbled, of another store, life, boot, mount or place, or that the log contradicts, is as none.
 //! 2. A value of several words is written behind its check's being wrong: in two slots by turns (ends of the log), or so
 //!    that a half-written one reads as the careful answer (a sync is under way, the epoch is unknown).
 //! 3. *In flight* is set before a sync begins and cleared after *durable* was raised to what the sync covered.
-//! 4. *Poisoned* is never cleared: a writer that rolled makes a new page.
-//! 5. No system call: a commit stores four words, a sync eight.
+//! 4. *Poisoned* is never cleared: a writer that rolled makes a new page. Who has the old one mapped stays stopped.
+//! 5. No system call: a commit stores five words, a sync nine; one more where somebody sleeps who is to be woken.
+//! 6. *Committed* and *epoch* are stored by who has the turn, *durable* and *in flight* by who has the sync lock. The words
+//!    that count what happened have no check: they say that it is worth looking.
 //!
 //! What is made of it is decided in recovery. The bytes are this version's own; another version number is no page.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::checksum::long_check;
 use crate::format::file_name;
 use crate::ids::{BootId, Epoch, FilePlace, Incarnation, Position, SegmentOrdinal, StoreId};
 use crate::storage::{Access, SharedWords, Storage, StorageFile};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicUsize, Ordering, thread};
 use crate::watermark::LogEnd;
 
 /// Length of the file, in bytes.
@@ -41,8 +46,15 @@ pub(crate) mod word {
     pub(crate) const EPOCH: usize = 32;
     pub(crate) const DURABLE: [usize; 2] = [40, 48];
     pub(crate) const COMMITTED: [usize; 2] = [56, 64];
+    /// How often the log grew, and how often more of it became durable.
+    pub(crate) const GROWN: usize = 72;
+    pub(crate) const SYNCED: usize = 80;
+    /// How many have begun to wait for their turn, have ended that, and how often a turn was ended for them.
+    pub(crate) const WANTED: usize = 88;
+    pub(crate) const SERVED: usize = 96;
+    pub(crate) const TURNS: usize = 104;
     /// Words of the page that mean something.
-    pub(crate) const COUNT: usize = 72;
+    pub(crate) const COUNT: usize = 112;
 }
 
 /// Makes the checks of the kinds of values differ.
@@ -76,28 +88,77 @@ pub(crate) struct Owner {
     pub(crate) identity: FilePlace,
 }
 
+/// Who else may have the page mapped that there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nobody: all of the log is durable.
+    None,
+    /// Processes that had an error, and are not to write any more. All of the log is durable.
+    Stopped,
+    /// Processes that write. How far the log is durable is not known.
+    Unheard,
+}
+
 /// The page of an open writer. Without one (the file could not be made, or memory not be shared) it does nothing.
+///
+/// Where its file was replaced, it goes on with the new one; the old memory stays mapped until the store is closed.
 #[derive(Debug, Default)]
 pub(crate) struct ControlPage {
-    words: Option<SharedWords>,
-    /// How often each pair was written: they go to the slots by turns.
-    commits: AtomicU64,
-    syncs: AtomicU64,
+    page: OnceLock<Box<Page>>,
+    /// How many threads of this process wait for a word of it.
+    watching: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Page {
+    words: SharedWords,
+    file: Arc<dyn StorageFile>,
+    newer: OnceLock<Box<Page>>,
 }
 
 impl ControlPage {
-    /// Makes the page of a writer that begins with this epoch at this end, where all below is durable. It takes the place
-    /// of the one before, in the same file where there is one.
+    fn of(words: SharedWords, file: Arc<dyn StorageFile>) -> ControlPage {
+        let page = Box::new(Page { words, file, newer: OnceLock::new() });
+        ControlPage { page: OnceLock::from(page), watching: AtomicUsize::new(0) }
+    }
+
+    #[inline]
+    fn page(&self) -> Option<&Page> {
+        let mut page = self.page.get()?;
+        while let Some(newer) = page.newer.get() {
+            page = newer;
+        }
+        Some(page)
+    }
+
+    /// The words of the page, where there is one.
+    #[inline]
+    pub(crate) fn words(&self) -> Option<&SharedWords> {
+        self.page().map(|page| &page.words)
+    }
+
+    /// Makes the page of a writer that begins with this epoch at this end. It takes the place of the one before: in the same
+    /// file where there is one, unless others have that mapped.
     ///
     /// Never fails: a store without a page is as good, and only the next opening after a kill is slower.
-    pub(crate) fn establish(storage: &dyn Storage, owner: &Owner, epoch: Epoch, end: LogEnd) -> ControlPage {
-        let bytes = encode(owner, storage.process_id(), epoch, end);
+    pub(crate) fn establish(
+        storage: &dyn Storage,
+        owner: &Owner,
+        epoch: Epoch,
+        end: LogEnd,
+        others: Others,
+    ) -> ControlPage {
+        let durable = if others == Others::Unheard { LogEnd::default() } else { end };
+        let bytes = encode(owner, storage.process_id(), epoch, end, durable);
+        if others != Others::None {
+            let _ = storage.remove(file_name::CONTROL); // where that fails, so does making another
+        }
         let made = open_or_make(storage).and_then(|file| {
             file.write_at(&bytes, 0)?; // one page, one call; and with it its block
-            file.map_words(word::COUNT)
+            Ok((file.map_words(word::COUNT)?, file))
         });
         match made {
-            Ok(words) => ControlPage { words: Some(words), ..ControlPage::default() },
+            Ok((words, file)) => ControlPage::of(words, file),
             Err(_) => {
                 let _ = storage.remove(file_name::CONTROL); // an old one that stays is refused by its epoch
                 ControlPage::default()
@@ -105,17 +166,88 @@ impl ControlPage {
         }
     }
 
+    /// The page that others have made and go by; `None` where there is none, or not all of it holds.
+    pub(crate) fn join(storage: &dyn Storage, owner: &Owner) -> Option<ControlPage> {
+        let file = storage.open(file_name::CONTROL, Access::ReadWrite).ok()?;
+        if file.len().ok()? != CONTROL_BYTES as u64 {
+            return None;
+        }
+        let page = ControlPage::of(file.map_words(word::COUNT).ok()?, file);
+        let seen = page.seen()?;
+        // In another mount of the same file system, such as that of a container, it is the same page.
+        let is_ours = Owner { mount: owner.mount, ..seen.owner } == *owner;
+        (is_ours && seen.epoch.is_some() && seen.durable.is_some() && seen.committed.is_some()).then_some(page)
+    }
+
+    /// The page of the writers, to look at and to be woken by; `None` where there is none that can be mapped.
+    pub(crate) fn watch(storage: &dyn Storage) -> Option<ControlPage> {
+        let file = storage.open(file_name::CONTROL, Access::Read).ok()?;
+        if file.len().ok()? != CONTROL_BYTES as u64 {
+            return None;
+        }
+        Some(ControlPage::of(file.map_words_to_read(word::COUNT).ok()?, file))
+    }
+
+    /// Whether a thread of this process waits for a word.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watching.load(Ordering::SeqCst) > 0
+    }
+
+    /// Sleeps until a word is no longer what `look` found it to be, for `timeout` at most; not at all where `look`, which comes
+    /// after the word was read, says that there is no need to.
+    pub(crate) fn wait(&self, word: usize, timeout: Duration, look: impl FnOnce() -> bool) {
+        const WITHOUT_PAGE: Duration = Duration::from_millis(20);
+        self.watching.fetch_add(1, Ordering::SeqCst);
+        let words = self.words();
+        let seen = words.map_or(0, |words| words.load(word));
+        if look() {
+            match words {
+                Some(words) => words.wait(word, seen, timeout),
+                None => thread::sleep(timeout.min(WITHOUT_PAGE)),
+            }
+        }
+        self.watching.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether the file has its name still, or there is no page at all. One call to the system.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        self.page().is_none_or(|page| page.file.is_linked().unwrap_or(false))
+    }
+
+    /// Goes on with another page.
+    pub(crate) fn replace(&self, newer: ControlPage) {
+        let Some(newer) = newer.page.into_inner() else { return };
+        let mut last = &self.page;
+        while let Some(page) = last.get() {
+            last = &page.newer;
+        }
+        let _ = last.set(newer); // somebody else was faster: the next look tells whether that is the right one
+    }
+
+    /// What the page says now.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        let words = self.words()?;
+        let mut bytes = [0; word::COUNT * 8];
+        for (index, target) in bytes.chunks_exact_mut(8).enumerate() {
+            target.copy_from_slice(&words.load(index).to_le_bytes());
+        }
+        Seen::decode(&bytes)
+    }
+
     /// The log reaches to `end`: its bytes are in the page cache. One caller at a time.
     #[inline]
     pub(crate) fn commit(&self, end: LogEnd) {
-        if let Some(words) = &self.words {
-            put_end(words, Kind::Committed, word::COMMITTED, &self.commits, end);
+        if let Some(words) = self.words() {
+            put_end(words, Kind::Committed, word::COMMITTED, end);
+            words.store(word::GROWN, words.load(word::GROWN).wrapping_add(1));
         }
     }
 
     /// A sync of everything below `upto` is about to begin. One caller at a time.
     pub(crate) fn begin_sync(&self, upto: Position) {
-        if let Some(words) = &self.words {
+        if let Some(words) = self.words() {
             words.store(word::IN_FLIGHT + 1, check_of(Kind::InFlight, [upto.0, 0, 0]));
             words.store(word::IN_FLIGHT, upto.0);
         }
@@ -123,16 +255,17 @@ impl ControlPage {
 
     /// That sync succeeded: everything below `durable` is.
     pub(crate) fn end_sync(&self, durable: LogEnd) {
-        if let Some(words) = &self.words {
-            put_end(words, Kind::Durable, word::DURABLE, &self.syncs, durable);
+        if let Some(words) = self.words() {
+            put_end(words, Kind::Durable, word::DURABLE, durable);
             words.store(word::IN_FLIGHT + 1, check_of(Kind::InFlight, [0, 0, 0]));
             words.store(word::IN_FLIGHT, 0);
+            words.store(word::SYNCED, words.load(word::SYNCED).wrapping_add(1));
         }
     }
 
     /// The log goes on in another segment.
     pub(crate) fn set_epoch(&self, epoch: Epoch) {
-        if let Some(words) = &self.words {
+        if let Some(words) = self.words() {
             let values = [epoch.segment.0, u64::from(epoch.takeover), 0];
             words.store(word::EPOCH + 2, check_of(Kind::Epoch, values));
             words.store(word::EPOCH + 1, values[1]);
@@ -140,19 +273,58 @@ impl ControlPage {
         }
     }
 
-    /// A write or sync had an unknown effect.
+    /// A write or sync had an unknown effect. Whoever waits for anything hears of it.
     pub(crate) fn poison(&self) {
-        if let Some(words) = &self.words {
+        if let Some(words) = self.words() {
             words.store(word::POISONED, 1);
+            for word in [word::GROWN, word::SYNCED] {
+                words.count_up(word);
+                words.wake(word, u32::MAX);
+            }
         }
+    }
+
+    /// Up to where the page says that the log is durable.
+    pub(crate) fn durable(&self) -> Option<LogEnd> {
+        self.end_of(Kind::Durable, word::DURABLE)
+    }
+
+    /// Up to where the page says that the log was shown.
+    #[inline]
+    pub(crate) fn committed(&self) -> Option<LogEnd> {
+        self.end_of(Kind::Committed, word::COMMITTED)
+    }
+
+    #[inline]
+    fn end_of(&self, kind: Kind, slots: [usize; 2]) -> Option<LogEnd> {
+        let words = self.words()?;
+        let slot = |at: usize| {
+            let values = [words.load(at), words.load(at + 1), words.load(at + 2)];
+            let end = LogEnd { end: Position(values[0]), last_frame: Position(values[1]), last_check: values[2] };
+            (words.load(at + 3) == check_of(kind, values)).then_some(end)
+        };
+        slots.into_iter().filter_map(slot).max_by_key(|end| end.end)
+    }
+
+    /// Whether the page says that a sync was begun that nobody has ended.
+    pub(crate) fn is_sync_in_flight(&self) -> bool {
+        self.words().is_some_and(|words| {
+            let upto = words.load(word::IN_FLIGHT);
+            upto != 0 || words.load(word::IN_FLIGHT + 1) != check_of(Kind::InFlight, [0, 0, 0])
+        })
+    }
+
+    /// Whether any process has had a write or sync of unknown effect.
+    #[inline]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.words().is_some_and(|words| words.load(word::POISONED) != 0)
     }
 }
 
 #[inline]
-fn put_end(words: &SharedWords, kind: Kind, slots: [usize; 2], turn: &AtomicU64, end: LogEnd) {
-    let count = turn.load(Ordering::Relaxed);
-    turn.store(count + 1, Ordering::Relaxed);
-    let slot = slots[(count % 2) as usize];
+fn put_end(words: &SharedWords, kind: Kind, slots: [usize; 2], end: LogEnd) {
+    // The one that says less: the other stays whole meanwhile.
+    let slot = if words.load(slots[0]) > words.load(slots[1]) { slots[1] } else { slots[0] };
     let values = [end.end.0, end.last_frame.0, end.last_check];
     words.store(slot + 3, check_of(kind, values));
     for (index, value) in values.into_iter().enumerate() {
@@ -160,7 +332,7 @@ fn put_end(words: &SharedWords, kind: Kind, slots: [usize; 2], turn: &AtomicU64,
     }
 }
 
-fn open_or_make(storage: &dyn Storage) -> io::Result<std::sync::Arc<dyn StorageFile>> {
+fn open_or_make(storage: &dyn Storage) -> io::Result<Arc<dyn StorageFile>> {
     let name = file_name::CONTROL;
     match storage.open(name, Access::ReadWrite) {
         Ok(file) if file.len()? == CONTROL_BYTES as u64 => return Ok(file),
@@ -172,7 +344,7 @@ fn open_or_make(storage: &dyn Storage) -> io::Result<std::sync::Arc<dyn StorageF
 }
 
 /// A page as a writer begins with it.
-fn encode(owner: &Owner, pid: u32, epoch: Epoch, end: LogEnd) -> [u8; CONTROL_BYTES] {
+fn encode(owner: &Owner, pid: u32, epoch: Epoch, end: LogEnd, durable: LogEnd) -> [u8; CONTROL_BYTES] {
     let mut page = [0; CONTROL_BYTES];
     let mut put = |at: usize, words: &[u64]| {
         for (word, target) in words.iter().zip(page[at * 8..].chunks_exact_mut(8)) {
@@ -189,8 +361,9 @@ fn encode(owner: &Owner, pid: u32, epoch: Epoch, end: LogEnd) -> [u8; CONTROL_BY
     put(word::IN_FLIGHT, &[0, check_of(Kind::InFlight, [0, 0, 0])]);
     let epoch = [epoch.segment.0, u64::from(epoch.takeover), 0];
     put(word::EPOCH, &[epoch[0], epoch[1], check_of(Kind::Epoch, epoch)]);
-    let end = [end.end.0, end.last_frame.0, end.last_check];
-    for (kind, slots) in [(Kind::Durable, word::DURABLE), (Kind::Committed, word::COMMITTED)] {
+    let slots = [(Kind::Durable, word::DURABLE, durable), (Kind::Committed, word::COMMITTED, end)];
+    for (kind, slots, end) in slots {
+        let end = [end.end.0, end.last_frame.0, end.last_check];
         // Both, so that one that is bad was being written, or is.
         for slot in slots {
             put(slot, &[end[0], end[1], end[2], check_of(kind, end)]);

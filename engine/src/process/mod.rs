@@ -1,3 +1,5 @@
-//! What processes tell each other about a store beside the log: the control page.
+//! What processes share beside the log: kernel locks, by which they take turns, and the control page, by which they tell each
+//! other what happened.
 
 pub(crate) mod control;
+pub(crate) mod turn;

@@ -18,6 +18,7 @@
 //! loss is accepted and the log goes on, or neither.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checksum::Seeds;
 use crate::commit::keeper::WatermarkFile;
@@ -31,6 +32,7 @@ use crate::format::segment_header::FIRST_FRAME_OFFSET;
 use crate::format::watermark::{Watermark, fold_boot};
 use crate::ids::{BatchId, Position, Revision, StreamId};
 use crate::limits;
+use crate::process::turn::Turns;
 use crate::recovery::decision::{Place, TailState};
 use crate::recovery::identity;
 use crate::recovery::open::{self, Found};
@@ -161,9 +163,10 @@ fn class_of(damage: &Damage) -> u8 {
 pub(crate) fn apply(storage: Arc<dyn Storage>, plan: &AcceptPlan) -> Result<bool> {
     open::refuse_network(&*storage, false)?;
     let Some(identity) = identity::read(&*storage, Access::ReadWrite)? else { return Err(open::no_store(&*storage)) };
-    identity::lock(&*storage, &*identity.file)?;
+    let turns = Turns::new(Arc::clone(&identity.file), false, Duration::from_secs(10));
+    turns.enter(&storage.describe())?;
     let applied = apply_locked(Arc::clone(&storage), &identity, plan);
-    let _ = identity.file.unlock(); // the lock goes with the file anyway
+    turns.leave();
     applied
 }
 

@@ -231,7 +231,7 @@ fn has_frames(storage: &dyn Storage, name: &str) -> bool {
 }
 
 /// Takes the writer's lock, or says who holds it.
-pub(crate) fn lock(storage: &dyn Storage, file: &dyn StorageFile) -> Result<()> {
+fn lock(storage: &dyn Storage, file: &dyn StorageFile) -> Result<()> {
     let got = file.try_lock().map_err(|error| Error::io("lock", file_name::IDENTITY, error))?;
     if got {
         return Ok(());

@@ -10,7 +10,7 @@
 //! 5. [`replay`]: the frames of the line behind the checkpoint, in order; below the witness their headers, above it every byte;
 //! 6. [`decision`]: what stands where the chain ends is looked up in a table, and so is how a writer goes on;
 //! 7. [`open`]: a reader may prove durable what is not witnessed ([`prove`]); a writer makes it durable ([`rewrite`]), then
-//!    continues or rolls.
+//!    continues or rolls; one that joins others goes on where they do, and reads on as they append ([`onward`]).
 //!
 //! [`accept`] stands beside: where something is lost it is accepted as lost, and the log goes on. So does [`cutter`], which
 //! follows the log of a store that is open and writes the checkpoints.
@@ -23,6 +23,7 @@ pub(crate) mod cutter;
 pub(crate) mod decision;
 pub(crate) mod identity;
 pub(crate) mod line;
+mod onward;
 pub(crate) mod open;
 pub(crate) mod page;
 mod prove;

@@ -1,34 +1,39 @@
 //! Opening, from the directory to a store that can be read or written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::commit::durable::Files;
 use crate::commit::keeper::WatermarkFile;
 use crate::commit::tail::{Output, Tail};
-use crate::commit::writer::{Doubts, Life, Writer};
+use crate::commit::writer::{Doubts, Life, Writer, page_owner};
 use crate::error::ErrorKind;
 use crate::format::file_name;
 use crate::format::open::{OpenFrame, OpenReason, open_position};
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
-use crate::ids::{BootId, Incarnation, Position, SegmentOrdinal};
+use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::on_demand::{LogRead, ReadLog, Streams};
 use crate::options::Options;
 use crate::planted::{Plant, planted};
-use crate::process::control::{self, ControlPage, Owner, Seen};
+use crate::process::control::{self, ControlPage, Others, Seen};
+use crate::process::turn::Turns;
 use crate::recovery::checkpoint::{self, Resumed};
 use crate::recovery::decision::{Opening, Place, Proceed, TailState, WatermarkState};
 use crate::recovery::identity::{self, Identity};
 use crate::recovery::line::{self, Line};
+use crate::recovery::onward::Onward;
 use crate::recovery::page;
 use crate::recovery::prove;
 use crate::recovery::replay::Replay;
 use crate::recovery::report::OpenReport;
 use crate::recovery::rewrite;
+use crate::segment::again;
 use crate::segment::create;
 use crate::segment::one::Segment;
 use crate::segment::scan::is_header_absent;
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage, StorageFile};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, now, thread};
 use crate::watermark::{LogEnd, Marks};
 use crate::{Error, Result};
 
@@ -61,8 +66,6 @@ impl Found {
 pub(crate) struct OpenedWriter {
     pub(crate) writer: Arc<Writer>,
     pub(crate) watermark: Arc<Mutex<WatermarkFile>>,
-    /// Holds the writer's lock.
-    pub(crate) identity: Arc<dyn StorageFile>,
     pub(crate) report: OpenReport,
     /// Bytes in coded sections so far, before and after coding.
     pub(crate) coded: (u64, u64),
@@ -75,6 +78,8 @@ pub(crate) struct OpenedReader {
     pub(crate) streams: Arc<Streams>,
     pub(crate) marks: Arc<Marks>,
     pub(crate) replay: Replay,
+    /// The file on which writers lock; of a segment, where it is lost.
+    pub(crate) identity: Arc<dyn StorageFile>,
     pub(crate) report: OpenReport,
 }
 
@@ -94,24 +99,17 @@ pub(crate) fn for_reading(storage: Arc<dyn Storage>) -> Result<OpenedReader> {
     let durable = prove::durable_up_to(&set, replay.witness, replay.at);
     let report = report_of(&replay);
     let marks = Arc::new(Marks::new(replay.log_end(), durable));
-    Ok(OpenedReader { set, streams, marks, replay, report })
+    Ok(OpenedReader { set, streams, marks, replay, identity: identity.file, report })
 }
 
 /// Opens a store for writing, and makes it where there is none and the options say so.
 pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Result<OpenedWriter> {
     options.check()?;
     refuse_network(&*storage, options.force_network_file_system)?;
-    let mut is_new = false;
-    let identity = match identity::read(&*storage, Access::ReadWrite)? {
-        Some(identity) => identity,
-        None if !options.create => return Err(no_store(&*storage)),
-        None => {
-            is_new = true;
-            identity::begin(&*storage, options)?
-        }
-    };
-    if !is_new && !planted(Plant::LockSkipped) {
-        identity::lock(&*storage, &*identity.file)?;
+    let (identity, is_new) = identity_to_write(&*storage, options)?;
+    let turns = Turns::new(Arc::clone(&identity.file), !options.exclusive, options.patience);
+    if is_new || !planted(Plant::LockSkipped) {
+        turns.enter(&storage.describe())?;
     }
     if !identity.block.is_writable() {
         let message = format!(
@@ -127,6 +125,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     if found.line.known.is_empty() && !is_new {
         return Err(log_missing(&*found.set.storage));
     }
+    let others = others(&found, &turns)?;
     let opening = Opening {
         tail: found.replay.tail,
         watermark: watermark_state(&found),
@@ -144,14 +143,21 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let mut report = report_of(&found.replay);
     let coded = found.replay.coded;
     let is_first = found.line.known.is_empty();
-    let (tail, life) = if is_first {
+    let is_joining = others == Others::Unheard;
+    let (tail, life) = if is_joining {
+        if proceed == Proceed::AcceptFirst {
+            return Err(copy_incomplete(&found.replay));
+        }
+        check_shown(&found)?;
+        (join(&found)?, life(found.replay.incarnation))
+    } else if is_first {
         let life = life(new_incarnation(&*found.set.storage)?);
         let tail = begin(&found, life, options, SegmentOrdinal(0), OpenReason::First)?;
         identity::publish(&*found.set.storage)?;
         (tail, life)
     } else {
         match proceed {
-            Proceed::Continue if found.takeover() < u16::MAX => {
+            Proceed::Continue if found.takeover() < u16::MAX && others == Others::None => {
                 (carry_on(&found, options)?, life(found.replay.incarnation))
             }
             Proceed::AcceptFirst => return Err(copy_incomplete(&found.replay)),
@@ -179,16 +185,23 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     report.was_clean = was_clean;
     report.incarnation = life.incarnation;
     report.epoch = tail.epoch();
-    // Everything was durable before it was closed, or was made so.
-    let marks = Arc::new(Marks::new(tail.log_end(), tail.at));
-    let Found { set, streams, .. } = found;
+    report.was_open = is_joining;
+    // Everything was durable before it was closed, or was made so; while others write, as much as is witnessed.
+    let durable = if is_joining { found.replay.witness.min(tail.at) } else { tail.at };
+    let marks = Arc::new(Marks::new(tail.log_end(), durable));
+    let set = found.set;
     set.begin_writing();
     let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
     let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
     let doubts = Doubts { unknown_until: found.replay.unknown_until(), damaged_from };
-    let continues = !report.has_rolled && !is_first;
-    let control = control_page(&set, &life, &tail);
-    let writer = Writer::new(set, streams, marks, options.clone(), life, tail, doubts).with_control(control);
+    let continues = !report.has_rolled && !is_first && !is_joining;
+    let control = control_page(&set, &life, &tail, others);
+    let mut tail = tail;
+    if turns.are_shared() {
+        tail.follower = Some(Box::new(Onward::behind(found.replay)));
+    }
+    let files = Files::of(&set, Arc::clone(&tail.segment), durable, tail.at)?;
+    let writer = Writer::new(set, found.streams, marks, options.clone(), life, tail, files, doubts, turns, control);
     let writer = Arc::new(writer);
     let mut watermark = WatermarkFile::new(generation);
     if continues && !planted(Plant::CleanSlotLeft) {
@@ -196,7 +209,78 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         watermark.write(&writer, false)?;
     }
     let watermark = Arc::new(Mutex::new(watermark));
-    Ok(OpenedWriter { writer, watermark, identity: identity.file, report, coded })
+    writer.turns.end_opening()?;
+    Ok(OpenedWriter { writer, watermark, report, coded })
+}
+
+/// The identity file, to be locked, and whether the store is being made.
+fn identity_to_write(storage: &dyn Storage, options: &Options) -> Result<(Identity, bool)> {
+    let until = now() + options.patience;
+    loop {
+        if let Some(identity) = identity::read(storage, Access::ReadWrite)? {
+            return Ok((identity, false));
+        }
+        if !options.create {
+            return Err(no_store(storage));
+        }
+        match identity::begin(storage, options) {
+            // Others who may write at the same time wait until it is made.
+            Err(error) if error.kind() == ErrorKind::Locked && !options.exclusive && now() < until => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            begun => return Ok((begun?, true)),
+        }
+    }
+}
+
+/// Who else has the store open for writing, for whom has the turn.
+fn others(found: &Found, turns: &Turns) -> Result<Others> {
+    if !turns.has_others()? {
+        return Ok(Others::None);
+    }
+    let is_ours = |seen: &Seen| seen.owner.store == found.set.store.store;
+    let seen = Seen::read(&*found.set.storage).filter(is_ours);
+    // Those who had an error write no more, whatever they have open.
+    Ok(if seen.is_some_and(|seen| seen.is_poisoned) { Others::Stopped } else { Others::Unheard })
+}
+
+/// Fails where those who write were shown more than the log holds: the system lost what it had in memory.
+fn check_shown(found: &Found) -> Result<()> {
+    let seen = Seen::read(&*found.set.storage).filter(|seen| seen.owner.incarnation == found.replay.incarnation);
+    let shown = seen.and_then(|seen| seen.committed).map_or(Position::ZERO, |committed| committed.end);
+    if shown <= found.replay.at {
+        return Ok(());
+    }
+    control::poison_page(&*found.set.storage);
+    let message = format!(
+        "the log ends at position {} and was shown up to {shown} to those who have it open: the system lost what it had in \
+         memory; open the store again, and append again with the same batch ids",
+        found.replay.at
+    );
+    Err(Error::new(ErrorKind::Poisoned, message))
+}
+
+/// Goes on in the segment in which others write, at the end of the log: nothing is made durable that they have not, and they are
+/// not disturbed. Where one of them died in the middle of an append, the rest of it goes.
+fn join(found: &Found) -> Result<Tail> {
+    let replay = &found.replay;
+    let Some(ordinal) = replay.segment.as_ref().map(|segment| segment.ordinal()).filter(|_| replay.lost_end.is_none())
+    else {
+        let message = "the segment in which the log ends is lost; let the processes that have the store open close it, and \
+                       open it again";
+        return Err(Error::new(ErrorKind::Damage, message));
+    };
+    let segment = Segment::open(&*found.set.storage, ordinal, Access::ReadWrite, &found.set.store)?;
+    if let Some(torn) = &replay.torn_tail {
+        again::clear(&segment, replay.at, torn.positions.end)?;
+    }
+    let segment = Arc::new(segment);
+    found.set.keep(&segment);
+    let allocated = (replay.at.0 - segment.base.0).next_multiple_of(4096).min(segment.head.header.file_bytes());
+    let mut tail = tail_at(found, segment, Output::new(false, allocated));
+    tail.takeover = found.takeover();
+    tail.is_name_durable = false;
+    Ok(tail)
 }
 
 /// Reads everything there is to know, from the start of the log. Writes nothing.
@@ -344,27 +428,12 @@ fn counts(watermark: &Watermark, set: &SegmentSet, line: &Line) -> bool {
 pub(crate) fn slot_counts(watermark: &Watermark, segment: &Segment) -> bool {
     let says = LogEnd { end: watermark.durable, last_frame: watermark.last_frame, last_check: watermark.last_check };
     // Where that frame is bad the salt tells whether the slot is of this file.
-    segment_holds(segment, says).unwrap_or_else(|| segment.head.header.salt == watermark.salt)
+    segment.holds(says).unwrap_or_else(|| segment.head.header.salt == watermark.salt)
 }
 
 /// Whether the log holds the frame in which something else says that it ended once; `None` where there is no frame.
 pub(crate) fn log_holds(set: &SegmentSet, line: &Line, log: LogEnd) -> Option<bool> {
-    segment_holds(&*segment_of(set, line, log.last_frame)?, log)
-}
-
-/// As [`log_holds`], for the segment whose file holds that frame's place.
-fn segment_holds(segment: &Segment, log: LogEnd) -> Option<bool> {
-    let (end, check) = match log.last_frame < segment.first_frame() {
-        true if log.last_frame == open_position(&segment.head.header) && !segment.is_head_lost => {
-            (segment.first_frame(), segment.head.open_check)
-        }
-        true => return None,
-        false => {
-            let frame = segment.frame(log.last_frame, segment.file_end()).ok()?;
-            (frame.end(), frame.frame_check())
-        }
-    };
-    Some((log.end, log.last_check) == (end, check))
+    segment_of(set, line, log.last_frame)?.holds(log)
 }
 
 /// The sound segment of the line whose file holds a position.
@@ -422,7 +491,7 @@ fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
     let segment = Arc::new(segment);
     found.set.keep(&segment);
     let allocated = (replay.at.0 - segment.base.0).next_multiple_of(4096).min(segment.head.header.file_bytes());
-    let mut tail = tail_at(found, segment, Output::new(options.mapped_writes, allocated));
+    let mut tail = tail_at(found, segment, Output::new(options.mapped_writes && options.exclusive, allocated));
     tail.takeover = found.takeover() + u16::from(!planted(Plant::TakeoverNotCounted));
     Ok(tail)
 }
@@ -436,10 +505,12 @@ fn begin(found: &Found, life: Life, options: &Options, ordinal: SegmentOrdinal, 
     let segment = create::publish(storage, &prepared, &open, &[]).map_err(|failed| failed.error)?;
     let segment = Arc::new(segment);
     found.set.roll(&segment, found.replay.at, found.replay.index.last_block());
-    let mut tail = tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes, allocated));
+    let mut tail =
+        tail_at(found, Arc::clone(&segment), Output::new(options.mapped_writes && options.exclusive, allocated));
     tail.at = segment.first_frame();
     tail.last_frame = open_position(&segment.head.header);
     tail.previous_check = segment.head.open_check;
+    tail.is_left = false;
     tail.takeover = 0;
     Ok(tail)
 }
@@ -483,6 +554,9 @@ fn tail_at(found: &Found, segment: Arc<Segment>, output: Output) -> Tail {
         seals: replay.seals,
         output,
         is_closed: false,
+        is_left: replay.is_left,
+        is_name_durable: true,
+        follower: None,
         has_asked_to_prepare: false,
         scratch: Vec::new(),
     }
@@ -500,20 +574,17 @@ pub(crate) fn make_durable(found: &Found, kept: Option<&Segment>) -> Result<()> 
     })
 }
 
-/// The page of a writer that begins at this tail; none where nobody could say later whether it is to be believed.
-fn control_page(set: &SegmentSet, life: &Life, tail: &Tail) -> ControlPage {
-    let storage = &*set.storage;
-    let Some(mount) = storage.mount_id().filter(|_| life.boot != BootId::default()) else {
-        return ControlPage::default();
-    };
-    let owner = Owner {
-        store: set.store.store,
-        incarnation: life.incarnation,
-        boot: life.boot,
-        mount,
-        identity: life.identity_place,
-    };
-    ControlPage::establish(storage, &owner, tail.epoch(), tail.log_end())
+/// The page of a writer that begins at this tail, or the one that others go by.
+fn control_page(set: &SegmentSet, life: &Life, tail: &Tail, others: Others) -> ControlPage {
+    let Some(owner) = page_owner(set, life) else { return ControlPage::default() };
+    let joined = (others == Others::Unheard).then(|| ControlPage::join(&*set.storage, &owner)).flatten();
+    joined.unwrap_or_else(|| {
+        let made = ControlPage::establish(&*set.storage, &owner, tail.epoch(), tail.log_end(), others);
+        if others == Others::Unheard {
+            made.begin_sync(tail.at); // whether one is under way was said in the page that is lost
+        }
+        made
+    })
 }
 
 pub(crate) fn new_incarnation(storage: &dyn Storage) -> Result<Incarnation> {
@@ -527,6 +598,7 @@ pub(crate) fn new_incarnation(storage: &dyn Storage) -> Result<Incarnation> {
 fn report_of(replay: &Replay) -> OpenReport {
     OpenReport {
         is_new: false,
+        was_open: false,
         was_clean: replay.tail == TailState::End && replay.witness >= replay.at,
         has_rolled: false,
         witness: replay.witness,

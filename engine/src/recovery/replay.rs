@@ -10,7 +10,7 @@ use crate::commit::retry::RetryWindow;
 use crate::commit::tail::SealState;
 use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
-use crate::format::frame::{FLAG_GIVEN_ID, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
+use crate::format::frame::{FLAG_GIVEN_ID, FLAG_LEFT, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
 use crate::format::open::{Predecessor, open_position};
 use crate::format::seal::Seal;
 use crate::format::segment_header::HEAD_BLOCK_BYTES;
@@ -23,7 +23,7 @@ use crate::recovery::decision::{Blocks, ChainEnd, EndMeaning, FileMeaning, FileS
 use crate::recovery::line::{Line, Stated};
 use crate::segment::one::Segment;
 use crate::segment::resync;
-use crate::segment::scan::{Proof, Scan, Step};
+use crate::segment::scan::{Proof, Scan, Step, last_set_byte};
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::Access;
 use crate::watermark::LogEnd;
@@ -71,6 +71,10 @@ pub(crate) struct Replay {
     /// What is lost without anything that says what was there, and was not accepted.
     pub(crate) lost: Vec<Lost>,
     pub(crate) frames_read: u64,
+    /// The last frame says that its writer was about to go on in the next segment.
+    pub(crate) is_left: bool,
+    /// Nobody goes on in another segment without such a frame: where there is none, none is looked for.
+    pub(crate) are_rolls_marked: bool,
     /// Before it, the directory is not looked through again for who goes on with the log.
     list_again_at: Option<std::time::Instant>,
     /// How many bytes lie in coded sections, before and after coding.
@@ -116,6 +120,8 @@ impl Replay {
             damage: Vec::new(),
             lost: Vec::new(),
             frames_read: 0,
+            is_left: false,
+            are_rolls_marked: false,
             list_again_at: None,
             coded: (0, 0),
             from: Position::ZERO,
@@ -257,6 +263,8 @@ impl Replay {
         self.at = checkpoint.at;
         self.from = checkpoint.at;
         self.last_frame = checkpoint.last_frame;
+        let last = segment.frame_without_bodies(checkpoint.last_frame, checkpoint.at);
+        self.is_left = last.is_ok_and(|last| last.flags() & FLAG_LEFT != 0);
         self.previous_check = checkpoint.last_check;
         self.next_number = checkpoint.next_number;
         self.max_recorded_at = self.max_recorded_at.max(checkpoint.max_recorded_at);
@@ -293,6 +301,7 @@ impl Replay {
         self.max_recorded_at = self.max_recorded_at.max(open.max_recorded_at);
         self.incarnation = open.incarnation;
         self.takeover = 0;
+        self.is_left = false;
         self.index.begin(self.at);
         self.segment = Some(segment);
     }
@@ -539,6 +548,7 @@ impl Replay {
         self.count_lost(header.first_number);
         self.next_number = header.first_number + u64::from(header.events);
         self.previous_check = header.frame_check;
+        self.is_left = header.flags & FLAG_LEFT != 0;
         self.last_frame = frame.position;
         self.at = frame.end();
         self.frames_read += 1;
@@ -609,40 +619,4 @@ fn witness_in(segment: &Segment, from: (Position, Option<u64>), end: Position, b
         }
         (at, previous_check) = (boundary, None);
     }
-}
-
-/// The place behind the last byte that is set, between two places; the first where none is. Looks from the end, a piece at a
-/// time, at no more than it must: what lies before the last byte that is set is not read.
-fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
-    const PIECE_BYTES: u64 = 64 << 10;
-    const LINE_BYTES: usize = 64;
-    let is_zero = |line: &[u8]| line.iter().fold(0, |all, byte| all | byte) == 0;
-    // Holes are passed over: touching them would make a page of zeros for each.
-    let mut ranges = Vec::new();
-    let (mut at, end) = (from.0 - segment.base.0, to.0.saturating_sub(segment.base.0));
-    while at < end {
-        let data = match segment.file.next_data(at) {
-            Ok(None) => break,
-            Ok(Some(data)) if data.start >= end => break,
-            Ok(Some(data)) => data.start..data.end.min(end),
-            Err(_) => at..end,
-        };
-        at = data.end;
-        ranges.push(data);
-    }
-    for data in ranges.into_iter().rev() {
-        let mut end = data.end;
-        while end > data.start {
-            let start = ((end - 1) / PIECE_BYTES * PIECE_BYTES).max(data.start);
-            let piece = (Position(segment.base.0 + start), Position(segment.base.0 + end));
-            let bytes = segment.unproven_bytes(piece.0, piece.1);
-            // Most of what is looked at is zero: first in lines, which go many times as fast as bytes.
-            let zeros: usize = bytes.rchunks(LINE_BYTES).take_while(|line| is_zero(line)).map(<[u8]>::len).sum();
-            if let Some(set) = bytes[..bytes.len() - zeros].iter().rposition(|byte| *byte != 0) {
-                return Position((piece.0.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
-            }
-            end = start;
-        }
-    }
-    from
 }

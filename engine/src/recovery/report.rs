@@ -10,6 +10,8 @@ pub struct OpenReport {
     pub is_new: bool,
     /// The store had been closed, and nothing had to be recovered.
     pub was_clean: bool,
+    /// Other processes had it open for writing, and go on with it too.
+    pub was_open: bool,
     /// A new segment was begun, since the end of the log was not certain.
     pub has_rolled: bool,
     /// Up to where the log was known durable before.

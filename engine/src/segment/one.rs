@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::checksum::Seeds;
 use crate::error::{Damage, DamageClass};
 use crate::format::frame::{FRAME_HEADER_BYTES, Frame, FramePlace, KIND_OPEN};
-use crate::format::open::{HeadBlock, OpenFrame, OpenReason};
+use crate::format::open::{HeadBlock, OpenFrame, OpenReason, open_position};
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SegmentHeader};
 use crate::format::store_block::StoreBlock;
 use crate::format::{Fault, file_name};
 use crate::ids::{BootId, FilePlace, Incarnation, Position, Salt, SegmentOrdinal};
 use crate::storage::{Access, Mapping, Storage, StorageFile};
 use crate::sync::Mutex;
+use crate::watermark::LogEnd;
 use crate::{Error, Result};
 
 /// Pages are fetched in such stretches, which also bounds how far behind the end of the log that happens.
@@ -257,6 +258,21 @@ impl Segment {
     /// Position behind the last byte that its file should have.
     pub(crate) fn file_end(&self) -> Position {
         Position(self.base.0 + self.head.header.file_bytes())
+    }
+
+    /// Whether the log once ended in this segment as something else than it says; `None` where no frame stands there.
+    pub(crate) fn holds(&self, log: LogEnd) -> Option<bool> {
+        let (end, check) = match log.last_frame < self.first_frame() {
+            true if log.last_frame == open_position(&self.head.header) && !self.is_head_lost => {
+                (self.first_frame(), self.head.open_check)
+            }
+            true => return None,
+            false => {
+                let frame = self.frame(log.last_frame, self.file_end()).ok()?;
+                (frame.end(), frame.frame_check())
+            }
+        };
+        Some((log.end, log.last_check) == (end, check))
     }
 
     /// All bytes of the file.

@@ -97,3 +97,39 @@ impl<'s> Scan<'s> {
 pub(crate) fn is_header_absent(segment: &Segment, at: Position) -> bool {
     segment.unproven_bytes(at, Position(at.0 + FRAME_HEADER_BYTES as u64)).iter().all(|byte| *byte == 0)
 }
+
+/// The place behind the last byte that is set, between two places; the first where none is. Looks from the end, a piece at a
+/// time, at no more than it must: what lies before the last byte that is set is not read.
+pub(crate) fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
+    const PIECE_BYTES: u64 = 64 << 10;
+    const LINE_BYTES: usize = 64;
+    let is_zero = |line: &[u8]| line.iter().fold(0, |all, byte| all | byte) == 0;
+    // Holes are passed over: touching them would make a page of zeros for each.
+    let mut ranges = Vec::new();
+    let (mut at, end) = (from.0 - segment.base.0, to.0.saturating_sub(segment.base.0));
+    while at < end {
+        let data = match segment.file.next_data(at) {
+            Ok(None) => break,
+            Ok(Some(data)) if data.start >= end => break,
+            Ok(Some(data)) => data.start..data.end.min(end),
+            Err(_) => at..end,
+        };
+        at = data.end;
+        ranges.push(data);
+    }
+    for data in ranges.into_iter().rev() {
+        let mut end = data.end;
+        while end > data.start {
+            let start = ((end - 1) / PIECE_BYTES * PIECE_BYTES).max(data.start);
+            let piece = (Position(segment.base.0 + start), Position(segment.base.0 + end));
+            let bytes = segment.unproven_bytes(piece.0, piece.1);
+            // Most of what is looked at is zero: first in lines, which go many times as fast as bytes.
+            let zeros: usize = bytes.rchunks(LINE_BYTES).take_while(|line| is_zero(line)).map(<[u8]>::len).sum();
+            if let Some(set) = bytes[..bytes.len() - zeros].iter().rposition(|byte| *byte != 0) {
+                return Position((piece.0.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
+            }
+            end = start;
+        }
+    }
+    from
+}

@@ -253,6 +253,11 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// Whether the file has a name still: it was neither removed nor replaced. Where that cannot be told, it has.
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Where the file lies. Two files that exist at once never have the same place.
     fn place(&self) -> io::Result<FilePlace>;
 }

@@ -166,6 +166,10 @@ impl StorageFile for PositionedFile {
         self.0.byte_holders(offset)
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        self.0.is_linked()
+    }
+
     fn place(&self) -> io::Result<FilePlace> {
         self.0.place()
     }

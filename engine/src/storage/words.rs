@@ -86,12 +86,13 @@ impl SharedWords {
         }
     }
 
-    /// Counts a word up by one, which several processes may do at once. For words that tell that something changed: a
-    /// simulation does not hear of it.
+    /// Counts a word up by one, which several processes may do at once: for words that tell that something changed.
     #[inline]
     pub fn count_up(&self, index: usize) {
         assert!(index < self.count, "word {index} of {}", self.count);
-        if self.is_writer && self.region.check_home().is_ok() {
+        let is_home = self.is_writer && self.region.check_home().is_ok();
+        let next = || u64::from_le(self.region.word(index * size_of::<u64>()).load(Ordering::Acquire)).wrapping_add(1);
+        if is_home && self.on_store.as_ref().is_none_or(|on_store| on_store(index, next())) {
             self.region.word(index * size_of::<u64>()).fetch_add(1u64.to_le(), Ordering::SeqCst);
         }
     }

@@ -114,7 +114,7 @@ fn replayed(found: Result<usize, Broken>) -> Result<(), String> {
 }
 
 /// All subsets of up to twelve pending units, and the sample of more; so many states are opened.
-fn wide(states: usize) -> Budget {
+pub(super) fn wide(states: usize) -> Budget {
     let width = Width { exhaustive: 12, pairs: 2000, random: 256, moments_one_in: 1 };
     Budget { states, deep_states: 40, deep_one_in: 400, width, is_second: false }
 }
@@ -146,7 +146,7 @@ fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
     }
 }
 
-fn explored(record: &Record, profile: Profile, budget: Budget, name: &str, share: &Share, seen: &Seen) {
+pub(super) fn explored(record: &Record, profile: Profile, budget: Budget, name: &str, share: &Share, seen: &Seen) {
     let (new, deep) = (AtomicU64::new(0), AtomicU64::new(0));
     let opened = |hash, is_second| {
         if seen.is_new(hash) {
@@ -164,7 +164,7 @@ fn explored(record: &Record, profile: Profile, budget: Budget, name: &str, share
 }
 
 /// The images that were opened, by their hashes.
-struct Seen(Vec<Mutex<HashSet<u64>>>);
+pub(super) struct Seen(Vec<Mutex<HashSet<u64>>>);
 
 impl Default for Seen {
     fn default() -> Seen {

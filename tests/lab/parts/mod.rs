@@ -11,6 +11,7 @@ mod plants;
 mod rot;
 mod scarce;
 mod schedules;
+mod several;
 mod vectors;
 
 use treering_tests::lab::Part;
@@ -19,6 +20,7 @@ use treering_tests::lab::Part;
 pub(crate) fn all() -> Vec<Box<dyn Part>> {
     vec![
         Box::new(crash::CrashStates),
+        Box::new(several::Several),
         Box::new(errors::ErrorSweep),
         Box::new(model::ModelSequences),
         Box::new(damage::Damage),

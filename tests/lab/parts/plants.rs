@@ -56,6 +56,10 @@ const CLAIMED: &[(&str, &str)] = &[
     ("ChainIgnored", "vectors"),
     ("SearchTakesAnything", "vectors"),
     ("LeaderDropsFollower", "schedules"),
+    ("RollNotMarked", "several"),
+    ("DeadSyncTrusted", "several"),
+    ("FreshFileTrusted", "several"),
+    ("OthersErrorIgnored", "several"),
 ];
 /// What a build with the bugs is built with.
 pub(super) const FLAGS: &str = "--cfg treering_planted";

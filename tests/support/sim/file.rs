@@ -251,6 +251,10 @@ impl StorageFile for SimFile {
         self.file.byte_holders(offset)
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.storage.state().disk.names.values().any(|inode| *inode == self.inode))
+    }
+
     fn place(&self) -> io::Result<FilePlace> {
         Ok(FilePlace { file_system: FILE_SYSTEM, inode: self.inode, birth: self.inode as i64 })
     }

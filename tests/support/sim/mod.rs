@@ -30,6 +30,7 @@ pub mod loss;
 pub mod plant;
 pub mod random;
 pub mod rot;
+pub mod several;
 pub mod sweep;
 pub mod workloads;
 
@@ -105,6 +106,8 @@ struct State {
     next_handle: u64,
     next_process: u32,
     dead: BTreeSet<u32>,
+    /// The process that ends after so many calls.
+    doomed: Option<(u32, u64)>,
     /// Process and handle that hold the lock of a file.
     locks: BTreeMap<Inode, (u32, u64)>,
     /// The bytes that are locked, and the files through which they are.
@@ -120,6 +123,21 @@ struct State {
     met: Option<(Operation, String)>,
     plant: Option<Plant>,
     planted: u64,
+}
+
+impl State {
+    /// A process is dead: its locks are free.
+    fn bury(&mut self, process: u32) {
+        self.dead.insert(process);
+        self.locks.retain(|_, (holder, _)| *holder != process);
+        self.locked_bytes.retain(|lock, file| {
+            let is_dead = lock.process == process;
+            if is_dead {
+                file.unlock_byte(lock.offset).expect("a lock in memory is given back");
+            }
+            !is_dead
+        });
+    }
 }
 
 /// What a call meets.
@@ -182,16 +200,19 @@ impl SimStorage {
 
     /// Ends this process at once: from now on its calls do nothing but fail, and its locks are free.
     pub fn kill(&self) {
-        let mut state = self.state();
-        state.dead.insert(self.process);
-        state.locks.retain(|_, (process, _)| *process != self.process);
-        state.locked_bytes.retain(|lock, file| {
-            let is_dead = lock.process == self.process;
-            if is_dead {
-                file.unlock_byte(lock.offset).expect("a lock in memory is given back");
-            }
-            !is_dead
-        });
+        self.state().bury(self.process);
+    }
+
+    /// Has this process end at a later call: so many that can fail come before; `None` takes it back. A write is
+    /// done by half, and a sync fails without anybody's hearing of it.
+    pub fn kill_after(&self, calls: Option<u64>) {
+        self.state().doomed = calls.map(|calls| (self.process, calls));
+    }
+
+    /// Whether this process was ended.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.state().dead.contains(&self.process)
     }
 
     /// The storage in memory below: clock, randomness, space.
@@ -312,6 +333,18 @@ impl SimStorage {
             return Ok(Met::Nothing);
         }
         state.calls += 1;
+        if let Some((process, left)) = &mut state.doomed
+            && *process == self.process
+        {
+            if *left == 0 {
+                state.doomed = None;
+                state.bury(self.process);
+                // A sync that its process did not live to see fails: nobody hears of it.
+                let is_sync = operation == Operation::Sync;
+                return Ok(Met::Failure(if is_sync { Failure::SyncKeeps } else { Failure::Short }));
+            }
+            *left -= 1;
+        }
         let Some(fault) = state.fault.as_mut().filter(|fault| fault.on.is_none_or(|on| on == operation)) else {
             return Ok(Met::Nothing);
         };

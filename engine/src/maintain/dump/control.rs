@@ -45,6 +45,16 @@ fn page(fields: &mut Fields<'_, '_>) -> Result<(), Stop> {
             end(fields, &format!("{name}, slot {number}"), kind)?;
         }
     }
+    for (name, at) in [
+        ("times that the log grew", word::GROWN),
+        ("times that it was synced", word::SYNCED),
+        ("writers that waited for their turn", word::WANTED),
+        ("of them that had it", word::SERVED),
+        ("turns that were ended for them", word::TURNS),
+    ] {
+        skip_to(fields, at)?;
+        fields.u64(name)?;
+    }
     let rest = fields.rest().len();
     fields.zeros(rest)
 }

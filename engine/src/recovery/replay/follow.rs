@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use super::{Replay, unsupported};
+use crate::commit::index_state::is_left_at;
+use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::file_name::{self, FileKind};
 use crate::format::open::Predecessor;
@@ -54,7 +56,13 @@ impl Replay {
                 break;
             }
             let Some(expected) = self.predecessor() else { break };
-            let Some(opened) = self.successor(&expected, segment.next_ordinal())? else { break };
+            let next = segment.next_ordinal();
+            let opened = match self.are_rolls_marked {
+                true if !is_left_at(&segment, self.at, self.is_left) => break,
+                true => self.open_marked(&expected, next)?,
+                false => self.successor(&expected, next)?,
+            };
+            let Some(opened) = opened else { break };
             self.set.roll(
                 &opened,
                 self.at,
@@ -101,6 +109,20 @@ impl Replay {
             }
         }
         Ok(None)
+    }
+
+    /// The next segment of a log that several write together; `None` where who was about to begin it died before. Nothing else
+    /// than it may be there: whoever appended here would not be heard.
+    fn open_marked(&self, expected: &Predecessor, next: SegmentOrdinal) -> Result<Option<Arc<Segment>>> {
+        match self.open_successor(expected, next)? {
+            None if self.set.storage.open(&file_name::segment(next), Access::Read).is_ok() => {
+                let name = file_name::segment(next);
+                let detail = "the log was left for it, and it does not go on where that ended".to_string();
+                let positions = expected.end..expected.end;
+                Err(Error::from_damage(Damage::new(DamageClass::Damage, &name, 0..0, positions, detail)))
+            }
+            opened => Ok(opened),
+        }
     }
 
     /// Opens a segment, if it proves itself and continues the one that is expected.

@@ -418,6 +418,10 @@ impl StorageFile for OsFile {
         self.stat().map(|stat| holders::of_byte(stat.st_dev, stat.st_ino, offset)).unwrap_or_default()
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.stat()?.st_nlink > 0)
+    }
+
     fn place(&self) -> io::Result<FilePlace> {
         let stat = self.stat()?;
         let wanted = StatxFlags::BTIME;
