@@ -140,3 +140,25 @@ fn p01_what_a_crash_leaves_of_several_writers_is_a_prefix_with_all_that_was_ackn
     }
     assert!(total.opened > 300, "{total:?}");
 }
+
+#[test]
+fn p14_many_who_make_a_store_at_once_share_it() {
+    for _ in 0..40 {
+        let folder = folder();
+        std::thread::scope(|scope| {
+            for number in 0..6u8 {
+                let storage = on(folder.path());
+                scope.spawn(move || {
+                    let store = Store::open_on(storage, together()).unwrap();
+                    let payload = [number];
+                    let event = [NewEvent::new("t", &payload)];
+                    let _ =
+                        store.append(&Batch::to("a", Expected::Any, &event).durability(Durability::Written)).unwrap();
+                });
+            }
+        });
+        let store = Store::open_on(on(folder.path()), together()).unwrap();
+        let numbers: BTreeSet<_> = everything(&store).iter().map(|event| event.payload[0]).collect();
+        assert_eq!(numbers, BTreeSet::from([0, 1, 2, 3, 4, 5]));
+    }
+}

@@ -177,7 +177,7 @@ impl Writer {
         self.poison.check()?;
         let wanted = self.marks.log_end().end;
         let is_over = || {
-            self.learn_durable();
+            let _ = self.refresh(); // the page is believed as far as the log was read; an error is met again below
             self.marks.get().durable >= wanted || self.control.is_poisoned() && !planted(Plant::OthersErrorIgnored)
         };
         let Some(lock) = self.turns.take_sync(&self.control, &|| self.set.storage.describe(), is_over)? else {
@@ -189,6 +189,10 @@ impl Writer {
             if !self.control.is_current() {
                 drop(self.at_end()?); // goes over to the one that there is
             }
+            if self.marks.get().durable >= wanted {
+                return Ok(Synced::Elsewhere);
+            }
+            self.turns.gather(&self.control);
             // What others have appended by now is served by the same sync.
             self.refresh()?;
             if self.marks.get().durable >= wanted {
@@ -204,6 +208,7 @@ impl Writer {
             self.write_unknown_again(&mut files, committed.end)?;
         }
         self.control.begin_sync(committed.end);
+        let begun = now();
         let one = self.syncing.lock();
         for (index, Written { segment, .. }) in files.iter().enumerate() {
             let is_active = index == older;
@@ -219,15 +224,17 @@ impl Writer {
         self.poison.check()?;
         self.check_others()?;
         drop(one);
-        let mut now = self.files.lock();
-        now.older.retain(|left| files[..older].iter().all(|synced| synced.segment.ordinal() != left.segment.ordinal()));
+        let mut listed = self.files.lock();
+        listed
+            .older
+            .retain(|left| files[..older].iter().all(|synced| synced.segment.ordinal() != left.segment.ordinal()));
         let active = files[older].segment.ordinal();
-        let Files { older: left, active: last } = &mut *now;
+        let Files { older: left, active: last } = &mut *listed;
         for written in left.iter_mut().chain([last]).filter(|written| written.segment.ordinal() == active) {
             written.vouched_from = Position::ZERO;
         }
-        drop(now);
-        self.control.end_sync(committed);
+        drop(listed);
+        self.control.end_sync(committed, now() - begun);
         if !self.is_shared() {
             self.wake_followers(word::SYNCED, self.set.storage.now());
         }

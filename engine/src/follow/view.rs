@@ -62,7 +62,7 @@ impl Following {
     /// Behind what opening has read.
     pub(crate) fn new(storage: &dyn Storage, replay: Replay, identity: Arc<dyn StorageFile>) -> Following {
         let control = ControlPage::watch(storage).unwrap_or_default();
-        Following { replay: Mutex::new(replay), control, turns: Turns::new(identity, true, Duration::ZERO) }
+        Following { replay: Mutex::new(replay), control, turns: Turns::new(storage, identity, true, Duration::ZERO) }
     }
 }
 

@@ -53,8 +53,16 @@ pub(crate) mod word {
     pub(crate) const WANTED: usize = 88;
     pub(crate) const SERVED: usize = 96;
     pub(crate) const TURNS: usize = 104;
+    /// Who had the last turn: a number that tells it from others.
+    pub(crate) const HOLDER: usize = 105;
+    /// How many have come to sync; that count when the last sync began; how many had come before that one and the one before.
+    pub(crate) const ARRIVED: usize = 112;
+    pub(crate) const GATHERED: usize = 120;
+    pub(crate) const CAME: [usize; 2] = [121, 122];
+    /// How long the last sync took, in nanoseconds.
+    pub(crate) const TOOK: usize = 123;
     /// Words of the page that mean something.
-    pub(crate) const COUNT: usize = 112;
+    pub(crate) const COUNT: usize = 128;
 }
 
 /// Makes the checks of the kinds of values differ.
@@ -254,8 +262,9 @@ impl ControlPage {
     }
 
     /// That sync succeeded: everything below `durable` is.
-    pub(crate) fn end_sync(&self, durable: LogEnd) {
+    pub(crate) fn end_sync(&self, durable: LogEnd, took: Duration) {
         if let Some(words) = self.words() {
+            words.store(word::TOOK, took.as_nanos() as u64);
             put_end(words, Kind::Durable, word::DURABLE, durable);
             words.store(word::IN_FLIGHT + 1, check_of(Kind::InFlight, [0, 0, 0]));
             words.store(word::IN_FLIGHT, 0);

@@ -163,7 +163,7 @@ fn class_of(damage: &Damage) -> u8 {
 pub(crate) fn apply(storage: Arc<dyn Storage>, plan: &AcceptPlan) -> Result<bool> {
     open::refuse_network(&*storage, false)?;
     let Some(identity) = identity::read(&*storage, Access::ReadWrite)? else { return Err(open::no_store(&*storage)) };
-    let turns = Turns::new(Arc::clone(&identity.file), false, Duration::from_secs(10));
+    let turns = Turns::new(&*storage, Arc::clone(&identity.file), false, Duration::from_secs(10));
     turns.enter(&storage.describe())?;
     let applied = apply_locked(Arc::clone(&storage), &identity, plan);
     turns.leave();

@@ -107,7 +107,7 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     options.check()?;
     refuse_network(&*storage, options.force_network_file_system)?;
     let (identity, is_new) = identity_to_write(&*storage, options)?;
-    let turns = Turns::new(Arc::clone(&identity.file), !options.exclusive, options.patience);
+    let turns = Turns::new(&*storage, Arc::clone(&identity.file), !options.exclusive, options.patience);
     if is_new || !planted(Plant::LockSkipped) {
         turns.enter(&storage.describe())?;
     }
@@ -224,6 +224,8 @@ fn identity_to_write(storage: &dyn Storage, options: &Options) -> Result<(Identi
             return Err(no_store(storage));
         }
         match identity::begin(storage, options) {
+            // Another process has made it meanwhile; what it left in between looks like a store without identity.
+            Err(_) if matches!(identity::read(storage, Access::Read), Ok(Some(_))) => {}
             // Others who may write at the same time wait until it is made.
             Err(error) if error.kind() == ErrorKind::Locked && !options.exclusive && now() < until => {
                 thread::sleep(Duration::from_millis(1));

@@ -51,6 +51,12 @@ fn page(fields: &mut Fields<'_, '_>) -> Result<(), Stop> {
         ("writers that waited for their turn", word::WANTED),
         ("of them that had it", word::SERVED),
         ("turns that were ended for them", word::TURNS),
+        ("who had the last one", word::HOLDER),
+        ("processes that came to sync", word::ARRIVED),
+        ("of them before the last sync began", word::GATHERED),
+        ("for the last sync", word::CAME[0]),
+        ("for the one before", word::CAME[1]),
+        ("nanoseconds that it took", word::TOOK),
     ] {
         skip_to(fields, at)?;
         fields.u64(name)?;
