@@ -42,6 +42,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod append;
+mod claim;
 mod commit;
 mod error;
 mod follow;
@@ -91,6 +92,7 @@ pub use ids::{
     StreamId,
 };
 pub use options::{Compression, Durability, Options, ReadMode};
+pub use process::claims::{Claim, Claims};
 pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, StreamReader, guard_mapped_reads};
 pub use recovery::{DirectoryStat, OpenReport};
 pub use store::{Stat, Store, StreamInfo};

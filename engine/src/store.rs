@@ -18,6 +18,7 @@ use crate::index::find::Finder;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::Stream;
 use crate::options::{Options, ReadMode};
+use crate::process::claims::Claims;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
 use crate::recovery::cutter::Cutter;
 use crate::recovery::{DirectoryStat, OpenReport, checkpoint, open};
@@ -46,6 +47,7 @@ pub struct Store {
     view: Arc<View>,
     report: OpenReport,
     writing: Option<Writing>,
+    claims: Claims,
 }
 
 #[derive(Debug)]
@@ -173,7 +175,8 @@ impl Store {
         let writing = Writing { writer, watermark, keeper, coded, is_closed: false };
         writing.writer.signals.want_work();
         writing.writer.signals.want_index();
-        Ok(Store { view: Arc::new(view), report, writing: Some(writing) })
+        let claims = Claims::over(Arc::clone(&view.set.storage));
+        Ok(Store { view: Arc::new(view), report, writing: Some(writing), claims })
     }
 
     /// As [`open_read_only`](Store::open_read_only), on any storage.
@@ -192,7 +195,8 @@ impl Store {
         let finder = Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams), indexes));
         let others = Others::Writer(Box::new(Following::new(&*set.storage, replay, identity)));
         let view = View::new(set, streams, marks, finder, Some(others));
-        Ok(Store { view: Arc::new(view), report, writing: None })
+        let claims = Claims::over(Arc::clone(&view.set.storage));
+        Ok(Store { view: Arc::new(view), report, writing: None, claims })
     }
 
     /// What opening found and did.
@@ -451,6 +455,11 @@ impl Store {
         }
     }
 
+    /// The handle of its claims, where it may claim.
+    pub(crate) fn claims(&self) -> Result<&Claims> {
+        self.writer().map(|_| &self.claims)
+    }
+
     fn writer(&self) -> Result<&Arc<Writer>> {
         self.view.set.check_process()?;
         match &self.writing {
@@ -507,7 +516,7 @@ fn as_read(storage: Arc<dyn Storage>, options: &Options) -> Arc<dyn Storage> {
     }
 }
 
-fn no_directory(path: &Path, error: std::io::Error) -> Error {
+pub(crate) fn no_directory(path: &Path, error: std::io::Error) -> Error {
     let shown = path.display().to_string();
     match error.kind() {
         std::io::ErrorKind::NotFound => {

@@ -14,7 +14,7 @@ from layout import (FIRST_FRAME, HEAD_BLOCK, NONE, OPEN, OPEN_LENGTH, OPEN_OFFSE
                     frame_check_right, frame_header, open_part, segment_header, store_block, watermark_slot)
 
 SEGMENT_NAME = re.compile(r"([0-9a-f]{16})\.segment\Z")
-OTHER_NAMES = re.compile(r"(identity|watermark|control|claims|[0-9a-f]{16}\.(prepared|index)|directory-[0-9a-f]{16}|checkpoint-[01]|.*\.new)\Z",
+OTHER_NAMES = re.compile(r"(identity|watermark|control|claims-[0-9a-f]{2}|[0-9a-f]{16}\.(prepared|index)|directory-[0-9a-f]{16}|checkpoint-[01]|.*\.new)\Z",
                          re.DOTALL)
 
 

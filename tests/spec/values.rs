@@ -79,7 +79,7 @@ fn names_of_files_are_those_of_the_page() {
     let digits = "0000000000abcdef";
     let names = table("file_names").values();
     for (name, pattern) in &names {
-        let example = pattern.replace('O', digits).replace('*', "identity");
+        let example = pattern.replace('O', digits).replace("HH", "cd").replace('*', "identity");
         let wanted = match name.as_str() {
             "identity" => FileKind::Identity,
             "segment" => FileKind::Segment(ordinal),
@@ -90,12 +90,12 @@ fn names_of_files_are_those_of_the_page() {
             "directory" => FileKind::Directory(ordinal.0),
             "checkpoint_0" => FileKind::Checkpoint(0),
             "checkpoint_1" => FileKind::Checkpoint(1),
-            "claims" => FileKind::Claims,
+            "claims" => FileKind::Claims(0xCD),
             "new" => FileKind::Temporary,
             other => panic!("the page knows a file {other}"),
         };
         assert_eq!(file_name::parse(&example), wanted, "{pattern}");
-        let upper = pattern.replace('O', "0000000000ABCDEF").replace('*', "identity");
+        let upper = pattern.replace('O', "0000000000ABCDEF").replace("HH", "CD").replace('*', "identity");
         if upper != example {
             assert_eq!(file_name::parse(&upper), FileKind::Other, "{upper}");
         }

@@ -4,6 +4,6 @@ mod batch;
 pub(crate) mod encode;
 mod receipt;
 
-pub(crate) use batch::BatchSection;
 pub use batch::{Batch, Expected, NewEvent};
+pub(crate) use batch::{BatchSection, check_stream_name};
 pub use receipt::{FrameProof, Receipt, SectionReceipt, SectionReceipts};

@@ -8,8 +8,6 @@ pub const IDENTITY: &str = "identity";
 pub const WATERMARK: &str = "watermark";
 /// The control page: derived, shared between processes.
 pub const CONTROL: &str = "control";
-/// The folder of claim locks.
-pub const CLAIMS: &str = "claims";
 
 const SEGMENT: &str = ".segment";
 const PREPARED: &str = ".prepared";
@@ -17,6 +15,7 @@ const SEGMENT_INDEX: &str = ".index";
 const TEMPORARY: &str = ".new";
 const DIRECTORY: &str = "directory-";
 const CHECKPOINT: &str = "checkpoint-";
+const CLAIMS: &str = "claims-";
 
 /// What a name in a store's directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +36,8 @@ pub enum FileKind {
     Directory(u64),
     /// A checkpoint, the one or the other; derived.
     Checkpoint(u64),
-    /// The folder of claim locks.
-    Claims,
+    /// A file of claims, by its number: empty, its bytes are locked; derived.
+    Claims(u8),
     /// A file that was being written when its writer died; not part of the store.
     Temporary,
     /// Not a name of a store.
@@ -75,6 +74,12 @@ pub fn checkpoint(number: u64) -> String {
     format!("{CHECKPOINT}{number}", number = number % 2)
 }
 
+/// The name of a file of claims.
+#[must_use]
+pub fn claims(number: u8) -> String {
+    format!("{CLAIMS}{number:02x}")
+}
+
 /// The name under which a file is written before it gets its own.
 #[must_use]
 pub fn temporary(name: &str, salt: u64) -> String {
@@ -90,15 +95,15 @@ pub fn without_temporary(name: &str) -> Option<&str> {
 /// What the name stands for.
 #[must_use]
 pub fn parse(name: &str) -> FileKind {
-    let ordinal = |digits: &str| {
-        let canonical = digits.len() == 16 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-        canonical.then(|| u64::from_str_radix(digits, 16).ok().map(SegmentOrdinal)).flatten()
+    let number = |digits: &str, count: usize| {
+        let is_canonical = digits.len() == count && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        is_canonical.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
     };
+    let ordinal = |digits: &str| number(digits, 16).map(SegmentOrdinal);
     match name {
         IDENTITY => return FileKind::Identity,
         WATERMARK => return FileKind::Watermark,
         CONTROL => return FileKind::Control,
-        CLAIMS => return FileKind::Claims,
         _ => {}
     }
     if name.ends_with(TEMPORARY) {
@@ -106,6 +111,9 @@ pub fn parse(name: &str) -> FileKind {
     }
     if let Some(digits) = name.strip_prefix(DIRECTORY) {
         return ordinal(digits).map_or(FileKind::Other, |number| FileKind::Directory(number.0));
+    }
+    if let Some(digits) = name.strip_prefix(CLAIMS) {
+        return number(digits, 2).map_or(FileKind::Other, |number| FileKind::Claims(number as u8));
     }
     match name.strip_prefix(CHECKPOINT) {
         Some("0") => return FileKind::Checkpoint(0),
@@ -137,6 +145,9 @@ mod tests {
             assert_eq!(parse(&directory(ordinal.0)), FileKind::Directory(ordinal.0));
             assert_eq!(parse(&checkpoint(ordinal.0)), FileKind::Checkpoint(ordinal.0 % 2));
         }
+        for number in [0, 9, 0xAB, u8::MAX] {
+            assert_eq!(parse(&claims(number)), FileKind::Claims(number));
+        }
         assert_eq!(parse(&temporary(IDENTITY, 7)), FileKind::Temporary);
         assert_eq!(without_temporary(&temporary("directory-a", 7)), Some("directory-a"));
         assert_eq!(without_temporary(IDENTITY), None);
@@ -149,6 +160,10 @@ mod tests {
             "directory-1",
             "checkpoint-2",
             "checkpoint-",
+            "claims",
+            "claims-0",
+            "claims-0A",
+            "claims-000",
             "identity ",
         ] {
             assert_eq!(parse(other), FileKind::Other, "{other:?}");

@@ -76,7 +76,9 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
                 notes.push(format!("{name} was left behind by a process that ended; it may be removed"))
             }
             FileKind::Other => notes.push(format!("{name:?} is not a name of a store; it is left alone")),
-            FileKind::Claims if is_file => notes.push(format!("{name} is a file where a folder belongs")),
+            FileKind::Claims(_) if !is_file => {
+                notes.push(format!("{name} is no file: what it stands for cannot be claimed"))
+            }
             FileKind::Watermark => watermark(found, notes),
             FileKind::SegmentIndex(ordinal) => {
                 if let Some(known) = segments.iter().find(|known| known.ordinal == ordinal)
@@ -95,7 +97,7 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
             | FileKind::Prepared(_)
             | FileKind::Control
             | FileKind::Directory(_)
-            | FileKind::Claims => {}
+            | FileKind::Claims(_) => {}
         }
     }
     Ok(())

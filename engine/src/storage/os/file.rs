@@ -415,7 +415,7 @@ impl StorageFile for OsFile {
     }
 
     fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
-        self.stat().map(|stat| holders::of_byte(stat.st_dev, stat.st_ino, offset)).unwrap_or_default()
+        holders::of_byte(self.descriptor.as_fd(), offset)
     }
 
     fn is_linked(&self) -> io::Result<bool> {

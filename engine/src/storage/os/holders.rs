@@ -7,6 +7,8 @@
 //! The kernel's table of locks names the process that took a lock of a whole file, but none for a lock of a byte. Those are
 //! told with the descriptors of each process, of the processes that this one may look at.
 
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 
 use crate::storage::{LockHolder, LockKind};
@@ -17,21 +19,26 @@ pub(super) fn of_whole(device_major: u32, device_minor: u32, inode: u64) -> Opti
     table.lines().find_map(|line| owner_in(line, device_major, device_minor, inode)).map(describe)
 }
 
-/// The holders of locks on one byte of the file with this device and inode, in the order of their numbers.
-pub(super) fn of_byte(device: u64, inode: u64, offset: u64) -> Vec<(LockHolder, LockKind)> {
+/// The holders of locks on one byte of an open file, in the order of their numbers.
+pub(super) fn of_byte(file: BorrowedFd<'_>, offset: u64) -> Vec<(LockHolder, LockKind)> {
+    let place = |path: String| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    // The last part of the path, which no file system is asked for: it leaves few descriptors to look at closely.
+    let name = |path: String| std::fs::read_link(path).ok()?.file_name().map(OsStr::to_owned);
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let (Some(own_place), Some(own_name)) = (place(own.clone()), name(own)) else { return Vec::new() };
     let mut processes = numbers_in("/proc");
     processes.sort_unstable();
     let mut holders = Vec::new();
     for pid in processes {
         let mut kinds = Vec::new();
         for descriptor in numbers_in(&format!("/proc/{pid}/fdinfo")) {
+            let link = format!("/proc/{pid}/fd/{descriptor}");
+            if name(link.clone()).as_ref() != Some(&own_name) {
+                continue;
+            }
             let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")) else { continue };
             let Some(kind) = text.lines().find_map(|line| kind_in(line, offset)) else { continue };
-            let is_of_file = || {
-                let found = std::fs::metadata(format!("/proc/{pid}/fd/{descriptor}"));
-                found.is_ok_and(|found| (found.dev(), found.ino()) == (device, inode))
-            };
-            if !kinds.contains(&kind) && is_of_file() {
+            if !kinds.contains(&kind) && place(link) == Some(own_place) {
                 kinds.push(kind);
             }
         }
