@@ -187,6 +187,9 @@ fn p12_what_cannot_be_claimed_says_why_and_changes_nothing() {
     let claim = store.try_claim("s").unwrap();
     let [file] = &files(&storage)[..] else { panic!("{:?}", files(&storage)) };
     assert!(storage.open(file, Access::Read).unwrap().is_empty().unwrap(), "it has no byte");
+    let mut text = Vec::new();
+    maintain::dump_on(&storage, file, &mut text).unwrap();
+    assert!(text.starts_with(b"file: claims, no bytes"), "{}", String::from_utf8_lossy(&text));
     let report = maintain::verify_on(Arc::new(storage.clone()), &mut ()).unwrap();
     assert_eq!(report.notes, [""; 0], "and is of the store");
     drop(claim);

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use self::fields::{Fields, Stop};
 use crate::checksum::long_check;
+use crate::format::file_name::{self, FileKind};
 use crate::format::open::OPEN_FRAME_BYTES;
 use crate::format::segment_header::{HEAD_BLOCK_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC};
 use crate::format::side_file::SIDE_MAGIC;
@@ -58,7 +59,13 @@ pub fn dump_on(storage: &dyn Storage, name: &str, out: &mut dyn Write) -> Result
     let file = storage.open(name, Access::Read).map_err(|error| Error::io("open", &shown, error))?;
     let mapping = file.map().map_err(|error| Error::io("map", &shown, error))?;
     mapping.populate(0..mapping.len()).map_err(|error| Error::io("read", &shown, error))?;
-    match dump_bytes(mapping.as_slice(), out) {
+    let dumped = match file_name::parse(name) {
+        FileKind::Claims(_) if mapping.is_empty() => {
+            writeln!(out, "file: claims, no bytes; they are locked, not written").map(|()| true)
+        }
+        _ => dump_bytes(mapping.as_slice(), out),
+    };
+    match dumped {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(
             ErrorKind::Invalid,
