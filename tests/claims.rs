@@ -1,6 +1,6 @@
 //! Claims: who has one, who is told so, and when it is free again. Processes that are killed here are this test run again.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use treering_tests::store::{everything, open, open_read_only, put, small};
 const HOLDER: &str = "TREERING_CLAIM_HOLDER";
 /// Set for a process that forks with claims in its hands.
 const FORKING: &str = "TREERING_CLAIM_FORKING";
+
+/// Set for a process that claims a stream again and again: the folder.
+const CONTENDER: &str = "TREERING_CLAIM_CONTENDER";
 
 /// A folder with a store that nobody has open.
 fn folder() -> tempfile::TempDir {
@@ -329,7 +332,7 @@ fn state(process: &str) -> Option<char> {
     status.rsplit(") ").next()?.chars().next()
 }
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = std::time::Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(std::time::Instant::now() < end, "{what}");
@@ -365,6 +368,65 @@ fn p14_a_claim_ends_with_its_process_and_its_holder_is_named() {
 fn refused_by_here(claims: &Claims, claim: Claim) {
     refused(claims.try_claim("s"), "by this handle");
     drop(claim);
+}
+
+/// Not a test of its own. Does nothing where it is run as a test.
+///
+/// Claims the stream again and again. While it has it the mark beside the store is its own.
+#[test]
+fn contender() {
+    let Some(folder) = std::env::var_os(CONTENDER) else { return };
+    let folder = Path::new(&folder);
+    let claims = claims(&folder.join("s"));
+    for round in 0_u64.. {
+        let claim = claims.claim("s", None).unwrap();
+        let mark = format!("{} {round}", std::process::id());
+        std::fs::write(folder.join("mark"), &mark).unwrap();
+        std::thread::sleep(Duration::from_micros(200));
+        let found = std::fs::read_to_string(folder.join("mark")).unwrap();
+        if found != mark {
+            // A panic takes its time, in which this process may be killed.
+            std::fs::write(folder.join("two at once"), format!("{found} beside {mark}")).unwrap();
+        }
+        std::fs::File::options().append(true).open(folder.join("rounds")).unwrap().write_all(b".").unwrap();
+        claim.release().unwrap();
+    }
+}
+
+#[test]
+fn p14_of_processes_that_are_killed_while_they_contend_one_has_the_claim() {
+    const PROCESSES: usize = 4;
+    const KILLS: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    Store::open(folder.path().join("s"), small()).unwrap().close().unwrap();
+    std::fs::write(folder.path().join("rounds"), "").unwrap();
+    let rounds = || std::fs::metadata(folder.path().join("rounds")).unwrap().len();
+    let start = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "claims::contender", "--nocapture", "--test-threads=1"]).stdout(Stdio::null());
+        command.env(CONTENDER, folder.path()).spawn().unwrap()
+    };
+    let mut processes: Vec<std::process::Child> = (0..PROCESSES).map(|_| start()).collect();
+    for kill in 0..KILLS + PROCESSES {
+        let before = rounds();
+        wait_until("somebody has the claim", || {
+            for process in &mut processes {
+                assert!(process.try_wait().unwrap().is_none(), "what it says stands above");
+            }
+            rounds() > before + 4 || kill >= KILLS
+        });
+        // The one that has it, now and then: which one that is nobody knows.
+        let mut killed = processes.remove(0);
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        if kill < KILLS {
+            processes.push(start());
+        }
+    }
+    let two = std::fs::read_to_string(folder.path().join("two at once"));
+    assert!(two.is_err(), "{}", two.unwrap());
+    assert!(rounds() > 4 * KILLS as u64);
+    drop(claims(&folder.path().join("s")).try_claim("s").unwrap());
 }
 
 #[test]
