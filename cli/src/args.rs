@@ -10,7 +10,7 @@ use treering::limits;
 use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{
-    accept, append, bench, cat, demo, dump, export, import, reindex, salvage, stat, streams, tail, verify,
+    accept, append, bench, cat, demo, dump, export, import, reindex, salvage, stat, streams, tail, unlock, verify,
 };
 use crate::exit::Outcome;
 
@@ -53,6 +53,7 @@ enum Command {
     Streams(streams::Args),
     Stat(stat::Args),
     Verify(verify::Args),
+    Unlock(unlock::Args),
     Accept(accept::Args),
     Salvage(salvage::Args),
     Dump(dump::Args),
@@ -75,6 +76,7 @@ impl Cli {
             Command::Streams(args) => streams::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),
+            Command::Unlock(args) => unlock::run(args),
             Command::Accept(args) => accept::run(args),
             Command::Salvage(args) => salvage::run(args),
             Command::Dump(args) => dump::run(args),

@@ -43,7 +43,7 @@ Examples:
 
 Every line is one event; its payload is the line without its LF. Each batch prints a receipt once its level is reached:
 what was printed is found again, whatever is killed (with synced, also after a power loss). Standard output is the
-receipts; without them, the batch may or may not be in the log.")]
+receipts; without them, the batch may or may not be in the log. Others may append to the same store meanwhile.")]
 pub(crate) struct Args {
     /// The store; made where it is missing
     store: PathBuf,
@@ -64,6 +64,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=treering::limits::BATCH_EVENTS_MAX as i64))]
     batch: u32,
+    /// Nobody else may write meanwhile: fails where somebody has the store open for writing, and has others fail
+    #[arg(long)]
+    exclusive: bool,
     /// Receipts as one JSON object a line
     #[arg(long)]
     json: bool,
@@ -86,7 +89,7 @@ struct ReceiptLine<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open(&args.store, Options::new())?;
+    let store = Store::open(&args.store, Options::new().exclusive(args.exclusive))?;
     // Told, and no reason to stop: each stream says for itself whether it goes on.
     let _told = DamageMet::at_opening(&store);
     let queue = Arc::new(Queue::default());

@@ -15,4 +15,5 @@ pub(crate) mod show;
 pub(crate) mod stat;
 pub(crate) mod streams;
 pub(crate) mod tail;
+pub(crate) mod unlock;
 pub(crate) mod verify;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{Options, Store};
+use treering::{Options, Store, maintain};
 
 use crate::commands::show::outcome_of;
 use crate::commands::verify::DamageLine;
@@ -46,7 +46,17 @@ struct Object<'a> {
     durable: u64,
     coded_raw_bytes: u64,
     coded_stored_bytes: u64,
+    writers: Vec<WriterObject<'a>>,
     damage: Vec<DamageLine<'a>>,
+}
+
+/// A process that has the store open for writing.
+#[derive(Serialize)]
+struct WriterObject<'a> {
+    pid: u32,
+    command: Option<&'a str>,
+    state: Option<char>,
+    exclusive: bool,
 }
 
 /// The stream directory: up to where opening need not read the log.
@@ -69,6 +79,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         let behind = committed.saturating_sub(it.covered.get());
         Directory { covered: it.covered.get(), behind, streams: it.streams, files: it.runs, bytes: it.bytes }
     });
+    let writers = maintain::writers(&args.store)?.processes;
     let mut out = Out::stdout();
     if args.json {
         out.json(&Object {
@@ -89,6 +100,15 @@ pub(crate) fn run(args: Args) -> Outcome {
             durable: stat.watermarks.durable.get(),
             coded_raw_bytes: stat.coded_raw_bytes,
             coded_stored_bytes: stat.coded_stored_bytes,
+            writers: writers
+                .iter()
+                .map(|it| WriterObject {
+                    pid: it.pid,
+                    command: it.command.as_deref(),
+                    state: it.state,
+                    exclusive: it.is_exclusive,
+                })
+                .collect(),
             damage: stat.damage.iter().map(DamageLine::from).collect(),
         })?;
     } else {
@@ -128,6 +148,16 @@ pub(crate) fn run(args: Args) -> Outcome {
                 "compressed  {} to {}",
                 bytes(stat.coded_raw_bytes),
                 bytes(stat.coded_stored_bytes)
+            ))?;
+        }
+        for writer in &writers {
+            let how = if writer.is_exclusive { "alone" } else { "together with others" };
+            let stopped = if writer.state == Some('T') { ", stopped" } else { "" };
+            let command = writer.command.as_deref().unwrap_or("?");
+            out.line(format_args!(
+                "open        process {} ({}){stopped}, writes {how}",
+                writer.pid,
+                printable(command)
             ))?;
         }
         for damage in &stat.damage {

@@ -75,7 +75,8 @@ fn what_is_no_store_is_told_and_left_alone() {
 fn a_second_writer_is_refused_with_the_pid_of_the_first() {
     let place = Place::new();
     place.feed("append", &["s"], b"0\n").ok();
-    let mut first = treering(["append"]).arg(place.store()).args(["s"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut first =
+        treering(["append"]).arg(place.store()).args(["s", "--exclusive"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = first.stdin.take().unwrap();
     std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
     let mut receipt = [0; 1];
@@ -85,6 +86,49 @@ fn a_second_writer_is_refused_with_the_pid_of_the_first() {
     drop(stdin);
     assert!(first.wait().unwrap().success());
     place.feed("append", &["s"], b"2\n").ok();
+}
+
+#[test]
+fn several_append_to_one_store_and_are_named() {
+    let place = Place::new();
+    place.feed("append", &["s"], b"0\n").ok();
+    let mut first = treering(["append"]).arg(place.store()).args(["s"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = first.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
+    let mut receipt = [0; 1];
+    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut receipt).unwrap();
+    place.feed("append", &["s"], b"2\n").ok();
+    let stat = place.run("stat", &["--json"]).ok();
+    let stat: serde_json::Value = serde_json::from_slice(&stat).unwrap();
+    assert_eq!(stat["writers"][0]["pid"], first.id());
+    assert_eq!(stat["writers"][0]["exclusive"], false);
+    place.feed("append", &["s", "--exclusive"], b"x\n").failed(1, &first.id().to_string());
+    std::io::Write::write_all(&mut stdin, b"3\n").unwrap();
+    drop(stdin);
+    assert!(first.wait().unwrap().success());
+    assert_eq!(place.raw("s"), b"0\n1\n2\n3\n");
+}
+
+#[test]
+fn unlock_names_who_keeps_others_out_and_ends_it() {
+    let place = Place::new();
+    place.feed("append", &["s"], b"0\n").ok();
+    let told = String::from_utf8(place.run("unlock", &[]).ok()).unwrap();
+    assert!(told.contains("nobody"), "{told}");
+    let mut first =
+        treering(["append"]).arg(place.store()).args(["s", "--exclusive"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = first.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
+    let mut receipt = [0; 1];
+    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut receipt).unwrap();
+    let told = String::from_utf8(place.run("unlock", &[]).ok()).unwrap();
+    assert!(told.contains(&first.id().to_string()) && told.contains("alone"), "{told}");
+    let told = place.run("unlock", &["--kill", "--json"]).ok();
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!((&told["pid"], &told["killed"]), (&first.id().into(), &true.into()));
+    assert!(!first.wait().unwrap().success());
+    place.feed("append", &["s"], b"2\n").ok();
+    assert_eq!(place.raw("s"), b"0\n1\n2\n", "what was acknowledged stays");
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub(crate) mod dump;
 mod report;
 mod salvage;
 pub(crate) mod verify;
+mod writers;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use dump::{dump, dump_bytes, dump_on};
 pub use report::{Progress, VerifyReport};
 pub use salvage::{MissingRange, MovedRange, SalvageReport, salvage, salvage_on};
 pub use verify::{verify, verify_on};
+pub use writers::{WriterProcess, Writers, writers};
 
 /// The folder of a store that must be there.
 fn open_folder(path: &Path) -> Result<Arc<dyn Storage>> {

@@ -402,7 +402,7 @@ impl Turns {
 
     /// The other processes that have it open for writing, for messages.
     fn writers(&self) -> String {
-        let holders = self.identity.byte_holders(PRESENCE);
+        let holders = present(&*self.identity);
         let named: Vec<String> = holders.iter().take(8).map(|(holder, _)| name(holder)).collect();
         match (holders.len(), named.as_slice()) {
             (0, _) => "another process".into(),
@@ -411,6 +411,11 @@ impl Turns {
             (_, named) => named.join(", "),
         }
     }
+}
+
+/// The processes that have the store open for writing, and how.
+pub(crate) fn present(identity: &dyn StorageFile) -> Vec<(LockHolder, LockKind)> {
+    identity.byte_holders(PRESENCE)
 }
 
 /// A process as messages name it.
