@@ -10,7 +10,8 @@ use treering::limits;
 use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{
-    accept, append, bench, cat, demo, dump, export, import, reindex, salvage, stat, streams, tail, unlock, verify,
+    accept, append, bench, cat, claim, demo, dump, export, import, reindex, salvage, stat, streams, tail, unlock,
+    verify,
 };
 use crate::exit::Outcome;
 
@@ -29,11 +30,13 @@ Examples:
   treering cat s SESSION --last 5                        the last five events of one
   echo '{\"note\":\"hello\"}' | treering append s notes     one event, durable when the receipt is printed
   treering tail s -f                                     everything, live
+  treering claim s SESSION -- agent                      one agent at a time
   treering verify s                                      every checksum and chain
   treering accept s --dry-run                            what is lost, and what going on without it means
 
 STORE is a directory; the commands that write make it where it is missing.
-Exit codes: 0 done, 1 error, 2 usage, 3 conflict, 4 damage found, 5 copy incomplete.";
+Exit codes: 0 done, 1 error, 2 usage, 3 conflict, 4 damage found, 5 copy incomplete,
+6 held by another.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -50,6 +53,7 @@ enum Command {
     Import(import::Args),
     Cat(cat::Args),
     Tail(tail::Args),
+    Claim(claim::Args),
     Streams(streams::Args),
     Stat(stat::Args),
     Verify(verify::Args),
@@ -73,6 +77,7 @@ impl Cli {
             Command::Import(args) => import::run(args),
             Command::Cat(args) => cat::run(args),
             Command::Tail(args) => tail::run(args),
+            Command::Claim(args) => claim::run(args),
             Command::Streams(args) => streams::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),

@@ -8,6 +8,9 @@
 //! | 3 | conflict; the actual head is printed |
 //! | 4 | damage found, or the head of a stream is unknown because of it |
 //! | 5 | the copy of the store is incomplete |
+//! | 6 | held by another: the store is being written, or the stream is claimed |
+//!
+//! `claim` ends as the program does that it runs, whatever code that is.
 //!
 //! With `--json` a failure is one JSON object a line on standard error: `error` (its kind), `message`, `exit_code`, and what
 //! belongs to it: `conflict` with the actual head, `damage`, `lost_token`.
@@ -38,6 +41,8 @@ pub(crate) enum Failure {
     Damage(String),
     /// The copy ends early, which has been reported.
     CopyIncomplete(String),
+    /// The program that was run ended with this code.
+    Ended(u8),
     /// Standard output is closed.
     OutputClosed,
 }
@@ -79,6 +84,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::OutputClosed => 0,
+            Failure::Ended(code) => *code,
             Failure::Error(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Damage(_) => 4,
@@ -87,6 +93,7 @@ impl Failure {
                 ErrorKind::Conflict => 3,
                 ErrorKind::Damage | ErrorKind::HeadUnknown => 4,
                 ErrorKind::CopyIncomplete => 5,
+                ErrorKind::Locked => 6,
                 _ => 1,
             },
         }
@@ -96,6 +103,7 @@ impl Failure {
     fn kind(&self) -> &'static str {
         match self {
             Failure::OutputClosed => "output_closed",
+            Failure::Ended(_) => "ended",
             Failure::Error(_) => "error",
             Failure::Usage(_) => "usage",
             Failure::Damage(_) => "damage",
@@ -199,7 +207,7 @@ impl fmt::Display for Failure {
             Failure::Usage(text) | Failure::Error(text) | Failure::Damage(text) | Failure::CopyIncomplete(text) => {
                 f.write_str(text)
             }
-            Failure::OutputClosed => Ok(()),
+            Failure::Ended(_) | Failure::OutputClosed => Ok(()),
         }
     }
 }

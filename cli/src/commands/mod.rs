@@ -5,6 +5,7 @@ pub(crate) mod accept;
 pub(crate) mod append;
 pub(crate) mod bench;
 pub(crate) mod cat;
+pub(crate) mod claim;
 pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod export;

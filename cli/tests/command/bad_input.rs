@@ -81,7 +81,7 @@ fn a_second_writer_is_refused_with_the_pid_of_the_first() {
     std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
     let mut receipt = [0; 1];
     std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut receipt).unwrap();
-    place.feed("append", &["s"], b"x\n").failed(1, &first.id().to_string());
+    place.feed("append", &["s"], b"x\n").failed(6, &first.id().to_string());
     assert_eq!(place.raw("s"), b"0\n1\n", "readers are not kept out");
     drop(stdin);
     assert!(first.wait().unwrap().success());
@@ -102,7 +102,7 @@ fn several_append_to_one_store_and_are_named() {
     let stat: serde_json::Value = serde_json::from_slice(&stat).unwrap();
     assert_eq!(stat["writers"][0]["pid"], first.id());
     assert_eq!(stat["writers"][0]["exclusive"], false);
-    place.feed("append", &["s", "--exclusive"], b"x\n").failed(1, &first.id().to_string());
+    place.feed("append", &["s", "--exclusive"], b"x\n").failed(6, &first.id().to_string());
     std::io::Write::write_all(&mut stdin, b"3\n").unwrap();
     drop(stdin);
     assert!(first.wait().unwrap().success());

@@ -5,6 +5,7 @@
 
 mod append;
 mod bad_input;
+mod claim;
 mod damage;
 mod demo;
 mod export;
