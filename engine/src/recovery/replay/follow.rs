@@ -41,6 +41,7 @@ impl Replay {
 
     fn follow_to(&mut self, limit: Position) -> Result<bool> {
         let before = self.at;
+        let mut named_at = None;
         while let Some(segment) = self.segment.clone() {
             // Where the log ends in a segment that is lost, nothing more comes there.
             if self.lost_end.is_none() {
@@ -59,7 +60,17 @@ impl Replay {
             let next = segment.next_ordinal();
             let opened = match self.are_rolls_marked {
                 true if !is_left_at(&segment, self.at, self.is_left) => break,
-                true => self.open_marked(&expected, next)?,
+                true => match self.open_successor(&expected, next)? {
+                    None if self.set.storage.open(&file_name::segment(next), Access::Read).is_err() => None,
+                    // Who looks without the turn may be overtaken: it got its name since the look before, or since the frames
+                    // were read. All that it goes on behind was written before that, so a second look is the last one.
+                    None if named_at != Some(self.at) => {
+                        named_at = Some(self.at);
+                        continue;
+                    }
+                    None => return Err(left_for_another(&expected, next)),
+                    opened => opened,
+                },
                 false => self.successor(&expected, next)?,
             };
             let Some(opened) = opened else { break };
@@ -111,20 +122,6 @@ impl Replay {
         Ok(None)
     }
 
-    /// The next segment of a log that several write together; `None` where who was about to begin it died before. Nothing else
-    /// than it may be there: whoever appended here would not be heard.
-    fn open_marked(&self, expected: &Predecessor, next: SegmentOrdinal) -> Result<Option<Arc<Segment>>> {
-        match self.open_successor(expected, next)? {
-            None if self.set.storage.open(&file_name::segment(next), Access::Read).is_ok() => {
-                let name = file_name::segment(next);
-                let detail = "the log was left for it, and it does not go on where that ended".to_string();
-                let positions = expected.end..expected.end;
-                Err(Error::from_damage(Damage::new(DamageClass::Damage, &name, 0..0, positions, detail)))
-            }
-            opened => Ok(opened),
-        }
-    }
-
     /// Opens a segment, if it proves itself and continues the one that is expected.
     fn open_successor(&self, expected: &Predecessor, ordinal: SegmentOrdinal) -> Result<Option<Arc<Segment>>> {
         let opened = match Segment::open(&*self.set.storage, ordinal, Access::Read, &self.set.store) {
@@ -137,4 +134,12 @@ impl Replay {
         });
         Ok(continues.then(|| Arc::new(opened)))
     }
+}
+
+/// In a log that several write together nothing but the next segment may have its name: whoever appended here would not be
+/// heard.
+fn left_for_another(expected: &Predecessor, next: SegmentOrdinal) -> Error {
+    let detail = "the log was left for it, and it does not go on where that ended".to_string();
+    let (name, positions) = (file_name::segment(next), expected.end..expected.end);
+    Error::from_damage(Damage::new(DamageClass::Damage, &name, 0..0, positions, detail))
 }
