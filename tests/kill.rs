@@ -4,6 +4,7 @@
 
 use treering_tests::torture::blocks::{self, Recording};
 use treering_tests::torture::calls::{self, Ending};
+use treering_tests::torture::crowd;
 use treering_tests::torture::device;
 use treering_tests::torture::kills::{Count, Place, Torture, torture};
 use treering_tests::torture::programs::Programs;
@@ -46,6 +47,18 @@ fn p01_a_store_whose_writer_is_killed_again_and_again_goes_on_in_one_segment() {
     }
     assert!(epochs.len() > 5 && epochs.iter().all(|(segment, _)| *segment == epochs[0].0), "{epochs:?}");
     assert!(count.receipts > 100, "{count:?}");
+}
+
+/// Eight that write together, four that follow; the laboratory does more.
+#[test]
+fn p14_processes_that_write_together_are_killed_and_stopped_and_the_others_go_on() {
+    let (_folder, place) = place();
+    let mut count = crowd::Count::default();
+    let done = crowd::torture(&programs(), &place, 14, 40, &mut count, &|| false);
+    println!("{count:?}");
+    done.unwrap();
+    assert!(count.kills > 8 && count.stops > 8 && count.receipts > 500 && count.synced > 8, "{count:?}");
+    assert!(count.conflicts > 0 && count.checks > 2 && count.followed > 0, "{count:?}");
 }
 
 /// A few of the calls; the laboratory does all of them.

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -45,8 +45,11 @@ enum Command {
         /// Verifies every byte too.
         #[arg(long)]
         every_byte: bool,
+        /// The writers lived at the same time, and may live yet.
+        #[arg(long)]
+        crowd: bool,
     },
-    /// Follows a store until its standard input ends; prints what it saw.
+    /// Follows a store until its standard input ends and it has seen as many events as that says; prints what it saw.
     Follow {
         store: PathBuf,
         /// Committed events, not only durable ones.
@@ -55,6 +58,9 @@ enum Command {
         /// Opens the store anew again and again, instead of following it with one reader.
         #[arg(long)]
         reopens: bool,
+        /// The writers live at the same time.
+        #[arg(long)]
+        crowd: bool,
     },
     /// Reads one event, says so, and reads on once its standard input ends: then an error of the system must come that names a
     /// file, and nothing else.
@@ -70,8 +76,8 @@ type Broken = Result<(), String>;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Check { store, journal, seen, every_byte } => check(&store, &journal, &seen, every_byte),
-        Command::Follow { store, committed, reopens } => follow(&store, committed, reopens),
+        Command::Check { store, journal, seen, every_byte, crowd } => check(&store, &journal, &seen, every_byte, crowd),
+        Command::Follow { store, committed, reopens, crowd } => follow(&store, committed, reopens, crowd),
         Command::Outlive { store, reads } => outlive(&store, reads == "positioned"),
     };
     match done {
@@ -92,6 +98,8 @@ type Section = (String, u64, u64);
 /// The events of a log so far, one after the other.
 #[derive(Default)]
 struct Walk {
+    /// Whether several lives may append at the same time.
+    is_crowd: bool,
     /// How many.
     events: u64,
     /// Of all of them.
@@ -137,7 +145,7 @@ impl Walk {
             }
             Some((_, left)) if left > 0 => {}
             _ if mark.event != 0 => return Err(format!("batch {mark} begins in its middle")),
-            _ if self.batches.last_key_value().is_some_and(|(last, _)| last.0 > mark.life) => {
+            _ if !self.is_crowd && self.batches.last_key_value().is_some_and(|(last, _)| last.0 > mark.life) => {
                 return Err(format!("batch {mark} stands behind a later life"));
             }
             _ if self.batches.insert(id, (event.position.0, Vec::new())).is_some() => {
@@ -185,10 +193,10 @@ fn open(store: &Path) -> Result<Store, String> {
 }
 
 /// Reads all that is committed; `seen`, what others saw of it, must be its beginning.
-fn walk(store: &Store, seen: &[String]) -> Result<Walk, String> {
+fn walk(store: &Store, seen: &[String], is_crowd: bool) -> Result<Walk, String> {
     let options = ReadAllOptions::new().visibility(Visibility::Committed);
     let mut reader = store.read_all(options).map_err(|error| error.to_string())?;
-    let mut walk = Walk::default();
+    let mut walk = Walk { is_crowd, ..Walk::default() };
     let mut confirmed = seen.iter().filter(|seen| seen.starts_with("0:")).count();
     while let Some(event) = reader.next() {
         walk.take(&event.map_err(|error| error.to_string())?.hold())?;
@@ -207,10 +215,11 @@ fn walk(store: &Store, seen: &[String]) -> Result<Walk, String> {
     Ok(walk)
 }
 
-fn check(store: &Path, journal: &Path, seen: &[String], is_thorough: bool) -> Result<String, String> {
+fn check(store: &Path, journal: &Path, seen: &[String], is_thorough: bool, is_crowd: bool) -> Result<String, String> {
+    // Before the store is opened: what is acknowledged later need not be there.
     let lines = std::fs::read_to_string(journal).map_err(|error| format!("the journal: {error}"))?;
     let opened = open(store)?;
-    let walk = walk(&opened, seen)?;
+    let walk = walk(&opened, seen, is_crowd)?;
     drop(opened);
     let mut receipts = 0;
     for line in lines.lines() {
@@ -227,18 +236,20 @@ fn check(store: &Path, journal: &Path, seen: &[String], is_thorough: bool) -> Re
     Ok(format!("{} events {receipts} receipts", walk.events))
 }
 
-fn follow(path: &Path, is_committed: bool, reopens: bool) -> Result<String, String> {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let ending = Arc::clone(&is_over);
+fn follow(path: &Path, is_committed: bool, reopens: bool, is_crowd: bool) -> Result<String, String> {
+    let (is_over, wanted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (ending, wanting) = (Arc::clone(&is_over), Arc::clone(&wanted));
     std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let mut text = String::new();
+        let _ = std::io::stdin().read_to_string(&mut text);
+        wanting.store(text.trim().parse().unwrap_or(0), Ordering::SeqCst);
         ending.store(true, Ordering::SeqCst);
     });
     if reopens {
         let mut seen = Vec::new();
         while !is_over.load(Ordering::SeqCst) {
             let began = Instant::now();
-            let walk = walk(&open(path)?, &seen).map_err(|what| format!("opened anew: {what}"))?;
+            let walk = walk(&open(path)?, &seen, is_crowd).map_err(|what| format!("opened anew: {what}"))?;
             seen = vec![walk.seen()];
             std::thread::sleep(PATIENCE + 4 * began.elapsed()); // others want the processor too
         }
@@ -247,9 +258,9 @@ fn follow(path: &Path, is_committed: bool, reopens: bool) -> Result<String, Stri
     let store = open(path)?;
     let visibility = if is_committed { Visibility::Committed } else { Visibility::Durable };
     let mut events = store.subscribe(SubscribeOptions::all().visibility(visibility)).map_err(|e| e.to_string())?;
-    let mut walk = Walk::default();
+    let mut walk = Walk { is_crowd, ..Walk::default() };
     loop {
-        let is_last = is_over.load(Ordering::SeqCst);
+        let is_last = is_over.load(Ordering::SeqCst) && walk.events >= wanted.load(Ordering::SeqCst);
         match events.next_timeout(PATIENCE).map_err(|error| format!("following: {error}"))? {
             Some(event) => walk.take(&event).map_err(|what| format!("following: {what}"))?,
             None => {

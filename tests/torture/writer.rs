@@ -2,15 +2,21 @@
 //!
 //! A line is printed by one call, behind the acknowledgement and before the next append of its thread. What it appends and
 //! prints is said in `treering_tests::torture::script`. It ends by itself where nobody reads its lines any more.
+//!
+//! A *shared* writer is one of several. One batch in four expects the revisions that it knows, and a line is printed too where
+//! somebody else was first, or had the store locked; then it goes on with the next batch. It closes the store once its
+//! standard input ends.
 
-use std::io::Write;
+use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use treering::{Batch, Durability, Expected, NewEvent, Options, Receipt, Store};
+use treering::{Batch, Durability, Error, ErrorKind, Expected, NewEvent, Options, Receipt, Revision, Store};
 use treering_tests::torture::script::{Dice, Line, Mark, Receipt as ReceiptLine};
 
 #[derive(Debug, Parser)]
@@ -29,6 +35,15 @@ struct Arguments {
     /// Kills itself after so many batches.
     #[arg(long)]
     dies_after: Option<u64>,
+    /// Appends together with others, and has so many milliseconds of patience with them.
+    #[arg(long)]
+    shared: Option<u64>,
+    /// Rests for up to so many microseconds behind each batch.
+    #[arg(long, default_value_t = 0)]
+    rest: u64,
+    /// Fails where the store was not closed, or is not sound.
+    #[arg(long)]
+    wants_clean: bool,
 }
 
 /// How it works.
@@ -66,6 +81,10 @@ struct Writer {
     store: Store,
     arguments: Arguments,
     batches: AtomicU64,
+    /// Whether it is to end, whatever is left.
+    is_over: Arc<AtomicBool>,
+    /// The heads of streams as far as a shared writer has heard of them.
+    heads: Mutex<HashMap<String, u64>>,
 }
 
 fn main() -> ExitCode {
@@ -79,11 +98,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> treering::Result<()> {
-    let store = Store::open(&arguments.store, arguments.kind.options())?;
-    let epoch = store.open_report().epoch;
-    say(&Line::Opened(epoch.segment.0, u64::from(epoch.takeover)));
-    let writer = Writer { store, arguments, batches: AtomicU64::new(0) };
+/// What it says in the end where something is wrong.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+fn run(arguments: Arguments) -> Result<(), Failed> {
+    let store = open(&arguments)?;
+    let report = store.open_report();
+    if arguments.wants_clean && !(report.was_clean && report.damage.is_empty() && !report.has_rolled) {
+        return Err(format!("the store was not left as a closed one is: {report:?}").into());
+    }
+    say(&Line::Opened(report.epoch.segment.0, u64::from(report.epoch.takeover)));
+    let is_over = Arc::new(AtomicBool::new(false));
+    if arguments.shared.is_some() {
+        let ending = Arc::clone(&is_over);
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            ending.store(true, Ordering::Relaxed);
+        });
+    }
+    let writer = Writer { store, arguments, batches: AtomicU64::new(0), is_over, heads: Mutex::default() };
     let (kind, seed) = (writer.arguments.kind, writer.arguments.seed);
     match kind {
         Kind::Group => std::thread::scope(|scope| {
@@ -100,9 +133,36 @@ fn run(arguments: Arguments) -> treering::Result<()> {
         Kind::Tasks => writer.submit_all(Dice::new(seed))?,
         _ => writer.append_all(Dice::new(seed))?,
     }
-    writer.store.close()?;
-    say(&Line::Closed);
+    let is_shared = writer.arguments.shared.is_some();
+    match writer.store.close() {
+        // Who stands in its way is stopped. What is not synced yet is synced by those who are left.
+        Err(error) if is_shared && error.kind() == ErrorKind::Locked => say(&Line::Locked(pid_in(&error))),
+        closed => {
+            closed?;
+            say(&Line::Closed);
+        }
+    }
     Ok(())
+}
+
+/// Opens the store; a shared writer tries it until nobody stands in its way.
+fn open(arguments: &Arguments) -> treering::Result<Store> {
+    let options = arguments.kind.options();
+    let Some(patience) = arguments.shared else { return Store::open(&arguments.store, options) };
+    let options = options.exclusive(false).patience(Duration::from_millis(patience));
+    loop {
+        match Store::open(&arguments.store, options.clone()) {
+            Err(error) if error.kind() == ErrorKind::Locked => say(&Line::Locked(pid_in(&error))),
+            opened => return opened,
+        }
+    }
+}
+
+/// The process that an error names; 0 where it names none, since that one had ended by then.
+fn pid_in(error: &Error) -> u64 {
+    let text = error.to_string();
+    let behind = text.split_once("process ").map_or("", |(_, behind)| behind);
+    behind.split(|c: char| !c.is_ascii_digit()).next().and_then(|pid| pid.parse().ok()).unwrap_or(0)
 }
 
 impl Writer {
@@ -112,33 +172,85 @@ impl Writer {
         if self.arguments.dies_after == Some(next) {
             std::process::abort(); // for the store the same as SIGKILL
         }
-        (next < self.arguments.batches).then_some(next)
+        (next < self.arguments.batches && !self.is_over.load(Ordering::Relaxed)).then_some(next)
     }
 
-    fn append_all(&self, mut dice: Dice) -> treering::Result<()> {
+    fn append_all(&self, mut dice: Dice) -> Result<(), Failed> {
         while let Some(batch) = self.next() {
             let sections = self.draw(batch, &mut dice);
-            let receipt = self.with_batch(&sections, self.level(batch, &mut dice), |batch| self.store.append(batch))?;
-            self.tell(batch, &receipt);
+            let expected = self.expected(&sections, &mut dice);
+            let level = self.level(batch, &mut dice);
+            let answer = with_batch(&sections, &expected, level, |batch| self.store.append(batch));
+            self.take(batch, &expected, answer)?;
+            if self.arguments.rest > 0 {
+                std::thread::sleep(Duration::from_micros(dice.below(self.arguments.rest)));
+            }
         }
         Ok(())
     }
 
-    fn submit_all(&self, mut dice: Dice) -> treering::Result<()> {
+    fn submit_all(&self, mut dice: Dice) -> Result<(), Failed> {
         let mut outstanding = Vec::new();
         while let Some(batch) = self.next() {
             let sections = self.draw(batch, &mut dice);
-            outstanding
-                .push((batch, self.with_batch(&sections, Durability::Synced, |batch| self.store.submit(batch))?));
+            let expected = self.expected(&sections, &mut dice);
+            match with_batch(&sections, &expected, Durability::Synced, |batch| self.store.submit(batch)) {
+                Ok(pending) => outstanding.push((batch, expected, pending)),
+                Err(error) => self.take(batch, &expected, Err(error))?,
+            }
             if outstanding.len() as u64 > dice.below(8) {
-                for (batch, pending) in outstanding.drain(..) {
-                    self.tell(batch, &pending.wait()?);
+                for (batch, expected, pending) in outstanding.drain(..) {
+                    self.take(batch, &expected, pending.wait())?;
                 }
             }
         }
-        outstanding
-            .into_iter()
-            .try_for_each(|(batch, pending)| pending.wait().map(|receipt| self.tell(batch, &receipt)))
+        outstanding.into_iter().try_for_each(|(batch, expected, pending)| self.take(batch, &expected, pending.wait()))
+    }
+
+    /// What each section of a batch expects: one batch in four of a shared writer the heads that it knows.
+    fn expected(&self, sections: &Sections, dice: &mut Dice) -> Vec<Expected> {
+        if self.arguments.shared.is_none() || dice.below(4) > 0 {
+            return vec![Expected::Any; sections.len()];
+        }
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |stream: &str| heads.get(stream).map(|head| Expected::Exactly(Revision(*head)));
+        sections.iter().map(|(stream, _)| known(stream).unwrap_or(Expected::NoStream)).collect()
+    }
+
+    /// Says what became of a batch. A shared writer goes on where somebody else was first, or has the store locked.
+    fn take(&self, batch: u64, expected: &[Expected], answer: treering::Result<Receipt>) -> Result<(), Failed> {
+        let is_shared = self.arguments.shared.is_some();
+        let receipt = match answer {
+            Ok(receipt) => receipt,
+            Err(error) if is_shared && error.kind() == ErrorKind::Locked => {
+                say(&Line::Locked(pid_in(&error)));
+                return Ok(());
+            }
+            Err(error) if is_shared && error.kind() == ErrorKind::Conflict => {
+                let conflict = error.conflict().ok_or("a conflict says of what")?;
+                let head = conflict.actual.ok_or("a stream that this writer knows does not exist")?;
+                self.heads.lock().unwrap_or_else(PoisonError::into_inner).insert(conflict.stream.clone(), head.0);
+                say(&Line::Conflict);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for (section, expected) in receipt.sections.iter().zip(expected) {
+            let is_met = match expected {
+                Expected::Exactly(head) => section.first_revision.0 == head.0 + 1,
+                Expected::NoStream => section.first_revision.0 == 0,
+                _ => true,
+            };
+            if !is_met {
+                return Err(format!("{} of batch {batch} expected {expected:?}", section.stream).into());
+            }
+        }
+        self.tell(batch, &receipt);
+        if is_shared {
+            let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            heads.extend(receipt.sections.iter().map(|s| (s.stream.to_string(), s.last_revision.0)));
+        }
+        Ok(())
     }
 
     fn level(&self, batch: u64, dice: &mut Dice) -> Durability {
@@ -178,21 +290,6 @@ impl Writer {
         sections.collect()
     }
 
-    /// Builds the batch and hands it to `send`.
-    fn with_batch<T>(&self, sections: &Sections, level: Durability, send: impl FnOnce(&Batch<'_>) -> T) -> T {
-        let events: Vec<Vec<NewEvent<'_>>> = sections
-            .iter()
-            .map(|(_, bodies)| {
-                bodies.iter().map(|(mark, payload)| NewEvent::new("t", payload).metadata(mark)).collect()
-            })
-            .collect();
-        let mut batch = Batch::new().durability(level);
-        for ((stream, _), events) in sections.iter().zip(&events) {
-            batch = batch.section(stream, Expected::Any, events);
-        }
-        send(&batch)
-    }
-
     fn tell(&self, batch: u64, receipt: &Receipt) {
         let sections = receipt.sections.iter();
         say(&Line::Receipt(ReceiptLine {
@@ -203,6 +300,24 @@ impl Writer {
             sections: sections.map(|s| (s.stream.to_string(), s.first_revision.0, s.last_revision.0)).collect(),
         }));
     }
+}
+
+/// Builds the batch and hands it to `send`.
+fn with_batch<T>(
+    sections: &Sections,
+    expected: &[Expected],
+    level: Durability,
+    send: impl FnOnce(&Batch<'_>) -> T,
+) -> T {
+    let events: Vec<Vec<NewEvent<'_>>> = sections
+        .iter()
+        .map(|(_, bodies)| bodies.iter().map(|(mark, payload)| NewEvent::new("t", payload).metadata(mark)).collect())
+        .collect();
+    let mut batch = Batch::new().durability(level);
+    for (((stream, _), events), expected) in sections.iter().zip(&events).zip(expected) {
+        batch = batch.section(stream, *expected, events);
+    }
+    send(&batch)
 }
 
 fn say(line: &Line) {

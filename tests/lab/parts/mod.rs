@@ -2,6 +2,7 @@
 
 mod blocks;
 mod crash;
+mod crowd;
 mod damage;
 mod errors;
 mod fuzz;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Box<dyn Part>> {
         // Those that wait for processes before those that take all the time there is.
         Box::new(kills::CallKills),
         Box::new(kills::Kills),
+        Box::new(crowd::Crowd),
         Box::new(blocks::Blocks),
         Box::new(scarce::Scarce),
         Box::new(schedules::Schedules),

@@ -160,7 +160,7 @@ fn run(command: &mut Command, place: &Place) -> Result<bool, String> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut writer = command.spawn().map_err(|error| error.to_string())?;
     let out = writer.stdout.take().expect("it is a pipe");
-    journalled(out, &place.journal(), || ()).map_err(|error| error.to_string())?;
+    journalled(out, &place.journal(), |_| ()).map_err(|error| error.to_string())?;
     let ended = writer.wait_with_output().map_err(|error| error.to_string())?;
     match ended.status.code() {
         None => Ok(true),

@@ -6,14 +6,18 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use crate::torture::processes::{Follower, Watching};
 use crate::torture::programs::Programs;
 use crate::torture::script::{Dice, Line};
 
 /// The kinds of writers that take turns; see `tests/torture/writer.rs`.
 const KINDS: [&str; 6] = ["mixed", "group", "burst", "tasks", "quiet", "mixed"];
+
+/// How the followers read.
+const WATCHING: [Watching; 4] = [Watching::Durable, Watching::Committed, Watching::Anew, Watching::Anew];
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,19 +117,20 @@ pub fn torture(
                     epochs.push(epoch);
                 }
                 Line::Receipt(_) => count.receipts += 1,
-                Line::Closed => {}
+                Line::Closed | Line::Locked(_) | Line::Conflict => {}
             }
         }
         if followers.is_empty() && !epochs.is_empty() {
-            followers =
-                (0..torture.followers).map(|kind| Follower::start(programs, place, kind)).collect::<Result<_, _>>()?;
+            followers = (0..torture.followers)
+                .map(|kind| Follower::start(programs, &place.store(), WATCHING[kind % 4]))
+                .collect::<Result<_, _>>()?;
         }
         if epochs.is_empty() {
             continue; // it died before there was a store
         }
         let is_last = life + 1 == torture.lives || is_over();
         let seen: Vec<String> = match is_last {
-            true => followers.drain(..).map(Follower::end).collect::<Result<_, _>>()?,
+            true => followers.drain(..).map(|follower| follower.end(0)).collect::<Result<_, _>>()?,
             false => Vec::new(),
         };
         count.followed += seen.iter().filter_map(|seen| seen.split(':').next()?.parse::<u64>().ok()).sum::<u64>();
@@ -156,7 +161,7 @@ fn run_and_kill(
     let (lines, status) = std::thread::scope(|scope| {
         let journal = place.journal();
         let reading = scope.spawn(move || {
-            journalled(out, &journal, || {
+            journalled(out, &journal, |_| {
                 let _ = printed.send(()); // who was to hear of it has killed it already
             })
         });
@@ -181,50 +186,21 @@ fn run_and_kill(
 }
 
 /// Writes the lines of a writer into the journal as they come, calling `on_line` behind each, until it is dead and the pipe
-/// is empty.
+/// is empty. Several may write into one journal.
 ///
 /// # Errors
 /// From the system.
-pub fn journalled(out: ChildStdout, journal: &Path, mut on_line: impl FnMut()) -> std::io::Result<Vec<Line>> {
+pub fn journalled(out: ChildStdout, journal: &Path, mut on_line: impl FnMut(&Line)) -> std::io::Result<Vec<Line>> {
     let mut journal = std::fs::OpenOptions::new().append(true).create(true).open(journal)?;
     let mut lines = Vec::new();
     for line in BufReader::new(out).lines() {
         let line = line?;
         // A line that was cut short by the kill is no receipt, and is kept from looking like one.
         if let Some(parsed) = Line::parse(&line) {
-            writeln!(journal, "{line}")?;
+            journal.write_all(format!("{line}\n").as_bytes())?;
+            on_line(&parsed);
             lines.push(parsed);
-            on_line();
         }
     }
     Ok(lines)
-}
-
-/// A reader in a process of its own.
-#[derive(Debug)]
-struct Follower(Child);
-
-impl Follower {
-    fn start(programs: &Programs, place: &Place, kind: usize) -> Result<Follower, String> {
-        let mut command = Command::new(&programs.verifier);
-        command.arg("follow").arg(place.store());
-        match kind {
-            0 => &mut command,
-            1 => command.arg("--committed"),
-            _ => command.arg("--reopens"),
-        };
-        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        started.map(Follower).map_err(|error| error.to_string())
-    }
-
-    /// What it saw.
-    fn end(self) -> Result<String, String> {
-        // Its standard input ends with this.
-        let output = self.0.wait_with_output().map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-        match output.status.success() {
-            true => Ok(text),
-            false => Err(format!("a follower says: {text}{}", String::from_utf8_lossy(&output.stderr))),
-        }
-    }
 }

@@ -5,13 +5,15 @@
 //! store; they outlive the writer in the pipe. The *verifier* (`tests/torture/verifier.rs`) is built on the reader alone: it
 //! holds the store against the journal, and follows a store that is being written.
 //!
-//! [`kills`] kills at random moments, with four followers; [`calls`] at every call to the system of fixed lives. [`blocks`]
+//! [`kills`] kills at random moments, with four followers; [`crowd`] has many that write together; [`calls`] at every call to the system of fixed lives. [`blocks`]
 //! takes the power from a real ext4, [`device`] has the device below one fail, [`scarce`] leaves a writer too little memory or space.
 
 pub mod blocks;
 pub mod calls;
+pub mod crowd;
 pub mod device;
 pub mod kills;
+pub mod processes;
 pub mod programs;
 pub mod scarce;
 pub mod script;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::torture::processes;
+
 /// Where the writer and the verifier lie.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -42,19 +44,42 @@ impl Programs {
     /// # Errors
     /// What is broken.
     pub fn check(&self, store: &Path, journal: &Path, seen: &[String], is_thorough: bool) -> Result<String, String> {
+        self.check_with(&[], store, journal, seen, is_thorough)
+    }
+
+    /// As [`check`](Self::check), of writers that lived at the same time, or still do.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub fn check_crowd(
+        &self,
+        store: &Path,
+        journal: &Path,
+        seen: &[String],
+        is_thorough: bool,
+    ) -> Result<String, String> {
+        self.check_with(&["--crowd"], store, journal, seen, is_thorough)
+    }
+
+    fn check_with(
+        &self,
+        options: &[&str],
+        store: &Path,
+        journal: &Path,
+        seen: &[String],
+        is_thorough: bool,
+    ) -> Result<String, String> {
         let mut verifier = Command::new(&self.verifier);
-        verifier.arg("check").arg(store).arg(journal);
+        verifier.arg("check").arg(store).arg(journal).args(options);
         for seen in seen {
             verifier.args(["--seen", seen]);
         }
         if is_thorough {
             verifier.arg("--every-byte");
         }
-        let checked = verifier.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&checked.stdout).into_owned();
-        match checked.status.success() {
-            true => Ok(text),
-            false => Err(format!("the verifier says: {text}{}", String::from_utf8_lossy(&checked.stderr))),
-        }
+        verifier.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut started = verifier.spawn().map_err(|error| error.to_string())?;
+        let (is_well, text) = processes::end_of(&mut started, "the verifier")?;
+        if is_well { Ok(text) } else { Err(format!("the verifier says: {text}")) }
     }
 }

@@ -55,6 +55,10 @@ pub enum Line {
     Receipt(Receipt),
     /// The store was closed without an error.
     Closed,
+    /// Another writer stands in the way: its process, 0 where none was named.
+    Locked(u64),
+    /// Another writer was first.
+    Conflict,
 }
 
 /// What a writer was told of a batch.
@@ -77,6 +81,8 @@ impl fmt::Display for Line {
         match self {
             Line::Opened(segment, takeover) => write!(to, "opened {segment} {takeover}"),
             Line::Closed => write!(to, "closed"),
+            Line::Locked(pid) => write!(to, "locked {pid} ."),
+            Line::Conflict => write!(to, "conflict"),
             Line::Receipt(receipt) => {
                 let level = if receipt.is_synced { "synced" } else { "written" };
                 let (life, batch) = receipt.batch;
@@ -96,6 +102,8 @@ impl Line {
         let number = |word: &str| word.parse::<u64>().ok();
         match words[..] {
             ["closed"] => Some(Line::Closed),
+            ["locked", pid, "."] => Some(Line::Locked(number(pid)?)),
+            ["conflict"] => Some(Line::Conflict),
             ["opened", segment, takeover] => Some(Line::Opened(number(segment)?, number(takeover)?)),
             [level @ ("synced" | "written"), life, batch, position, end, ref sections @ .., "."] => {
                 let section = |words: &[&str]| Some((words[0].to_owned(), number(words[1])?, number(words[2])?));
