@@ -191,7 +191,10 @@ impl Storage for OsStorage {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | COMMON;
         let mode = Mode::from_raw_mode(0o666);
         let descriptor = retry_on_intr(|| fs::openat(&self.directory, name, flags, mode))?;
-        if let Err(error) = file::set_len(descriptor.as_fd(), len) {
+        // A file without a byte is as it should be; another process may have opened it by its name and written to it by now.
+        if len > 0
+            && let Err(error) = file::set_len(descriptor.as_fd(), len)
+        {
             // The first error is the one to tell; a name that cannot be taken back is an unfinished file like others.
             let _ = fs::unlinkat(&self.directory, name, AtFlags::empty());
             return Err(error);
