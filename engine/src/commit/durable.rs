@@ -209,7 +209,8 @@ impl Writer {
         }
         self.control.begin_sync(committed.end);
         let begun = now();
-        let one = self.syncing.lock();
+        // Alone, nobody else syncs by these descriptors.
+        let one = self.is_shared().then(|| self.syncing.lock());
         for (index, Written { segment, .. }) in files.iter().enumerate() {
             let is_active = index == older;
             if planted(Plant::ActiveNotSynced) && is_active || planted(Plant::LeftNotSynced) && !is_active {

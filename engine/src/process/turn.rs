@@ -99,7 +99,8 @@ impl Turns {
         is_shared: bool,
         patience: Duration,
     ) -> Turns {
-        static OPENED: AtomicU64 = AtomicU64::new(0);
+        // It outlives every order of events that a scheduler tries out, and decides nothing.
+        static OPENED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let opened = OPENED.fetch_add(1, Ordering::Relaxed);
         Turns {
             number: u64::from(storage.process_id()) << 32 | opened & u64::from(u32::MAX),
