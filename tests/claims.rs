@@ -12,7 +12,7 @@ use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Child, Fork, LockKind, Storage};
 use treering::{Claim, Claims, Error, ErrorKind, Options, Store};
 use treering_tests::sim::SimStorage;
-use treering_tests::store::{everything, open, open_read_only, put, small};
+use treering_tests::store::{everything, open, open_read_only, put, run_alone, small};
 
 /// Set for a process that claims a stream and waits to be killed: how it forks before, and the folder.
 const HOLDER: &str = "TREERING_CLAIM_HOLDER";
@@ -456,12 +456,7 @@ fn p14_a_claim_ends_with_its_process_whatever_fork_of_it_lives_on() {
 /// In a process without other tests, as for the forks of a store.
 #[test]
 fn p14_a_fork_has_no_share_in_claims_and_takes_none() {
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "claims::forking", "--nocapture", "--test-threads=1"])
-        .env(FORKING, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "what it says stands above");
+    run_alone("claims::forking", FORKING);
 }
 
 /// Not a test of its own. Does nothing where it is run as a test.

@@ -11,7 +11,7 @@ use treering::{
     Batch, Durability, Error, ErrorKind, Expected, NewEvent, Options, ReadAllOptions, ReadOptions, Revision, Store,
     SubscribeOptions, Visibility,
 };
-use treering_tests::store::{block_on, everything, noise, small, try_put};
+use treering_tests::store::{block_on, everything, noise, run_alone, small, try_put};
 
 /// Set for a process that opens a store, forks, and waits to be killed: how it forks, and the folder.
 const HOLDER: &str = "TREERING_FORK_HOLDER";
@@ -44,12 +44,7 @@ fn burst(store: &Store) {
 /// In a process without other tests: what their threads do at the moment of the fork stays half done in the child.
 #[test]
 fn p14_a_fork_of_the_writing_process_is_refused_and_changes_nothing() {
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "forks::forking", "--nocapture", "--test-threads=1"])
-        .env(FORKING, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "what it says stands above");
+    run_alone("forks::forking", FORKING);
 }
 
 /// Not a test of its own. Does nothing where it is run as a test.

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use treering::storage::Storage;
 use treering::storage::mem::MemStorage;
 use treering::storage::os::OsStorage;
-use treering::{Batch, Durability, ErrorKind, Expected, NewEvent, Options, Revision, Store};
+use treering::storage::{Access, Storage};
+use treering::{
+    Batch, Durability, ErrorKind, Expected, NewEvent, Options, Revision, Store, SubscribeOptions, Visibility,
+};
 use treering_tests::sim::enumerate::Width;
 use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
 use treering_tests::sim::{SimStorage, several};
-use treering_tests::store::{everything, noise, small};
+use treering_tests::store::{block_on, everything, noise, small, try_put};
 
 fn together() -> Options {
     small().exclusive(false).sync_interval(Duration::from_millis(20))
@@ -160,5 +162,110 @@ fn p14_many_who_make_a_store_at_once_share_it() {
         let store = Store::open_on(on(folder.path()), together()).unwrap();
         let numbers: BTreeSet<_> = everything(&store).iter().map(|event| event.payload[0]).collect();
         assert_eq!(numbers, BTreeSet::from([0, 1, 2, 3, 4, 5]));
+    }
+}
+
+#[test]
+fn p13_followers_beside_several_writers_see_each_event_once_and_in_order() {
+    const EVENTS: usize = 300;
+    for (kind, storage, _folder) in storages() {
+        let stores: Vec<Store> = (0..3).map(|_| Store::open_on(storage(), together()).unwrap()).collect();
+        let reader = Store::open_read_only_on(storage(), together()).unwrap();
+        // Nothing but the task's wait has its process look at the log: without a wake-up it would wait for ever.
+        let of_tasks = Store::open_on(storage(), together().background_threads(false)).unwrap();
+        std::thread::scope(|scope| {
+            let mut followers = Vec::new();
+            for store in [&stores[2], &reader] {
+                for visibility in [Visibility::Durable, Visibility::Committed] {
+                    let mut events = store.subscribe(SubscribeOptions::stream("a").visibility(visibility)).unwrap();
+                    followers.push(scope.spawn(move || {
+                        let next =
+                            |_| events.next_timeout(Duration::from_secs(60)).unwrap().expect("it comes").revision;
+                        (0..EVENTS).map(next).collect::<Vec<_>>()
+                    }));
+                }
+            }
+            // A task is woken by what another process appends, too.
+            let mut events = of_tasks.subscribe(SubscribeOptions::stream("a")).unwrap();
+            followers.push(
+                scope.spawn(move || (0..EVENTS).map(|_| block_on(events.next_async()).unwrap().revision).collect()),
+            );
+            for round in 0..EVENTS {
+                let level = if round % 7 == 0 { Durability::Synced } else { Durability::Written };
+                let _ = try_put(&stores[round % 2], "a", &noise(round as u64, round % 500), level).unwrap();
+            }
+            let expected: Vec<_> = (0..EVENTS as u64).map(Revision).collect();
+            for follower in followers {
+                assert_eq!(follower.join().unwrap(), expected, "{kind}");
+            }
+        });
+    }
+}
+
+#[test]
+fn p14_a_turn_that_does_not_end_is_named_and_takes_nothing() {
+    let folder = folder();
+    let store = Store::open_on(on(folder.path()), together().patience(Duration::from_millis(60))).unwrap();
+    let _ = try_put(&store, "a", b"before", Durability::Synced).unwrap();
+    let identity = on(folder.path()).open("identity", Access::ReadWrite).unwrap();
+    assert!(identity.try_lock().unwrap(), "nobody has the turn");
+    let error = try_put(&store, "a", b"kept out", Durability::Written).expect_err("it is not its turn");
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    store.refresh().unwrap();
+    assert_eq!(everything(&store).len(), 1, "readers are not kept waiting, and nothing was appended");
+    let error =
+        Store::open_on(on(folder.path()), together().patience(Duration::from_millis(60))).expect_err("the same");
+    assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    identity.unlock().unwrap();
+    let _ = try_put(&store, "a", b"after", Durability::Synced).unwrap();
+    assert_eq!(everything(&store).len(), 2);
+}
+
+#[test]
+fn p14_who_writes_alone_and_who_writes_together_keep_each_other_out() {
+    let folder = folder();
+    let shared = Store::open_on(on(folder.path()), together()).unwrap();
+    let error = Store::open_on(on(folder.path()), small().exclusive(true)).expect_err("somebody writes");
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    shared.close().unwrap();
+    let alone = Store::open_on(on(folder.path()), small().exclusive(true)).unwrap();
+    let error = Store::open_on(on(folder.path()), together()).expect_err("somebody writes alone");
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    alone.close().unwrap();
+    let _ = Store::open_on(on(folder.path()), together()).unwrap();
+}
+
+#[test]
+fn p11_the_control_page_may_be_removed_or_replaced_under_several_writers() {
+    for (kind, storage, _folder) in storages() {
+        let stores: Vec<Store> =
+            (0..3).map(|_| Store::open_on(storage(), together().background_threads(false)).unwrap()).collect();
+        let directory = storage();
+        for round in 0..120u64 {
+            match round % 12 {
+                3 => directory.remove("control").unwrap(),
+                7 => {
+                    directory.remove("control").unwrap();
+                    let file = directory.create("control", 0).unwrap();
+                    file.write_at(&[0xA5; 4096], 0).unwrap();
+                }
+                11 => {
+                    let _ = directory.remove("control"); // there may be none where nobody came by since
+                    let _ = directory.create("control", 0).unwrap();
+                }
+                _ => {}
+            }
+            let level = if round % 3 == 0 { Durability::Synced } else { Durability::Written };
+            let store = &stores[(round * 5 % 3) as usize];
+            let receipt = try_put(store, "a", &noise(round, 200), level).unwrap();
+            assert_eq!(receipt.sections[0].first_revision, Revision(round), "{kind}");
+        }
+        for store in &stores {
+            store.refresh().unwrap();
+            assert_eq!(everything(store).len(), 120, "{kind}");
+        }
     }
 }

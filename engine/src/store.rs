@@ -1,7 +1,7 @@
 //! The facade: an open store.
 //!
-//! It wires the parts together and has no logic of its own. A store is opened for writing by one process at a time, for
-//! reading by any number.
+//! It wires the parts together and has no logic of its own. A store is opened for writing by one process alone or by
+//! several together, for reading by any number.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -123,7 +123,8 @@ impl Store {
     /// Opens the store in the directory `path` for writing, and makes both where there is none.
     ///
     /// # Errors
-    /// [`Locked`](ErrorKind::Locked) where another process writes to it (the message names it);
+    /// [`Locked`](ErrorKind::Locked) where another process writes to it in a way that excludes this one
+    /// ([`Options::exclusive`]), or does not end its turn; the message names it;
     /// [`NotAStore`](ErrorKind::NotAStore) where the path is a file or the folder holds something else;
     /// [`NotFound`](ErrorKind::NotFound) where there is none and [`Options::create`] is off;
     /// [`Unsupported`](ErrorKind::Unsupported) for a store of a newer version or on a network file system;
@@ -205,7 +206,7 @@ impl Store {
         &self.report
     }
 
-    /// Takes in what another process has appended since; nothing to do in the process that writes.
+    /// Takes in what other processes have appended since; nothing to do in a process that writes alone.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io) from the system; [`Unsupported`](ErrorKind::Unsupported) where a newer version writes.
@@ -223,6 +224,9 @@ impl Store {
     /// append again with the same batch id. [`ReadOnly`](ErrorKind::ReadOnly): the store was opened for reading.
     /// [`Damage`](ErrorKind::Damage): the place where an earlier try would be looked up is lost.
     /// [`Forked`](ErrorKind::Forked): another process opened the store, and this one is a fork of it.
+    /// [`Locked`](ErrorKind::Locked), where others write too: one of them does not end its turn within
+    /// [`Options::patience`], and nothing was appended; or, of a Synced batch, it does not end a sync, and what was appended is
+    /// Written so far: append again with the same batch id.
     pub fn append(&self, batch: &Batch<'_>) -> Result<Receipt> {
         self.writer()?.append(batch)
     }

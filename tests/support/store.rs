@@ -138,3 +138,16 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         std::thread::park();
     }
 }
+
+/// Runs a test of this binary in a process of its own, with a variable set that has it do something.
+///
+/// # Panics
+/// Where it fails.
+pub fn run_alone(test: &str, variable: &str) {
+    let status = std::process::Command::new(std::env::current_exe().expect("this program has a path"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(variable, "1")
+        .status()
+        .expect("this program can be started");
+    assert!(status.success(), "what it says stands above");
+}

@@ -71,16 +71,20 @@ fn what_is_no_store_is_told_and_left_alone() {
     assert_eq!(names, ["holiday.jpg"], "nothing was put into somebody else's folder");
 }
 
+/// A command that has appended the line `1`, has its receipt, and waits for more.
+fn appending(place: &Place, args: &[&str]) -> (std::process::Child, std::process::ChildStdin) {
+    let mut child = treering(["append"]).arg(place.store()).args(args).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0; 1]).unwrap();
+    (child, stdin)
+}
+
 #[test]
 fn a_second_writer_is_refused_with_the_pid_of_the_first() {
     let place = Place::new();
     place.feed("append", &["s"], b"0\n").ok();
-    let mut first =
-        treering(["append"]).arg(place.store()).args(["s", "--exclusive"]).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = first.stdin.take().unwrap();
-    std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
-    let mut receipt = [0; 1];
-    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut receipt).unwrap();
+    let (mut first, stdin) = appending(&place, &["s", "--exclusive"]);
     place.feed("append", &["s"], b"x\n").failed(6, &first.id().to_string());
     assert_eq!(place.raw("s"), b"0\n1\n", "readers are not kept out");
     drop(stdin);
@@ -92,11 +96,7 @@ fn a_second_writer_is_refused_with_the_pid_of_the_first() {
 fn several_append_to_one_store_and_are_named() {
     let place = Place::new();
     place.feed("append", &["s"], b"0\n").ok();
-    let mut first = treering(["append"]).arg(place.store()).args(["s"]).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = first.stdin.take().unwrap();
-    std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
-    let mut receipt = [0; 1];
-    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut receipt).unwrap();
+    let (mut first, mut stdin) = appending(&place, &["s"]);
     place.feed("append", &["s"], b"2\n").ok();
     let stat = place.run("stat", &["--json"]).ok();
     let stat: serde_json::Value = serde_json::from_slice(&stat).unwrap();
@@ -115,12 +115,7 @@ fn unlock_names_who_keeps_others_out_and_ends_it() {
     place.feed("append", &["s"], b"0\n").ok();
     let told = String::from_utf8(place.run("unlock", &[]).ok()).unwrap();
     assert!(told.contains("nobody"), "{told}");
-    let mut first =
-        treering(["append"]).arg(place.store()).args(["s", "--exclusive"]).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = first.stdin.take().unwrap();
-    std::io::Write::write_all(&mut stdin, b"1\n").unwrap();
-    let mut receipt = [0; 1];
-    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut receipt).unwrap();
+    let (mut first, _stdin) = appending(&place, &["s", "--exclusive"]);
     let told = String::from_utf8(place.run("unlock", &[]).ok()).unwrap();
     assert!(told.contains(&first.id().to_string()) && told.contains("alone"), "{told}");
     let told = place.run("unlock", &["--kill", "--json"]).ok();

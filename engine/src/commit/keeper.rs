@@ -1,6 +1,8 @@
 //! The three background threads of a writer. One syncs what nobody waits for and writes the watermark file; another makes
 //! pages present ahead of mapped copies, prepares the next segment and seals the finished ones, and so never waits for a
-//! disk that is busy with a sync; the third makes what is derived from the log ([`indexer`](super::indexer)).
+//! disk that is busy with a sync; the third makes what is derived from the log ([`indexer`](super::indexer)). Where others write
+//! too, one of them seals and makes what is derived, each looks now and then for what the others left unsynced, and a fourth
+//! thread stands by as soon as a task waits for what they append.
 //!
 //! They sleep without a timeout while there is nothing to do. Whoever makes work for it sets a flag first and wakes it only
 //! where the flag was not set: a stream of appends makes one wake-up each sync interval, not one each append.
@@ -18,7 +20,7 @@ use crate::process::control::word;
 use crate::storage::{Access, Storage, StorageFile, WritableMapping};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, now};
-use crate::{Error, Position, Result, StoreId};
+use crate::{Error, Position, Result, StoreId, limits};
 
 /// The watermark file is written once the log was quiet for so long.
 const QUIET: Duration = Duration::from_millis(10);
@@ -185,7 +187,8 @@ impl WatermarkFile {
         let Some(_lock) = writer.turns.try_sync(&writer.control) else { return Ok(()) };
         if writer.is_shared() {
             writer.refresh()?;
-            self.generation = self.generation.max(newest_generation(&*writer.set.storage, writer.set.store.store));
+            let newest = read_slots(&*writer.set.storage, writer.set.store.store).first().map_or(0, |it| it.generation);
+            self.generation = self.generation.max(newest);
         }
         let watermark = {
             let tail = writer.tail.lock();
@@ -239,14 +242,14 @@ impl WatermarkFile {
     }
 }
 
-/// The newest generation of any slot of the store.
-fn newest_generation(storage: &dyn Storage, store: StoreId) -> u64 {
-    let Ok(file) = storage.open(file_name::WATERMARK, Access::Read) else { return 0 };
+/// The slots of a store that the watermark file holds, the newer first.
+pub(crate) fn read_slots(storage: &dyn Storage, store: StoreId) -> Vec<Watermark> {
+    let Ok(file) = storage.open(file_name::WATERMARK, Access::Read) else { return Vec::new() };
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
     let read = file.read_at(&mut bytes, 0).unwrap_or(0);
-    let is_ours = |slot: &Watermark| slot.store == store && slot.generation < crate::limits::NUMBER_MAX;
-    let slots = Watermark::slots(&bytes[..read]);
-    slots.iter().filter(|slot| is_ours(slot)).map(|slot| slot.generation).max().unwrap_or(0)
+    let mut slots = Watermark::slots(&bytes[..read]);
+    slots.retain(|slot| slot.store == store && slot.generation < limits::NUMBER_MAX);
+    slots
 }
 
 /// Starts the background threads. They end after [`Signals::stop`].

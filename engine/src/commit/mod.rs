@@ -1,4 +1,4 @@
-//! Appending: one writer, its place at the end of the log, group commit, and the work in the background.
+//! Appending: the writer, its place at the end of the log, group commit, and the work in the background.
 //!
 //! [`writer`] admits batches and writes their frames, [`tail`] is the end of the log and what must be known to continue
 //! it, [`index_state`] collects the next index block, [`group`] makes one sync serve many, [`keeper`] does what nobody

@@ -36,7 +36,7 @@ use crate::sync::Mutex;
 use crate::watermark::Marks;
 use crate::{Error, ErrorKind, Result, limits};
 
-/// The one writer of a store.
+/// The writer of a store, in this process.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) set: Arc<SegmentSet>,
@@ -58,6 +58,21 @@ pub(crate) struct Writer {
     pub(crate) finder: Arc<Finder>,
     /// Taken only by who does the work on indexes.
     pub(crate) indexer: Mutex<Indexer>,
+}
+
+/// What opening makes a writer of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) set: Arc<SegmentSet>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) options: Options,
+    pub(crate) life: Life,
+    pub(crate) tail: Tail,
+    pub(crate) files: Files,
+    pub(crate) doubts: Doubts,
+    pub(crate) turns: Turns,
+    pub(crate) control: ControlPage,
 }
 
 /// What damage found at opening leaves in doubt.
@@ -88,19 +103,9 @@ struct Encoded {
 pub(crate) const CLOSING_SHARE: u64 = 8;
 
 impl Writer {
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn new(
-        set: Arc<SegmentSet>,
-        streams: Arc<Streams>,
-        marks: Arc<Marks>,
-        options: Options,
-        life: Life,
-        tail: Tail,
-        files: Files,
-        doubts: Doubts,
-        turns: Turns,
-        control: ControlPage,
-    ) -> Writer {
+    /// A writer that stands where opening has found the end of the log.
+    pub(crate) fn new(parts: Parts) -> Writer {
+        let Parts { set, streams, marks, options, life, tail, files, doubts, turns, control } = parts;
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
         let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
         Writer {

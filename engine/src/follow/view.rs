@@ -1,6 +1,6 @@
 //! An open store as readers see it: its segments, its streams, how far it reaches.
 //!
-//! In the process that writes, the writer keeps all of it up to date. In any other, [`View::refresh`] reads what was
+//! In a process that writes alone, the writer keeps all of it up to date. In any other, [`View::refresh`] reads what was
 //! appended since.
 
 use std::sync::Arc;
@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::commit::keeper;
 use crate::commit::writer::Writer;
-use crate::format::file_name;
-use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
 use crate::index::on_demand::Streams;
@@ -22,7 +20,7 @@ use crate::read::{Event, LogReader, Only, ReadAllOptions, ReadOptions, StreamRea
 use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
-use crate::storage::{Access, Storage, StorageFile};
+use crate::storage::{Storage, StorageFile};
 use crate::sync::{Mutex, now};
 use crate::watermark::{Marks, Visibility, Watermarks};
 
@@ -109,11 +107,7 @@ impl View {
 
     fn witnessed_by_file(&self, replay: &Replay) -> Position {
         let slot = || {
-            let file = self.set.storage.open(file_name::WATERMARK, Access::Read).ok()?;
-            let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
-            let read = file.read_at(&mut bytes, 0).ok()?;
-            let slots = Watermark::slots(&bytes[..read]);
-            let slot = slots.into_iter().find(|slot| slot.store == self.set.store.store)?;
+            let slot = keeper::read_slots(&*self.set.storage, self.set.store.store).into_iter().next()?;
             let is_news = slot.incarnation == replay.incarnation && slot.durable > replay.witness;
             (is_news && slot_counts(&slot, &*self.set.holding(slot.last_frame).ok()?)).then_some(slot.durable)
         };

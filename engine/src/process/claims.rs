@@ -203,15 +203,13 @@ impl Table {
 
 /// The other process, and how it is got rid of.
 fn told(holder: &LockHolder) -> (String, String) {
-    let pid = holder.pid;
-    let command = holder.command.as_ref().map(|command| format!(" ({command})")).unwrap_or_default();
-    match holder.state {
-        Some('T') => (
-            format!("by process {pid}{command}, which is stopped"),
-            format!("nothing takes it from a process that lives: let that go on (kill -CONT {pid}) or end it"),
-        ),
-        _ => (format!("by process {pid}{command}"), "it is free once that lets go or ends".to_owned()),
-    }
+    let way_out = match holder.state {
+        Some('T') => {
+            format!("nothing takes it from a process that lives: let that go on (kill -CONT {}) or end it", holder.pid)
+        }
+        _ => "it is free once that lets go or ends".to_owned(),
+    };
+    (format!("by {holder}"), way_out)
 }
 
 impl Slot {

@@ -377,7 +377,7 @@ impl Turns {
             true => "wait until it is closed there, open it shared there, or open it for reading",
             false => "close it there, open it shared here, or open it for reading",
         };
-        let message = format!("the store {describe} is locked: {others} has it open {mode}; {way_out}");
+        let message = format!("the store {describe} is locked, since others have it open {mode}: {others}; {way_out}");
         Error::new(ErrorKind::Locked, message)
     }
 
@@ -389,13 +389,13 @@ impl Turns {
         };
         let what = if word == word::SYNCED { "synced" } else { "had its turn to write" };
         let stopped = holder.as_ref().is_some_and(|holder| holder.state == Some('T'));
-        let holder = holder.as_ref().map_or_else(|| "another process".to_string(), name);
+        let holder = holder.as_ref().map_or_else(|| "another process".to_string(), LockHolder::to_string);
         let why = match stopped {
             true => "continue it (SIGCONT), or end it with `treering unlock STORE --kill`",
             false => "try again; if it never ends, end that process",
         };
         let message = format!(
-            "the store {describe} is locked: {holder} has {what} for {:.1} s; {why}; reading works",
+            "the store {describe} is locked: somebody has {what} for {:.1} s: {holder}; {why}; reading works",
             self.patience.as_secs_f64()
         );
         Error::new(ErrorKind::Locked, message)
@@ -404,7 +404,7 @@ impl Turns {
     /// The other processes that have it open for writing, for messages.
     fn writers(&self) -> String {
         let holders = present(&*self.identity);
-        let named: Vec<String> = holders.iter().take(8).map(|(holder, _)| name(holder)).collect();
+        let named: Vec<String> = holders.iter().take(8).map(|(holder, _)| holder.to_string()).collect();
         match (holders.len(), named.as_slice()) {
             (0, _) => "another process".into(),
             (1, [one]) => one.clone(),
@@ -417,13 +417,6 @@ impl Turns {
 /// The processes that have the store open for writing, and how.
 pub(crate) fn present(identity: &dyn StorageFile) -> Vec<(LockHolder, LockKind)> {
     identity.byte_holders(PRESENCE)
-}
-
-/// A process as messages name it.
-fn name(holder: &LockHolder) -> String {
-    let command = holder.command.as_ref().map(|command| format!(" ({command})")).unwrap_or_default();
-    let stopped = if holder.state == Some('T') { ", which is stopped," } else { "" };
-    format!("process {}{command}{stopped}", holder.pid)
 }
 
 /// How many seem to wait.

@@ -230,22 +230,15 @@ fn has_frames(storage: &dyn Storage, name: &str) -> bool {
     look().unwrap_or(true)
 }
 
-/// Takes the writer's lock, or says who holds it.
+/// Takes the lock of who makes the store, or says who holds it.
 fn lock(storage: &dyn Storage, file: &dyn StorageFile) -> Result<()> {
     let got = file.try_lock().map_err(|error| Error::io("lock", file_name::IDENTITY, error))?;
     if got {
         return Ok(());
     }
-    let holder = match file.lock_holder() {
-        Some(holder) => {
-            let command = holder.command.map(|command| format!(" ({command})")).unwrap_or_default();
-            let stopped = if holder.state == Some('T') { ", which is stopped" } else { "" };
-            format!("process {}{command}{stopped} writes to it", holder.pid)
-        }
-        None => "another process writes to it".into(),
-    };
+    let holder = file.lock_holder().map_or_else(|| "another process".into(), |holder| holder.to_string());
     let message = format!(
-        "the store {} is locked: {holder}; wait until it ends, or open the store for reading",
+        "the store {} is locked by who makes it: {holder}; wait until it ends, or open the store for reading",
         storage.describe()
     );
     Err(Error::new(ErrorKind::Locked, message))

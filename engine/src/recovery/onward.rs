@@ -16,6 +16,8 @@ impl Onward {
     pub(crate) fn behind(replay: Replay) -> Onward {
         let mut replay = Box::new(replay);
         replay.are_rolls_marked = true;
+        // What is appended stands behind a loss at the end, in a segment that was begun since.
+        replay.lost_end = None;
         Onward(replay)
     }
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::commit::durable::Files;
-use crate::commit::keeper::WatermarkFile;
+use crate::commit::keeper::{self, WatermarkFile};
 use crate::commit::tail::{Output, Tail};
-use crate::commit::writer::{Doubts, Life, Writer, page_owner};
+use crate::commit::writer::{Doubts, Life, Parts, Writer, page_owner};
 use crate::error::ErrorKind;
-use crate::format::file_name;
 use crate::format::open::{OpenFrame, OpenReason, open_position};
-use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark, fold_boot};
+use crate::format::watermark::{Watermark, fold_boot};
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
 use crate::index::on_demand::{LogRead, ReadLog, Streams};
 use crate::options::Options;
@@ -201,8 +200,9 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
         tail.follower = Some(Box::new(Onward::behind(found.replay)));
     }
     let files = Files::of(&set, Arc::clone(&tail.segment), durable, tail.at)?;
-    let writer = Writer::new(set, found.streams, marks, options.clone(), life, tail, files, doubts, turns, control);
-    let writer = Arc::new(writer);
+    let (streams, options) = (found.streams, options.clone());
+    let parts = Parts { set, streams, marks, options, life, tail, files, doubts, turns, control };
+    let writer = Arc::new(Writer::new(parts));
     let mut watermark = WatermarkFile::new(generation);
     if continues && !planted(Plant::CleanSlotLeft) {
         // Before the first frame of this takeover: a slot that says CLEAN would let the next one take the same epoch.
@@ -342,7 +342,7 @@ struct Said {
 
 impl Said {
     fn read(storage: &dyn Storage, identity: &Identity) -> Said {
-        Said { page: page::read(storage, identity), slots: read_watermarks(storage, identity) }
+        Said { page: page::read(storage, identity), slots: keeper::read_slots(storage, identity.block.store) }
     }
 }
 
@@ -401,16 +401,6 @@ fn read_log(storage: Arc<dyn Storage>, identity: &Identity) -> Box<ReadLog> {
         let retries = found.replay.retries.iter().collect();
         Ok(LogRead { streams, unknown_until: found.replay.unknown_until(), retries })
     })
-}
-
-/// The slots of this store, the newer first.
-fn read_watermarks(storage: &dyn Storage, identity: &Identity) -> Vec<Watermark> {
-    let Ok(file) = storage.open(file_name::WATERMARK, Access::Read) else { return Vec::new() };
-    let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
-    let read = file.read_at(&mut bytes, 0).unwrap_or(0);
-    let mut slots = Watermark::slots(&bytes[..read]);
-    slots.retain(|slot| slot.store == identity.block.store && slot.generation < crate::limits::NUMBER_MAX);
-    slots
 }
 
 /// Whether a slot says something of this life of the store and of the files that are there. If not, it is as good as none.

@@ -248,7 +248,9 @@ fn shared_words_are_one_memory_and_the_files_bytes(storage: &dyn Storage) {
         words.count_up(5);
         words.wake(5, 1);
     });
+    assert!(file.is_linked().unwrap());
     storage.remove("a").unwrap();
+    assert!(!file.is_linked().unwrap());
     words.store(0, 7);
     assert_eq!(same.load(0), 7, "a removed file stays good for those who have it");
     storage.open("a", Access::Read).map(drop).unwrap_err();

@@ -302,6 +302,17 @@ pub struct LockHolder {
     pub command: Option<String>,
 }
 
+impl fmt::Display for LockHolder {
+    /// As messages name it: `process 4711 (name), which is stopped`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        if let Some(command) = &self.command {
+            write!(f, " ({command})")?;
+        }
+        if self.state == Some('T') { f.write_str(", which is stopped") } else { Ok(()) }
+    }
+}
+
 /// What kind of file system holds a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSystem {

@@ -7,6 +7,8 @@ use treering_tests::torture::crowd::{Count, torture};
 use treering_tests::torture::kills::Place;
 use treering_tests::torture::programs::Programs;
 
+use super::kills::again;
+
 /// So many steps a store: what a check costs grows with the store.
 const STEPS: u64 = 80;
 /// So many kills are wanted where there is no end of time.
@@ -43,11 +45,7 @@ impl Part for Crowd {
     }
 
     fn replay(&self, line: &str) -> Result<(), String> {
-        let seed = line.strip_prefix("seed=").and_then(|seed| seed.parse().ok()).ok_or("a line is `seed=N`")?;
-        // The dice fall as they did, the moments do not: a few times, to be likely to meet it.
-        let share = Share::new(Some(Duration::from_secs(120)), 1);
-        let programs = Programs::build()?;
-        (0..10).try_for_each(|_| one(&programs, seed, &share))
+        again(line, Duration::from_secs(120), one)
     }
 }
 

@@ -46,12 +46,20 @@ impl Part for Kills {
     }
 
     fn replay(&self, line: &str) -> Result<(), String> {
-        let seed = line.strip_prefix("seed=").and_then(|seed| seed.parse().ok()).ok_or("a line is `seed=N`")?;
-        // The dice fall as they did, the moments do not: a few times, to be likely to meet it.
-        let share = Share::new(Some(Duration::from_secs(60)), 1);
-        let programs = Programs::build()?;
-        (0..10).try_for_each(|_| one(&programs, seed, &share))
+        again(line, Duration::from_secs(60), one)
     }
+}
+
+/// What a seed made, once more: the dice fall as they did, the moments do not, so a few times, to be likely to meet it.
+pub(super) fn again(
+    line: &str,
+    time: Duration,
+    one: fn(&Programs, u64, &Share) -> Result<(), String>,
+) -> Result<(), String> {
+    let seed = line.strip_prefix("seed=").and_then(|seed| seed.parse().ok()).ok_or("a line is `seed=N`")?;
+    let share = Share::new(Some(time), 1);
+    let programs = Programs::build()?;
+    (0..10).try_for_each(|_| one(&programs, seed, &share))
 }
 
 fn one(programs: &Programs, seed: u64, share: &Share) -> Result<(), String> {

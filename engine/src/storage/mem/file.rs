@@ -17,7 +17,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -106,6 +106,8 @@ pub(super) struct Inode {
     bytes: Mutex<ByteLocks>,
     /// The handles given out, to tell them apart.
     handles: AtomicU64,
+    /// It has lost its name.
+    removed: AtomicBool,
 }
 
 thread_local! {
@@ -155,7 +157,13 @@ impl Inode {
         let disk = controls.models_disk().then(Disk::default);
         let content = Mutex::new(Content { region, len, allocated: Blocks::default(), disk });
         let (lock, handles) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Inode { controls: Arc::clone(controls), place, content, lock, bytes: Mutex::default(), handles })
+        let (bytes, removed) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Inode { controls: Arc::clone(controls), place, content, lock, bytes, handles, removed })
+    }
+
+    /// Its name was removed.
+    pub(super) fn unlink(&self) {
+        self.removed.store(true, Ordering::Release);
     }
 
     /// A new file with the same content and the same holes.
@@ -492,6 +500,10 @@ impl StorageFile for MemFile {
 
     fn byte_holders(&self, offset: u64) -> Vec<(LockHolder, LockKind)> {
         self.inode.bytes.lock().kind(offset).map(|kind| (this_process(), kind)).into_iter().collect()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(!self.inode.removed.load(Ordering::Acquire))
     }
 
     fn place(&self) -> io::Result<FilePlace> {

@@ -243,7 +243,7 @@ impl Storage for MemStorage {
         self.controls.count(Operation::Remove)?;
         check_name(name)?;
         let removed = self.names.lock().remove(name);
-        removed.map(drop).ok_or_else(|| Errno::NOENT.into())
+        removed.map(|inode| inode.unlink()).ok_or_else(|| Errno::NOENT.into())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
