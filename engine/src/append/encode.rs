@@ -12,6 +12,7 @@ use crate::checksum::Seeds;
 use crate::format::batch::{self, CODEC_ZSTD, Coding, NewEntry, Origin};
 use crate::format::codec;
 use crate::format::frame::{self, FrameHeader};
+use crate::format::item::Item;
 use crate::ids::{Position, Revision, StreamId};
 use crate::options::Compression;
 
@@ -32,21 +33,24 @@ pub(crate) type Continued = SmallVec<[Option<Existing>; 1]>;
 
 /// Encodes the frame of a batch at the end of `out`, which must be empty. Returns its frame check.
 ///
-/// `existing` has one entry a section: the stream that it continues, or `None` where it makes one.
+/// `existing` has one entry a section: the stream that it continues, or `None` where it makes one. Items stand behind the
+/// sections and take the positions behind the last event, in order; there is a section or an item at least.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn encode_batch(
     out: &mut Vec<u8>,
     sections: &[BatchSection<'_>],
     existing: &[Option<Existing>],
+    items: &[Item<'_>],
     header: &FrameHeader,
     seeds: Seeds,
     position: Position,
     compression: Option<Compression>,
 ) -> u64 {
-    debug_assert!(out.is_empty() && sections.len() == existing.len());
+    debug_assert!(out.is_empty() && sections.len() == existing.len() && sections.len() + items.len() > 0);
     out.reserve(len_about(sections));
     frame::begin(out);
     let plain_start = out.len();
-    batch::put_counts(out, sections.len(), 0);
+    batch::put_counts(out, sections.len(), items.len());
     let mut first_position = position;
     let mut stored_bodies: Vec<Option<Vec<u8>>> = Vec::new();
     for (section, existing) in sections.iter().zip(existing) {
@@ -72,6 +76,9 @@ pub(crate) fn encode_batch(
             stored_bodies.push(stored);
         }
         first_position.0 += section.events.len() as u64;
+    }
+    for (item, number) in items.iter().zip(0..) {
+        item.encode(out, position, Position(first_position.0 + number));
     }
     let plain_len = out.len() - plain_start;
     for (index, section) in sections.iter().enumerate() {
@@ -186,6 +193,47 @@ impl<'a> Types<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_stand_behind_the_sections_and_take_the_positions_behind_the_events() {
+        const PLACE: Position = Position(81_920);
+        let seeds = Seeds::new(crate::ids::Salt([7; 16]));
+        let events = [NewEvent::new("one", "1"), NewEvent::new("two", "2")];
+        let section = BatchSection { stream: "s", expected: crate::Expected::Any, events: &events };
+        let items = [
+            Item::Claim { stream: StreamId(9000), note: "who" },
+            Item::Fence { stream: StreamId(9000), claim: Position(80_000) },
+        ];
+        for sections in [&[][..], &[section][..]] {
+            let count = sections.iter().map(|section| section.events.len()).sum::<usize>() as u64;
+            let header = FrameHeader {
+                kind: frame::KIND_BATCH,
+                flags: 0,
+                takeover: 0,
+                frame_len: 0,
+                plain_len: 0,
+                witness: None,
+                events: count as u32,
+                previous_check: 0,
+                first_number: 0,
+                recorded_at: 0,
+                batch: crate::ids::BatchId([1; 16]),
+                frame_check: 0,
+            };
+            let mut out = Vec::new();
+            let none = vec![None; sections.len()];
+            let _ = encode_batch(&mut out, sections, &none, &items, &header, seeds, PLACE, None);
+            let decoded = frame::Frame::decode(&out, seeds, PLACE).expect("decodes");
+            batch::check_structure(&decoded).expect("adds up");
+            let walk = batch::Sections::new(decoded).expect("is a batch");
+            let (mut wire, item_count) = walk.items().expect("its events are as many as it says");
+            assert_eq!(item_count, 2);
+            for (item, number) in items.iter().zip(0..) {
+                let position = Position(PLACE.0 + count + number);
+                assert_eq!(Item::decode(&mut wire, PLACE, position).as_ref(), Ok(item));
+            }
+        }
+    }
 
     #[test]
     fn types_keep_their_index_when_they_become_many() {

@@ -24,7 +24,10 @@ impl Writer {
         existing: &mut Continued,
         receipt: &mut Receipt,
     ) -> Result<bool> {
-        if batch.is_id_given && !planted(Plant::RetryForgotten) {
+        if batch.is_id_given
+            && let Some(first) = batch.sections.first()
+            && !planted(Plant::RetryForgotten)
+        {
             let frame = match tail.retries.frame_of(batch.id) {
                 None => self.streams.retry_of(batch.id, tail.retries.len())?,
                 known => known,
@@ -33,7 +36,7 @@ impl Writer {
                 for section in batch.sections.iter() {
                     self.streams.load(section.stream)?;
                 }
-                *receipt = self.repeated(&self.streams.read(), batch, frame, &batch.sections[0])?;
+                *receipt = self.repeated(&self.streams.read(), batch, frame, first)?;
                 return Ok(false);
             }
         }

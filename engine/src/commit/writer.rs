@@ -21,7 +21,8 @@ use crate::commit::roll::NextSegment;
 use crate::commit::share::AtEnd;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FLAG_LEFT, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
-use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision};
+use crate::format::item::Item;
+use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision, StreamId};
 use crate::index::find::Finder;
 use crate::index::on_demand::Streams;
 use crate::index::segment_indexes::SegmentIndexes;
@@ -161,6 +162,22 @@ impl Writer {
     /// Puts a batch into the log and fills in its receipt.
     fn put(&self, batch: &Batch<'_>, level: Durability, receipt: &mut Receipt) -> Result<()> {
         let body_bytes = batch.check()?;
+        self.put_with(batch, body_bytes, level, receipt, |_, _| Ok(Vec::new()))
+    }
+
+    /// As [`put`](Self::put), with items behind the sections, of which there may be none then. `items_of` makes them under the
+    /// writer's turn, once the sections are admitted: it is given the end of the log and the streams that they continue. Its
+    /// error ends the append with nothing written. The batch was checked, but for its having a section.
+    ///
+    /// The first item's position is the frame's position plus the events of the batch.
+    pub(crate) fn put_with<'i>(
+        &self,
+        batch: &Batch<'_>,
+        body_bytes: usize,
+        level: Durability,
+        receipt: &mut Receipt,
+        items_of: impl FnOnce(&Tail, &[Option<Existing>]) -> Result<Vec<Item<'i>>>,
+    ) -> Result<()> {
         {
             let AtEnd { mut tail, mut turn } = self.at_end()?;
             if tail.is_closed {
@@ -168,7 +185,8 @@ impl Writer {
             }
             let mut existing = Continued::new();
             if self.admit(&tail, batch, &mut existing, receipt)? {
-                self.write_batch(&mut tail, batch, body_bytes, &existing, level, receipt)?;
+                let items = items_of(&tail, &existing)?;
+                self.write_batch(&mut tail, batch, body_bytes, &existing, &items, level, receipt)?;
             }
             turn.is_last = level == Durability::Synced;
             drop(tail);
@@ -180,12 +198,14 @@ impl Writer {
         Ok(())
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn write_batch(
         &self,
         tail: &mut Tail,
         batch: &Batch<'_>,
         body_bytes: usize,
         existing: &[Option<Existing>],
+        items: &[Item<'_>],
         level: Durability,
         receipt: &mut Receipt,
     ) -> Result<()> {
@@ -196,7 +216,7 @@ impl Writer {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
         let mut reserve = tail.index.reserve(batch.sections.len(), name_bytes);
-        let mut encoded = self.encode(tail, batch, existing);
+        let mut encoded = self.encode(tail, batch, existing, items);
         let len = tail.scratch.len() as u64;
         if tail.at.0 + len + reserve > tail.segment.file_end().0 && tail.index.unnamed().next().is_some() {
             self.name_listed(tail)?;
@@ -205,28 +225,29 @@ impl Writer {
         let reserve = if planted(Plant::NoRoomForIndexBlock) { 0 } else { reserve };
         if tail.at.0 + len + reserve > tail.segment.file_end().0 {
             // Links grow by a few bytes each in a segment further on.
-            let grown = len + 32 * batch.sections.len() as u64 + 64;
+            let grown = len + 32 * (batch.sections.len() + items.len()) as u64 + 64;
             let names: usize = name_bytes + batch.sections.len() * 8;
             self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(batch.sections.len(), names))?;
-            encoded = self.encode(tail, batch, existing);
+            encoded = self.encode(tail, batch, existing, items);
         }
         if let Err(error) = tail.put_scratch(Some(level)) {
             tail.next_number += if planted(Plant::NumberMovesFirst) { events } else { 0 };
             return Err(self.failed_write(tail, error));
         }
-        self.adopt(tail, batch, existing, encoded, receipt);
+        self.adopt(tail, batch, existing, items, encoded, receipt);
         Ok(())
     }
 
     /// Encodes the batch for the tail's place, into its scratch buffer.
-    fn encode(&self, tail: &mut Tail, batch: &Batch<'_>, existing: &[Option<Existing>]) -> Encoded {
+    fn encode(&self, tail: &mut Tail, batch: &Batch<'_>, existing: &[Option<Existing>], items: &[Item<'_>]) -> Encoded {
         let mut header = self.header(tail, KIND_BATCH, if batch.is_id_given { FLAG_GIVEN_ID } else { 0 });
         header.events = batch.events() as u32;
         header.batch = batch.id;
         let (seeds, at) = (tail.segment.seeds, tail.at);
         let out = &mut tail.scratch;
         out.clear();
-        let frame_check = encode_batch(out, &batch.sections, existing, &header, seeds, at, self.options.compression);
+        let frame_check =
+            encode_batch(out, &batch.sections, existing, items, &header, seeds, at, self.options.compression);
         Encoded { recorded_at: header.recorded_at, frame_check }
     }
 
@@ -258,6 +279,7 @@ impl Writer {
         tail: &mut Tail,
         batch: &Batch<'_>,
         existing: &[Option<Existing>],
+        items: &[Item<'_>],
         encoded: Encoded,
         receipt: &mut Receipt,
     ) {
@@ -268,7 +290,7 @@ impl Writer {
         let mut streams = self.streams.write();
         for (section, existing) in batch.sections.iter().zip(existing) {
             let first_revision = existing.map_or(Revision(0), |existing| Revision(existing.head.0 + 1));
-            let stream = existing.map_or(crate::StreamId(first_position.0), |existing| existing.stream);
+            let stream = existing.map_or(StreamId(first_position.0), |existing| existing.stream);
             let count = section.events.len() as u32;
             let placed = Placed { stream, first_revision, count, frame: position, first_position };
             let known = match existing {
@@ -287,8 +309,14 @@ impl Writer {
             }
             first_position.0 += u64::from(count);
         }
+        for (item, number) in items.iter().zip(0..) {
+            if let Item::Fork { name, revision, .. } = item {
+                let is_placed = streams.place_fork(name, StreamId(first_position.0 + number), *revision, position);
+                debug_assert!(is_placed, "the table was asked for the name before the fork was made");
+            }
+        }
         let noted = receipt.sections.iter().zip(existing).map(|(section, existing)| Noted {
-            stream: existing.map_or(crate::StreamId(section.first_position.0), |existing| existing.stream),
+            stream: existing.map_or(StreamId(section.first_position.0), |existing| existing.stream),
             name: Some(&section.stream),
             previous: existing.and_then(|existing| existing.last_section),
             first_revision: section.first_revision,
