@@ -26,6 +26,7 @@ mod hostile;
 mod kill;
 mod limits;
 mod model;
+mod projection;
 mod prove;
 mod read;
 mod recovery;

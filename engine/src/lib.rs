@@ -53,6 +53,7 @@ pub mod maintain;
 mod options;
 mod poison;
 mod process;
+mod projection;
 mod read;
 mod recovery;
 mod segment;
@@ -93,6 +94,7 @@ pub use ids::{
 };
 pub use options::{Compression, Durability, Options, ReadMode};
 pub use process::claims::{Claim, Claims};
+pub use projection::{EventView, Fold, Projection, Source, Unusable};
 pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, StreamReader, guard_mapped_reads};
 pub use recovery::{DirectoryStat, OpenReport};
 pub use store::{Stat, Store, StreamInfo};
