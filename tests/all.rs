@@ -19,6 +19,7 @@ mod damage;
 mod directory;
 mod durability;
 mod edges;
+mod fencing;
 mod follow;
 mod forks;
 mod guard;

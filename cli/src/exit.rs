@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | error |
 //! | 2 | usage |
-//! | 3 | conflict; the actual head is printed |
+//! | 3 | conflict, with the actual head, or the stream was claimed by another since |
 //! | 4 | damage found, or the head of a stream is unknown because of it |
 //! | 5 | the copy of the store is incomplete |
 //! | 6 | held by another: the store is being written, or the stream is claimed |
@@ -90,7 +90,7 @@ impl Failure {
             Failure::Damage(_) => 4,
             Failure::CopyIncomplete(_) => 5,
             Failure::Engine(error) => match error.kind() {
-                ErrorKind::Conflict => 3,
+                ErrorKind::Conflict | ErrorKind::Fenced => 3,
                 ErrorKind::Damage | ErrorKind::HeadUnknown => 4,
                 ErrorKind::CopyIncomplete => 5,
                 ErrorKind::Locked => 6,
@@ -114,6 +114,7 @@ impl Failure {
                 ErrorKind::ReadOnly => "read_only",
                 ErrorKind::Locked => "locked",
                 ErrorKind::Conflict => "conflict",
+                ErrorKind::Fenced => "fenced",
                 ErrorKind::Limit => "limit",
                 ErrorKind::Invalid => "invalid",
                 ErrorKind::NotFound => "not_found",

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Locked,
     /// The expected revision is not the actual one; see [`Error::conflict`].
     Conflict,
+    /// The fencing token is not that of the stream's newest claim: another has taken the stream over. Nothing was appended.
+    Fenced,
     /// An argument is beyond a limit of the store.
     Limit,
     /// An argument makes no sense.

@@ -49,6 +49,11 @@ number! {
     StreamId
 }
 number! {
+    /// A fencing token: the place in the log of the claim that it was given for. Of two tokens of a stream the later one is
+    /// greater. See [`Store::fencing_token`](crate::Store::fencing_token).
+    FencingToken
+}
+number! {
     /// The ordinal of a segment: position divided by the store's segment size.
     SegmentOrdinal
 }

@@ -89,8 +89,8 @@ pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, 
 pub use follow::{SubscribeOptions, Subscription};
 pub use format::token::Token;
 pub use ids::{
-    BatchId, BootId, Epoch, FilePlace, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal, StoreId,
-    StreamId,
+    BatchId, BootId, Epoch, FencingToken, FilePlace, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal,
+    StoreId, StreamId,
 };
 pub use options::{Compression, Durability, Options, ReadMode};
 pub use process::claims::{Claim, Claims};

@@ -219,7 +219,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict): an expected revision was not met; nothing was appended, and
-    /// [`Error::conflict`] says the actual head. [`Limit`](ErrorKind::Limit), [`Invalid`](ErrorKind::Invalid): the batch
+    /// [`Error::conflict`] says the actual head. [`Fenced`](ErrorKind::Fenced): a fencing token of the batch is not that of the
+    /// stream's newest claim; nothing was appended. [`Limit`](ErrorKind::Limit), [`Invalid`](ErrorKind::Invalid): the batch
     /// cannot be appended to any store. [`NoSpace`](ErrorKind::NoSpace): nothing was appended; try again once there is
     /// space. [`Poisoned`](ErrorKind::Poisoned): the outcome is unknown, or an earlier one was: reopen the store and
     /// append again with the same batch id. [`ReadOnly`](ErrorKind::ReadOnly): the store was opened for reading.
@@ -483,7 +484,7 @@ impl Store {
         self.writer().map(|_| &self.claims)
     }
 
-    fn writer(&self) -> Result<&Arc<Writer>> {
+    pub(crate) fn writer(&self) -> Result<&Arc<Writer>> {
         self.view.set.check_process()?;
         match &self.writing {
             Some(writing) => Ok(&writing.writer),

@@ -299,10 +299,15 @@ class Contradictions(unittest.TestCase):
             s.incarnation = bytes(16)
             s.roll()
 
+        def fence(s):
+            held = s.batch(items=[b.claim("a", "one")])
+            s.batch(items=[b.claim("a", "other")])
+            s.batch(b.Section("a", [b.Event("t", b"late")]), items=[b.fence("a", held)])
+
         for make, rule in ((revision, "BAT-4"), (name, "BAT-5"), (place, "BAT-4"), (depth, "BAT-14"), (beyond, "BAT-14"),
                            (padding, "FRM-6"), (witness, "FRM-9"), (stride, "IDX-1"), (counts, "IDX-4"),
                            (unnamed, "IDX-5"), (maximum, "running maximum"), (no_last_index, "IDX-2"), (seal, "SEA-4"),
-                           (incarnation, "OPN-7")):
+                           (incarnation, "OPN-7"), (fence, "BAT-19")):
             with self.subTest(make.__name__):
                 s = filled("contradiction", 4)
                 self.assertEqual(read(s.files()).exit, "clean")

@@ -5,8 +5,8 @@ Works on a log whose events were read; what it finds is added to the log's findi
 
 from files import Finding
 from hashes import blake3
-from layout import (BATCH, FIRST_FRAME, HEAD_BLOCK, INDEX, NONE, OPEN_OFFSET, SEAL, Bad, Fork, Snapshot, Unsupported,
-                    batch_part, seal_part)
+from layout import (BATCH, FIRST_FRAME, HEAD_BLOCK, INDEX, NONE, OPEN_OFFSET, SEAL, Bad, Claim, Fence, Fork, Snapshot,
+                    Unsupported, batch_part, seal_part)
 
 NO_TIME = -(1 << 63)
 
@@ -43,6 +43,7 @@ class Verifier:
         if seals:
             self._seals()
         self._snapshots(events)
+        self._fences()
 
     def _frames_by_segment(self):
         out = {}
@@ -207,6 +208,16 @@ class Verifier:
                     self.damage(target, 0, length, "the bytes are not those that were sealed (SEA-3)")
             else:
                 self.damage(target, 0, target.file.length, "shorter than its seal says (SEA-3)")
+
+    def _fences(self):
+        """BAT-19: each fence names the newest claim of its stream."""
+        newest = {}
+        for frame, item in self.reader.items:
+            if isinstance(item, Claim):
+                newest[item.stream] = item.position
+            elif isinstance(item, Fence) and newest.get(item.stream) != item.claim and not self.reader.lossy():
+                self.damage(frame.segment, frame.offset, frame.offset + frame.header.length,
+                            "a fence of a claim that is not the stream's newest (BAT-19)")
 
     def _snapshots(self, events):
         """BAT-16: the chain values of each snapshot against its source."""

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
-use treering::{Batch, Expected, NewEvent, Options, Pending, Position, Receipt, Store};
+use treering::{Batch, Expected, FencingToken, NewEvent, Options, Pending, Position, Receipt, Store};
 
 use crate::args::{Level, expectation, level_word};
 use crate::commands::show::DamageMet;
@@ -39,6 +39,7 @@ Examples:
   treering append s log --batch 100 < big.jsonl          a hundred lines together or not at all
   treering append s agent --expect 41 < turn.jsonl       only if 41 is the head; else exit code 3
   treering append s agent --expect none < start.jsonl    only if the stream does not exist
+  treering append s agent --fence 81924 < turn.jsonl     only under this claim, the newest (claim --fenced); else 3
   tail -F app.log | treering append s app --durability written
 
 Every line is one event; its payload is the line without its LF. Each batch prints a receipt once its level is reached:
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     /// further batch expects the head that the one before left
     #[arg(long, value_name = "any|none|exists|N", value_parser = expectation, default_value = "any")]
     expect: Expected,
+    /// Append only while this is the fencing token of the stream's newest claim
+    #[arg(long, value_name = "TOKEN", value_parser = fencing_token)]
+    fence: Option<FencingToken>,
     /// When an append counts as done
     #[arg(long, value_enum, default_value = "synced")]
     durability: Level,
@@ -85,6 +89,10 @@ struct ReceiptLine<'a> {
     epoch: String,
     incarnation: String,
     token: String,
+}
+
+fn fencing_token(text: &str) -> Result<FencingToken, String> {
+    text.parse().map(FencingToken).map_err(|_| "it is a number, as `claim --fenced` hands it to its program".to_owned())
 }
 
 /// Runs the command.
@@ -225,7 +233,10 @@ fn submit(
     waiting: &mut Waiting,
 ) -> treering::Result<()> {
     let events: Vec<_> = lines.iter().map(|line| NewEvent::new(&args.event_type, line)).collect();
-    let batch = Batch::to(&args.stream, *expected, &events).durability(args.durability.durability());
+    let mut batch = Batch::to(&args.stream, *expected, &events).durability(args.durability.durability());
+    if let Some(token) = args.fence {
+        batch = batch.fenced(&args.stream, token);
+    }
     let pending = store.submit(&batch)?;
     if matches!(expected, Expected::Exactly(_) | Expected::NoStream) {
         *expected = Expected::Exactly(pending.receipt().sections[0].last_revision);

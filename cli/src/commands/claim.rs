@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
-use treering::{Claims, Options};
+use treering::{Claim, Claims, FencingToken, Options, Store};
 
 use crate::exit::{Failure, Outcome};
 use crate::names;
@@ -25,11 +25,12 @@ use crate::names;
 Examples:
   treering claim s session-1 -- agent --resume session-1   waits until the session is free
   treering claim s session-1 --no-wait -- agent            or says who has it, with exit code 6
+  treering claim s session-1 --fenced -- sh -c 'step | treering append s session-1 --fence $TREERING_FENCE'
   treering claim s nightly --timeout 2.5 -- ./report.sh
 
 The program may read and write the store; nothing here has it open. The claim ends with the program, whatever that left running,
 and with this process: after kill -9 of this process alone the program goes on without it. A claim keeps work from being done twice and
-protects nothing: what is safe is an append with --expect.
+protects nothing: what is safe is an append with --expect, or with --fence, which is refused once another has the claim with --fenced.
 
 Ends with the program's exit code, or 128 and the number of the signal that ended it; 6 where another has the claim.")]
 pub(crate) struct Args {
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// Do not wait for the claim
     #[arg(long, conflicts_with = "timeout")]
     no_wait: bool,
+    /// Note the claim in the log, and hand the program its fencing token in the variable TREERING_FENCE; the stream must exist
+    #[arg(long)]
+    fenced: bool,
     /// A failure as one JSON object on standard error
     #[arg(long)]
     json: bool,
@@ -62,12 +66,17 @@ pub(crate) fn run(args: Args) -> Outcome {
     let claims = Claims::open(&args.store, &Options::new())?;
     let timeout = if args.no_wait { Some(Duration::ZERO) } else { args.timeout };
     let claim = claims.claim(&args.stream, timeout)?;
+    let token = if args.fenced { Some(take_token(&args, &claim)?) } else { None };
 
     let program = args.command[0].to_string_lossy();
     // Before the program is there: none of them is to end this process once it is.
     let signals = Signals::new(followed([SIGHUP, SIGINT, SIGQUIT, SIGTERM]));
     let signals = signals.map_err(|error| Failure::io("take the signals for", &program, &error))?;
-    let child = Command::new(&args.command[0]).args(&args.command[1..]).spawn();
+    let mut command = Command::new(&args.command[0]);
+    if let Some(token) = token {
+        command.env("TREERING_FENCE", token.to_string());
+    }
+    let child = command.args(&args.command[1..]).spawn();
     let mut child = child.map_err(|error| Failure::io("start", &program, &error))?;
     pass_on(signals, &child);
     let status = child.wait().map_err(|error| Failure::io("wait for", &program, &error))?;
@@ -76,6 +85,14 @@ pub(crate) fn run(args: Args) -> Outcome {
         Some(0) => Ok(()),
         code => Err(Failure::Ended(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
     }
+}
+
+/// The fencing token, noted in the log. The store is open no longer than that takes.
+fn take_token(args: &Args, claim: &Claim) -> Outcome<FencingToken> {
+    let store = Store::open(&args.store, Options::new().create(false).exclusive(false))?;
+    let token = store.fencing_token(claim)?;
+    store.close()?;
+    Ok(token)
 }
 
 /// Those of the signals that are not ignored: with a handler the program would no longer inherit that.

@@ -119,3 +119,28 @@ fn what_cannot_be_run_says_why() {
     }
     place.run("claim", &["s", "--no-wait", "--", "true"]).ok();
 }
+
+#[test]
+fn who_has_lost_the_stream_appends_no_more_under_its_token() {
+    let place = with_store();
+    let store = place.store().display().to_string();
+    let append = format!("echo fenced | {TREERING} append '{store}' s --fence $TREERING_FENCE");
+    let script = format!("{append} && echo $TREERING_FENCE");
+    let ran = place.run("claim", &["s", "--fenced", "--", "sh", "-c", &script]).text();
+    let (receipt, old) = ran.trim().split_once('\n').unwrap();
+    assert!(receipt.starts_with("s revision 1 "), "{receipt}");
+    // The claim that came with a token in between is the newest.
+    let late = format!("echo $TREERING_FENCE; echo late | {TREERING} append '{store}' s --fence {old} --json");
+    let ran = place.run("claim", &["s", "--fenced", "--", "sh", "-c", &late]);
+    let new = String::from_utf8(ran.stdout.clone()).unwrap().trim().to_owned();
+    ran.failed(3, &format!("claimed again, with token {new}"));
+    let ran = place.feed("append", &["s", "--fence", old, "--json"], b"late\n").failed(3, "nothing was appended");
+    let object: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((&object["error"], &object["exit_code"]), (&"fenced".into(), &3.into()));
+    place.feed("append", &["s", "--fence", &new], b"two\nthree\n").ok();
+    place.feed("append", &["s", "--fence", "soon"], b"").failed(2, "it is a number");
+    // A stream that was not begun, and no claim at all.
+    place.run("claim", &["none", "--fenced", "--", "echo", "no"]).failed(1, "no stream \"none\" yet");
+    place.feed("append", &["none", "--fence", &new], b"no\n").failed(3, "no such stream");
+    assert_eq!(place.run("cat", &["s", "--json"]).json().len(), 4);
+}

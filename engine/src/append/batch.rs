@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::ids::{BatchId, Revision};
+use crate::ids::{BatchId, FencingToken, Revision};
 use crate::options::Durability;
 use crate::{Error, ErrorKind, Result, limits};
 
@@ -116,6 +116,8 @@ pub struct Batch<'a> {
     pub(crate) is_id_given: bool,
     pub(crate) durability: Option<Durability>,
     pub(crate) sections: BatchSections<'a>,
+    /// Streams with the claims that must be their newest ones.
+    pub(crate) fences: Vec<(&'a str, FencingToken)>,
 }
 
 impl Default for Batch<'_> {
@@ -128,27 +130,39 @@ impl<'a> Batch<'a> {
     /// An empty batch with a random id.
     #[must_use]
     pub fn new() -> Batch<'a> {
-        Batch { id: random_id(), is_id_given: false, durability: None, sections: BatchSections::Many(Vec::new()) }
+        Batch::of(random_id(), false, BatchSections::Many(Vec::new()))
     }
 
     /// An empty batch with an id given by the caller: appending it again, also in another process, returns the first
     /// receipt, as long as the batch is among the newest 65,536 with an id given, or expects an exact revision.
     #[must_use]
     pub fn with_id(id: BatchId) -> Batch<'a> {
-        Batch { id, is_id_given: true, durability: None, sections: BatchSections::Many(Vec::new()) }
+        Batch::of(id, true, BatchSections::Many(Vec::new()))
     }
 
     /// A batch of events to one stream.
     #[must_use]
     pub fn to(stream: &'a str, expected: Expected, events: &'a [NewEvent<'a>]) -> Batch<'a> {
-        let sections = BatchSections::One([BatchSection { stream, expected, events }]);
-        Batch { id: random_id(), is_id_given: false, durability: None, sections }
+        Batch::of(random_id(), false, BatchSections::One([BatchSection { stream, expected, events }]))
+    }
+
+    fn of(id: BatchId, is_id_given: bool, sections: BatchSections<'a>) -> Batch<'a> {
+        Batch { id, is_id_given, durability: None, sections, fences: Vec::new() }
     }
 
     /// Adds events to one more stream. Each stream once, each with one event at least.
     #[must_use]
     pub fn section(mut self, stream: &'a str, expected: Expected, events: &'a [NewEvent<'a>]) -> Batch<'a> {
         self.sections.push(BatchSection { stream, expected, events });
+        self
+    }
+
+    /// Has the append happen only while `token` is that of the newest claim of `stream`, which need not be one that it appends
+    /// to: who had the stream before is refused ([`Fenced`](ErrorKind::Fenced)). See
+    /// [`Store::fencing_token`](crate::Store::fencing_token).
+    #[must_use]
+    pub fn fenced(mut self, stream: &'a str, token: FencingToken) -> Batch<'a> {
+        self.fences.push((stream, token));
         self
     }
 
@@ -209,18 +223,38 @@ impl<'a> Batch<'a> {
                 "payloads and metadata of a batch are 1 GiB at most, not {bytes} bytes; append them in several batches"
             ));
         }
-        if self.sections.len() > 1 {
-            let mut names: Vec<&str> = self.sections.iter().map(|section| section.stream).collect();
-            names.sort_unstable();
-            if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-                return invalid(format!(
-                    "the stream {:?} stands twice in the batch; put its events into one section",
-                    twice[0]
-                ));
-            }
+        if self.sections.len() > 1
+            && let Some(twice) = twice_in(self.sections.iter().map(|section| section.stream))
+        {
+            return invalid(format!("the stream {twice:?} stands twice in the batch; put its events into one section"));
+        }
+        if !self.fences.is_empty() {
+            self.check_fences()?;
         }
         Ok(bytes)
     }
+
+    fn check_fences(&self) -> Result<()> {
+        let (max, count) = (limits::BATCH_SECTIONS_MAX, self.fences.len());
+        if count > max {
+            return Err(Error::new(ErrorKind::Limit, format!("a batch has {max} fencing tokens at most, not {count}")));
+        }
+        self.fences.iter().try_for_each(|(stream, _)| check_stream_name(stream))?;
+        match twice_in(self.fences.iter().map(|(stream, _)| *stream)) {
+            None => Ok(()),
+            Some(twice) => {
+                let message = format!("the batch has two fencing tokens of the stream {twice:?}; give it one");
+                Err(Error::new(ErrorKind::Invalid, message))
+            }
+        }
+    }
+}
+
+/// A name that is there twice.
+fn twice_in<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// Refuses what cannot be the name of a user's stream.

@@ -183,7 +183,7 @@ fn damaged(segment: &crate::segment::one::Segment, frame: &Frame<'_>, fault: &Fa
 }
 
 /// Damage may hide later events of the stream, or the stream itself: nothing is given twice.
-fn head_unknown(name: &str) -> Error {
+pub(crate) fn head_unknown(name: &str) -> Error {
     let message = format!(
         "damage hides where the stream {name:?} ends, so nothing can be appended to it; reading works. `verify` names the \
          damage; `accept` (--dry-run first) takes it as lost, and appending goes on"

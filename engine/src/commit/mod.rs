@@ -3,10 +3,12 @@
 //! [`writer`] admits batches and writes their frames, [`tail`] is the end of the log and what must be known to continue
 //! it, [`index_state`] collects the next index block, [`group`] makes one sync serve many, [`keeper`] does what nobody
 //! waits for: interval syncs, the next segment, seals, the watermark file; and [`indexer`] the indexes of finished segments.
+//! [`fence`] refuses who had a stream before;
 //! [`share`] is how all of that is done together with other processes.
 
 pub(crate) mod admit;
 pub(crate) mod durable;
+mod fence;
 pub(crate) mod group;
 pub(crate) mod index_state;
 pub(crate) mod indexer;

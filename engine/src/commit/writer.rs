@@ -83,6 +83,8 @@ pub(crate) struct Doubts {
     pub(crate) unknown_until: Position,
     /// Where the first damage lies: a segment that reaches beyond it is not sealed, since a seal would bless it.
     pub(crate) damaged_from: Position,
+    /// Where the last damage ends: an index block may say that no head is hidden there, and says nothing of claims.
+    pub(crate) damaged_until: Position,
 }
 
 /// Which life of the store this is, for open frames and receipts.
@@ -162,7 +164,10 @@ impl Writer {
     /// Puts a batch into the log and fills in its receipt.
     fn put(&self, batch: &Batch<'_>, level: Durability, receipt: &mut Receipt) -> Result<()> {
         let body_bytes = batch.check()?;
-        self.put_with(batch, body_bytes, level, receipt, |_, _| Ok(Vec::new()))
+        if batch.fences.is_empty() {
+            return self.put_with(batch, body_bytes, level, receipt, |_, _| Ok(Vec::new()));
+        }
+        self.put_fenced(batch, body_bytes, level, receipt)
     }
 
     /// As [`put`](Self::put), with items behind the sections, of which there may be none then. `items_of` makes them under the
@@ -310,9 +315,14 @@ impl Writer {
             first_position.0 += u64::from(count);
         }
         for (item, number) in items.iter().zip(0..) {
-            if let Item::Fork { name, revision, .. } = item {
-                let is_placed = streams.place_fork(name, StreamId(first_position.0 + number), *revision, position);
-                debug_assert!(is_placed, "the table was asked for the name before the fork was made");
+            let item_position = Position(first_position.0 + number);
+            match item {
+                Item::Fork { name, revision, .. } => {
+                    let is_placed = streams.place_fork(name, StreamId(item_position.0), *revision, position);
+                    debug_assert!(is_placed, "the table was asked for the name before the fork was made");
+                }
+                Item::Claim { stream, .. } => streams.note_claim(*stream, item_position),
+                _ => {}
             }
         }
         let noted = receipt.sections.iter().zip(existing).map(|(section, existing)| Noted {

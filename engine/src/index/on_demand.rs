@@ -108,6 +108,11 @@ impl Streams {
         self.base.as_ref().filter(|base| base.is_used.load(Ordering::Acquire)).map(|base| &base.directory)
     }
 
+    /// From here on every claim in the log is known to the table: what lies before was not read when the store was opened.
+    pub(crate) fn claims_from(&self) -> Position {
+        self.base.as_ref().map_or(Position::ZERO, |base| base.directory.covered())
+    }
+
     /// Whether the directory proved bad since opening.
     pub(crate) fn is_directory_bad(&self) -> bool {
         self.base.as_ref().is_some_and(|base| !base.is_used.load(Ordering::Acquire))

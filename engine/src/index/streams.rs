@@ -174,6 +174,8 @@ pub(crate) struct StreamTable {
     elsewhere: u64,
     /// Of some of those, what came since: all but their names and first revisions.
     continued: HashMap<StreamId, Stream>,
+    /// The newest claims that fencing tokens were given for, as far as they were met.
+    claims: HashMap<StreamId, Position>,
 }
 
 impl StreamTable {
@@ -342,6 +344,17 @@ impl StreamTable {
         self.by_name.insert(name, index);
         self.by_id.insert(stream, index);
         true
+    }
+
+    /// The newest claim of the stream that was met.
+    pub(crate) fn newest_claim(&self, stream: StreamId) -> Option<Position> {
+        self.claims.get(&stream).copied()
+    }
+
+    /// Takes in a claim of the stream, wherever in the log it was met.
+    pub(crate) fn note_claim(&mut self, stream: StreamId, claim: Position) {
+        let newest = self.claims.entry(stream).or_insert(claim);
+        *newest = claim.max(*newest);
     }
 
     /// From here on the stream goes on behind `head`, whatever is known of it: that was accepted at `position`. Nothing

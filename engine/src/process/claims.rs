@@ -274,6 +274,13 @@ impl Claim {
         &self.stream
     }
 
+    /// Whether this is a claim on a stream of the store that lies there, and the file in which it is locked has its name still.
+    pub(crate) fn holds_in(&self, storage: &dyn Storage) -> Result<bool> {
+        let name = file_name::claims(self.key.file);
+        let is_named = self.file.place().and_then(|place| has_name(storage, &name, place));
+        is_named.map_err(|error| Error::io("look at", &name, error))
+    }
+
     /// Lets go of the claim, as dropping it does, and says whether that went well.
     ///
     /// # Errors

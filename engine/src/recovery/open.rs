@@ -190,9 +190,10 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let marks = Arc::new(Marks::new(tail.log_end(), durable));
     let set = found.set;
     set.begin_writing();
-    let damaged = found.replay.damage.iter().filter(|damage| damage.positions.start < damage.positions.end);
-    let damaged_from = damaged.map(|damage| damage.positions.start).min().unwrap_or(Position::MAX);
-    let doubts = Doubts { unknown_until: found.replay.unknown_until(), damaged_from };
+    let damaged = || found.replay.damage.iter().map(|damage| &damage.positions).filter(|range| range.start < range.end);
+    let damaged_from = damaged().map(|range| range.start).min().unwrap_or(Position::MAX);
+    let damaged_until = damaged().map(|range| range.end).max().unwrap_or(Position::ZERO);
+    let doubts = Doubts { unknown_until: found.replay.unknown_until(), damaged_from, damaged_until };
     let continues = !report.has_rolled && !is_first && !is_joining;
     let control = control_page(&set, &life, &tail, others);
     let mut tail = tail;

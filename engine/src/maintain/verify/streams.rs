@@ -36,6 +36,8 @@ pub(super) struct Stream {
 pub(super) struct Streams {
     by_id: HashMap<StreamId, Stream>,
     by_name: HashMap<Arc<str>, StreamId>,
+    /// The newest claim of each stream that was claimed with a token.
+    claims: HashMap<StreamId, Position>,
     /// How many stretches of the log were lost so far.
     losses: u64,
 }
@@ -157,8 +159,14 @@ impl Streams {
                         }
                     }
                 }
-                Item::Snapshot { source: stream, .. } | Item::Claim { stream, .. } | Item::Fence { stream, .. } => {
+                Item::Snapshot { source: stream, .. } => self.must_exist(stream, problems),
+                Item::Claim { stream, .. } => {
                     self.must_exist(stream, problems);
+                    self.claims.insert(stream, position);
+                }
+                Item::Fence { stream, claim } => {
+                    self.must_exist(stream, problems);
+                    self.check_fence(stream, claim, problems);
                 }
                 Item::Cursor { .. } | Item::Unknown { .. } => {}
             }
@@ -177,6 +185,14 @@ impl Streams {
             if known.parent.is_none() && depth != 1 {
                 problems.push(format!("a fork of stream {parent}, which is none, has depth {depth}"));
             }
+        }
+    }
+
+    fn check_fence(&self, stream: StreamId, claim: Position, problems: &mut Vec<String>) {
+        let newest = self.claims.get(&stream);
+        if self.losses == 0 && newest != Some(&claim) {
+            let newest = newest.map_or_else(|| "none".to_owned(), |newest| format!("the one at {newest}"));
+            problems.push(format!("a fence names claim {claim} of stream {stream}, whose newest claim is {newest}"));
         }
     }
 

@@ -85,7 +85,8 @@ impl Replay {
                     let is_in = |lost: &Lost| ranges.iter().any(|range| range.holds(&lost.positions));
                     self.lost.retain(|lost| !is_in(lost));
                 }
-                _ => {}
+                Item::Claim { stream, .. } => streams.note_claim(stream, position),
+                Item::Snapshot { .. } | Item::Cursor { .. } | Item::Fence { .. } | Item::Unknown { .. } => {}
             }
         }
         let noted = noted.iter().map(|(stream, name, previous, first_revision, count)| Noted {
