@@ -26,6 +26,7 @@ mod guard;
 mod hostile;
 mod kill;
 mod limits;
+mod lineage;
 mod model;
 mod projection;
 mod prove;

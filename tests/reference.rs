@@ -4,7 +4,7 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use treering_tests::model::{
-    Appended, Batch, Event, Expected, Model, Prediction, Query, Receipt, Section, SectionReceipt, Seen,
+    Appended, Batch, Event, Expected, Forked, Model, Prediction, Query, Receipt, Section, SectionReceipt, Seen,
 };
 use treering_tests::run::Failure;
 use treering_tests::workload::{MALFORMED, Op, Sizes, StreamName, operations};
@@ -38,9 +38,11 @@ enum Lie {
     RetryGetsANewReceipt,
     EpochFalls,
     InventsAStream,
+    ForksOneEarly,
+    ForkSeesItsParentGrow,
 }
 
-const LIES: [Lie; 24] = [
+const LIES: [Lie; 26] = [
     Lie::DropsLastEventOfStream,
     Lie::ForgetsRetries,
     Lie::TakesOtherContentForARetry,
@@ -65,6 +67,8 @@ const LIES: [Lie; 24] = [
     Lie::RetryGetsANewReceipt,
     Lie::EpochFalls,
     Lie::InventsAStream,
+    Lie::ForksOneEarly,
+    Lie::ForkSeesItsParentGrow,
 ];
 
 /// A store in a vector, written without the model: events in order, found by looking at all of them.
@@ -72,6 +76,10 @@ struct Plain {
     lie: Lie,
     log: Vec<Seen>,
     appends: Vec<(Batch, Receipt)>,
+    /// Name, parent, and the last revision that it shares.
+    forks: Vec<(String, String, u64)>,
+    /// In the order of their making.
+    streams: Vec<String>,
     durable_events: usize,
     end: u64,
     clock: i64,
@@ -80,15 +88,23 @@ struct Plain {
 
 impl Plain {
     fn new(lie: Lie) -> Plain {
-        Plain { lie, log: Vec::new(), appends: Vec::new(), durable_events: 0, end: 8_192, clock: 1_000, opened: 0 }
+        let (log, appends, forks, streams) = Default::default();
+        Plain { lie, log, appends, forks, streams, durable_events: 0, end: 8_192, clock: 1_000, opened: 0 }
     }
 
-    fn of<'a>(&'a self, stream: &'a str) -> impl DoubleEndedIterator<Item = &'a Seen> {
-        self.log.iter().filter(move |seen| seen.stream == stream)
+    fn of<'a>(&'a self, log: &'a [Seen], stream: &str) -> Vec<&'a Seen> {
+        let fork = self.forks.iter().find(|(name, ..)| name == stream);
+        let mut all = fork.map_or(Vec::new(), |(_, parent, _)| self.of(log, parent));
+        if let Some((.., revision)) = fork {
+            let own = log.iter().any(|seen| seen.stream == stream);
+            all.retain(|seen| seen.revision <= *revision || (self.lie == Lie::ForkSeesItsParentGrow && !own));
+        }
+        all.extend(log.iter().filter(|seen| seen.stream == stream));
+        all
     }
 
     fn head(&self, stream: &str) -> Option<u64> {
-        self.of(stream).next_back().map(|seen| seen.revision)
+        self.of(&self.log, stream).last().map(|seen| seen.revision)
     }
 
     fn visible(&self, durable: bool) -> &[Seen] {
@@ -172,6 +188,9 @@ impl Target for Plain {
                 last_revision: last,
                 first_position: next,
             });
+            if !self.streams.contains(&section.stream) {
+                self.streams.push(section.stream.clone());
+            }
             for (revision, event) in (first..).zip(&section.events) {
                 let Event { event_type, id: event_id, occurred_at, recorded_at, metadata, payload } = event.clone();
                 self.log.push(Seen {
@@ -209,9 +228,24 @@ impl Target for Plain {
         Ok(Appended::Receipt(receipt))
     }
 
+    fn fork(&mut self, parent: &str, revision: Option<u64>, name: &str) -> Result<Forked, Failure> {
+        let Some(head) = self.head(parent).filter(|_| self.head(name).is_none()) else {
+            return Ok(if self.head(name).is_some() { Forked::Conflict } else { Forked::NotFound });
+        };
+        let revision = revision.unwrap_or(head);
+        if revision > head {
+            return Ok(Forked::NotFound);
+        }
+        let early = u64::from(self.lie == Lie::ForksOneEarly && revision > 0);
+        self.forks.push((name.into(), parent.into(), revision - early));
+        self.streams.push(name.into());
+        self.sync()?;
+        Ok(Forked::At(revision))
+    }
+
     fn read_stream(&mut self, stream: &str, query: Query, durable: bool) -> Result<Option<Vec<Seen>>, Failure> {
         let visible = self.visible(durable);
-        let mut found: Vec<&Seen> = visible.iter().filter(|seen| seen.stream == stream).collect();
+        let mut found: Vec<&Seen> = self.of(visible, stream);
         if found.is_empty() && self.lie != Lie::InventsAStream {
             return Ok(None);
         }
@@ -245,18 +279,13 @@ impl Target for Plain {
     }
 
     fn event(&mut self, stream: &str, revision: u64, durable: bool) -> Result<Option<Seen>, Failure> {
-        let mut visible = self.visible(durable).iter();
-        Ok(visible.find(|s| s.stream == stream && s.revision == revision).map(|seen| self.shown(seen)))
+        let there = self.of(self.visible(durable), stream);
+        Ok(there.into_iter().find(|seen| seen.revision == revision).map(|seen| self.shown(seen)))
     }
 
     fn streams(&mut self) -> Result<Vec<(String, Option<u64>)>, Failure> {
-        let mut streams: Vec<(String, Option<u64>)> = Vec::new();
-        for seen in &self.log {
-            match streams.iter_mut().find(|(name, _)| *name == seen.stream) {
-                Some((_, head)) => *head = Some(seen.revision),
-                None => streams.push((seen.stream.clone(), Some(seen.revision))),
-            }
-        }
+        let there = self.streams.iter().map(|name| (name.clone(), self.head(name)));
+        let mut streams: Vec<_> = there.filter(|(_, head)| head.is_some()).collect();
         if self.lie == Lie::StreamsInNameOrder {
             streams.sort();
         }
@@ -301,7 +330,7 @@ fn workloads(count: usize) -> impl Iterator<Item = Vec<Op>> {
 #[test]
 fn an_honest_store_passes_and_the_workloads_reach_everything() {
     let (mut repeats, mut conflicts, mut batches, mut wide, mut long) = (0, 0, 0, 0, 0);
-    for ops in workloads(150) {
+    for ops in workloads(400) {
         let mut store = Plain::new(Lie::None);
         let model = run(&ops, &mut store).unwrap_or_else(|failure| panic!("{failure}"));
         batches += model.batches_count();

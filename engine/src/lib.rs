@@ -49,6 +49,7 @@ mod follow;
 mod ids;
 mod index;
 pub mod limits;
+mod lineage;
 pub mod maintain;
 mod options;
 mod poison;
@@ -83,7 +84,7 @@ pub mod storage;
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod storage;
 
-pub use append::{Batch, Expected, FrameProof, NewEvent, Receipt, SectionReceipt, SectionReceipts};
+pub use append::{Batch, Expected, Fork, Forked, FrameProof, NewEvent, Receipt, SectionReceipt, SectionReceipts};
 pub use commit::{Pending, ReindexReport};
 pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, LostToken, Result};
 pub use follow::{SubscribeOptions, Subscription};
@@ -92,10 +93,11 @@ pub use ids::{
     BatchId, BootId, Epoch, FencingToken, FilePlace, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal,
     StoreId, StreamId,
 };
+pub use lineage::{ForkPoint, Parting, StreamReader};
 pub use options::{Compression, Durability, Options, ReadMode};
 pub use process::claims::{Claim, Claims};
 pub use projection::{EventView, Fold, Projection, Source, Unusable};
-pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, StreamReader, guard_mapped_reads};
+pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, guard_mapped_reads};
 pub use recovery::{DirectoryStat, OpenReport};
 pub use store::{Stat, Store, StreamInfo};
 pub use watermark::{Visibility, Watermarks};

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::append::{Batch, Receipt};
+use crate::append::{Batch, Fork, Forked, Receipt};
 use crate::commit::keeper::{self, WatermarkFile};
 use crate::commit::writer::Writer;
 use crate::commit::{Pending, ReindexReport};
@@ -17,10 +17,11 @@ use crate::ids::{Epoch, Incarnation, Position, Revision, StoreId, StreamId};
 use crate::index::find::Finder;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::Stream;
+use crate::lineage::{self, ForkPoint, Parting, StreamReader};
 use crate::options::{Options, ReadMode};
 use crate::process::claims::Claims;
 use crate::projection::{Fold, Projection};
-use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions, StreamReader};
+use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::recovery::cutter::Cutter;
 use crate::recovery::{DirectoryStat, OpenReport, checkpoint, open};
 use crate::storage::os::OsStorage;
@@ -240,6 +241,63 @@ impl Store {
     /// As [`append`](Store::append).
     pub fn submit(&self, batch: &Batch<'_>) -> Result<Pending> {
         self.writer()?.submit(batch)
+    }
+
+    /// Forks a stream: a new one that reads as its parent up to the fork point, and goes on by itself. It is one frame in the log,
+    /// whatever the length of the history and the depth of forks; nothing is copied, and the parent is as it was.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound): there is no such parent, or it does not have the revision.
+    /// [`Conflict`](ErrorKind::Conflict): a stream of the new name exists. [`Damage`](ErrorKind::Damage): the event at the fork
+    /// point is lost. [`HeadUnknown`](ErrorKind::HeadUnknown): a loss in the log may hide a stream of that name. Else as
+    /// [`append`](Store::append).
+    pub fn fork(&self, fork: &Fork<'_>) -> Result<Forked> {
+        self.writer()?.fork(fork)
+    }
+
+    /// Where a stream leaves its parent; `None` where it is no fork, or where there is no such stream.
+    ///
+    /// # Errors
+    /// [`Damage`](ErrorKind::Damage) where the frame is lost that says it.
+    pub fn fork_point(&self, name: &str) -> Result<Option<ForkPoint>> {
+        let stream = self.view.stream(name)?.filter(|stream| stream.first.0 > 0);
+        stream.map_or(Ok(None), |stream| lineage::fork_point(&self.view.finder, stream.id))
+    }
+
+    /// The forks that lead to a stream, its own first, then that of its parent; none for a stream that is no fork.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream; as [`fork_point`](Store::fork_point).
+    pub fn lineage(&self, name: &str) -> Result<Vec<ForkPoint>> {
+        self.view.set.check_process()?;
+        lineage::lineage(&self.view.finder, name)
+    }
+
+    /// All forks, in the order of their making; those whose frames are lost are left out. Costs a look at every stream and at the
+    /// frame of each fork.
+    ///
+    /// # Errors
+    /// As [`stream`](Store::stream).
+    pub fn forks(&self) -> Result<Vec<ForkPoint>> {
+        self.view.set.check_process()?;
+        let mut forks = Vec::new();
+        self.view.streams.with_prefix("", |stream| forks.extend((stream.first.0 > 0).then_some(stream.id)))?;
+        forks.sort_unstable();
+        let point = |stream| match lineage::fork_point(&self.view.finder, stream) {
+            Err(error) if error.damage().is_some() => None,
+            found => found.transpose(),
+        };
+        forks.into_iter().filter_map(point).collect()
+    }
+
+    /// What two streams share, and what each has of its own.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream; [`Damage`](ErrorKind::Damage) where a lineage is lost
+    /// before the two meet.
+    pub fn parting(&self, one: &str, other: &str) -> Result<Parting> {
+        self.view.set.check_process()?;
+        lineage::parting(&self.view.finder, one, other)
     }
 
     /// Makes everything durable that is in the log now; returns up to where it is.

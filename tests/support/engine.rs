@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use treering::storage::Storage;
 use treering::{
-    Batch, BatchId, Durability, ErrorKind, EventRef, Expected, NewEvent, Options, Position, ReadAllOptions,
+    Batch, BatchId, Durability, ErrorKind, EventRef, Expected, Fork, NewEvent, Options, Position, ReadAllOptions,
     ReadOptions, Revision, Store, Visibility,
 };
 
-use crate::model::{self, Appended, Query, SectionReceipt, Seen};
+use crate::model::{self, Appended, Forked, Query, SectionReceipt, Seen};
 use crate::run::{Failure, Target};
 
 /// An open store and what it takes to open it again.
@@ -115,6 +115,23 @@ impl Target for Engine {
                     stream: conflict.stream.clone(),
                     actual: conflict.actual.map(Revision::get),
                 }),
+                _ => Err(error.to_string()),
+            },
+        }
+    }
+
+    fn fork(&mut self, parent: &str, revision: Option<u64>, name: &str) -> Result<Forked, Failure> {
+        let mut fork = Fork::new(parent, name).durability(Durability::Synced);
+        if let Some(revision) = revision {
+            fork = fork.at(Revision(revision));
+        }
+        match self.store().fork(&fork) {
+            Ok(forked) if forked.receipt.level == Durability::Synced => Ok(Forked::At(forked.revision.0)),
+            Ok(forked) => Err(format!("a fork is not durable: {forked:?}")),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Ok(Forked::NotFound),
+                ErrorKind::Conflict => Ok(Forked::Conflict),
+                ErrorKind::Limit | ErrorKind::Invalid => Ok(Forked::Refused),
                 _ => Err(error.to_string()),
             },
         }

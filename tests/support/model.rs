@@ -121,6 +121,19 @@ pub struct SectionReceipt {
     pub first_position: u64,
 }
 
+/// What a fork came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forked {
+    /// There is one, which shares its parent's events up to this revision.
+    At(u64),
+    /// There is no such parent, or it does not have the revision.
+    NotFound,
+    /// A stream of that name exists.
+    Conflict,
+    /// The name was refused.
+    Refused,
+}
+
 /// One event as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -205,7 +218,7 @@ struct Recorded {
 #[derive(Clone, Debug)]
 struct Stream {
     name: String,
-    /// Global numbers of its events; the place in the vector is the revision.
+    /// Global numbers of its events, those of its parent first where it is a fork; the place in the vector is the revision.
     events: Vec<usize>,
 }
 
@@ -354,6 +367,27 @@ impl Model {
             }
         }
         self.batches.push(Committed { batch: batch.clone(), receipt: receipt.clone() });
+    }
+
+    /// What forking `parent` as `name` must come to, at a revision or at the head.
+    #[must_use]
+    pub fn predict_fork(&self, parent: &str, revision: Option<u64>, name: &str) -> Forked {
+        if self.by_name.contains_key(name) {
+            return Forked::Conflict;
+        }
+        match (self.head(parent), revision) {
+            (Some(head), None) => Forked::At(head),
+            (Some(head), Some(revision)) if revision <= head => Forked::At(revision),
+            _ => Forked::NotFound,
+        }
+    }
+
+    /// Takes in a fork that was predicted. It counts as there from the last event before it on: it is to be Synced.
+    pub fn fork(&mut self, parent: &str, revision: u64, name: &str) {
+        let shared = &self.stream(parent).expect("it was predicted").events;
+        let events = shared[..=usize::try_from(revision).expect("a revision of it")].to_vec();
+        self.by_name.insert(name.to_owned(), self.streams.len());
+        self.streams.push(Stream { name: name.to_owned(), events });
     }
 
     /// The same log, of which only the first `events` are there.

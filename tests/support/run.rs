@@ -7,7 +7,7 @@
 //! the first receipt; epochs never fall and the incarnation stays; a Synced receipt is below the durable watermark;
 //! what is seen as durable is a prefix of the log that ends with a batch, holds every Synced append, and never shrinks.
 
-use crate::model::{Appended, Batch, Model, Prediction, Query, Receipt, Seen};
+use crate::model::{Appended, Batch, Forked, Model, Prediction, Query, Receipt, Seen};
 use crate::workload::Op;
 
 /// Why a run stopped: a difference from the model, or an error that no call of the workload may meet, in words.
@@ -20,6 +20,8 @@ pub type Failure = String;
 pub trait Target {
     /// Appends, waiting for the batch's level. `ErrorKind::Limit` and `ErrorKind::Invalid` are [`Appended::Refused`].
     fn append(&mut self, batch: &Batch) -> Result<Appended, Failure>;
+    /// Forks a stream and waits until that is durable.
+    fn fork(&mut self, parent: &str, revision: Option<u64>, name: &str) -> Result<Forked, Failure>;
     /// `None` where there is no such stream (`ErrorKind::NotFound`). `durable` chooses the visibility.
     fn read_stream(&mut self, stream: &str, query: Query, durable: bool) -> Result<Option<Vec<Seen>>, Failure>;
     /// All events with a position of at least `from`.
@@ -66,6 +68,10 @@ impl<T: Target> Runner<'_, T> {
             Op::Append(append) => self.append(&append.resolve(&self.model)),
             Op::Retry(retry) => retry.resolve(&self.model).map_or(Ok(()), |batch| self.append(&batch)),
             Op::Malformed(malformed) => self.append(&malformed.batch()),
+            Op::Fork(fork) => {
+                let parent = fork.parent.name();
+                self.fork(&parent, fork.at.resolve(self.model.head(&parent)), &fork.name.name())
+            }
             Op::Sync => self.sync(),
             Op::Reopen => self.reopen(),
             Op::ReadStream { stream, query, durable } => self.read_stream(&stream.name(), *query, *durable),
@@ -109,6 +115,19 @@ impl<T: Target> Runner<'_, T> {
                 }
             }
             (_, outcome) => return Err(format!("an append returned {outcome:?}, expected {prediction:?}")),
+        }
+        self.watermarks()
+    }
+
+    fn fork(&mut self, parent: &str, revision: Option<u64>, name: &str) -> Result<(), Failure> {
+        let expected = self.model.predict_fork(parent, revision, name);
+        let found = self.target.fork(parent, revision, name)?;
+        if found != expected {
+            return Err(format!("forking {parent:.20?} at {revision:?} came to {found:?}, expected {expected:?}"));
+        }
+        if let Forked::At(revision) = expected {
+            self.model.fork(parent, revision, name);
+            self.durable_events = self.model.events_count();
         }
         self.watermarks()
     }

@@ -22,6 +22,8 @@ pub enum Op {
     Retry(Retry),
     /// An append that must be refused.
     Malformed(Malformed),
+    /// Forks a stream.
+    Fork(Fork),
     /// Makes everything durable.
     Sync,
     /// A clean close, and open again.
@@ -62,7 +64,7 @@ pub enum Op {
 pub struct StreamName(pub u8);
 
 /// How many different names there are.
-pub const STREAMS: u8 = 6;
+pub const STREAMS: u8 = 10;
 
 impl StreamName {
     /// The name: short, with a path, not ASCII, one byte, with spaces, and as long as may be.
@@ -74,7 +76,8 @@ impl StreamName {
             2 => "наблюдатель ✓".into(),
             3 => "x".into(),
             4 => " a\tb\n".into(),
-            _ => "n".repeat(NAME_BYTES_MAX),
+            5 => "n".repeat(NAME_BYTES_MAX),
+            fork => format!("session-1/fork-{fork}"),
         }
     }
 }
@@ -88,6 +91,40 @@ pub struct Append {
     pub id: Option<u64>,
     /// Synced or Written.
     pub synced: bool,
+}
+
+/// A fork, which may or may not be possible.
+#[derive(Clone, Copy, Debug)]
+pub struct Fork {
+    /// What is forked.
+    pub parent: StreamName,
+    /// Where.
+    pub at: ForkAt,
+    /// The name of the fork; mostly one that nothing else makes.
+    pub name: StreamName,
+}
+
+/// Where a fork leaves its parent.
+#[derive(Clone, Copy, Debug)]
+pub enum ForkAt {
+    /// At the head.
+    Head,
+    /// So many revisions before it.
+    Before(u8),
+    /// At this revision.
+    Exactly(u64),
+}
+
+impl ForkAt {
+    /// The revision that is asked for.
+    #[must_use]
+    pub fn resolve(self, head: Option<u64>) -> Option<u64> {
+        match self {
+            ForkAt::Head => None,
+            ForkAt::Before(few) => Some(head.unwrap_or(0).saturating_sub(u64::from(few))),
+            ForkAt::Exactly(revision) => Some(revision),
+        }
+    }
 }
 
 /// An expectation, by what is the case when it is used.
@@ -412,6 +449,7 @@ fn operation(sizes: Sizes) -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => append(sizes).prop_map(Op::Append),
         4 => retry().prop_map(Op::Retry),
+        3 => fork().prop_map(Op::Fork),
         1 => malformed,
         1 => Just(Op::Sync),
         1 => Just(Op::Reopen),
@@ -424,6 +462,16 @@ fn operation(sizes: Sizes) -> impl Strategy<Value = Op> {
 
 fn stream() -> impl Strategy<Value = StreamName> {
     (0..STREAMS).prop_map(StreamName)
+}
+
+fn fork() -> impl Strategy<Value = Fork> {
+    let at = prop_oneof![
+        2 => Just(ForkAt::Head),
+        4 => (0..12u8).prop_map(ForkAt::Before),
+        1 => revision().prop_map(ForkAt::Exactly),
+    ];
+    let name = prop_oneof![8 => 6..STREAMS, 1 => 0..6u8].prop_map(StreamName);
+    (stream(), at, name).prop_map(|(parent, at, name)| Fork { parent, at, name })
 }
 
 /// Revisions that are mostly there, and some that cannot be.

@@ -22,10 +22,10 @@ pub(crate) struct Existing {
     pub(crate) stream: StreamId,
     /// Its place in the stream table.
     pub(crate) slot: u32,
+    /// The first revision of its own: above 0 for a fork.
+    pub(crate) first: Revision,
     pub(crate) head: Revision,
     pub(crate) last_place: Position,
-    /// As `last_place`, where that is a section of its own.
-    pub(crate) last_section: Option<Position>,
 }
 
 /// For each section of a batch the stream that it continues; `None` where it makes one.

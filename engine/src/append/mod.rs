@@ -2,8 +2,10 @@
 
 mod batch;
 pub(crate) mod encode;
+mod fork;
 mod receipt;
 
 pub use batch::{Batch, Expected, NewEvent};
 pub(crate) use batch::{BatchSection, check_stream_name};
+pub use fork::{Fork, Forked};
 pub use receipt::{FrameProof, Receipt, SectionReceipt, SectionReceipts};

@@ -62,9 +62,11 @@ impl Writer {
                 Expected::Exactly(revision) => (head == Some(revision), revision.next()),
             };
             if !is_met && !planted(Plant::ExpectationsIgnored) {
-                // A revision that was accepted as lost belongs to no batch that could be recognised.
+                // A revision that was accepted as lost belongs to no batch that could be recognised, nor does one that a fork
+                // shares with its parent: what owns that was appended there.
+                let is_own = |stream: &Stream, owned| (stream.first..=stream.last_event).contains(&owned);
                 if let (Some(stream), Some(owned)) =
-                    (stream, owned.filter(|owned| stream.is_some_and(|stream| *owned <= stream.last_event)))
+                    (stream, owned.filter(|owned| stream.is_some_and(|stream| is_own(stream, *owned))))
                 {
                     let frame = self.finder.frame_holding(stream, owned)?;
                     *receipt = self.repeated(&streams, batch, frame, section)?;
@@ -75,9 +77,9 @@ impl Writer {
             existing.push(stream.map(|stream| Existing {
                 stream: stream.id,
                 slot: stream.slot,
+                first: stream.first,
                 head: stream.head,
                 last_place: stream.last_place,
-                last_section: stream.last_section(),
             }));
         }
         Ok(true)

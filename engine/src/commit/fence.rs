@@ -133,7 +133,7 @@ impl Writer {
         unknown_until.max(damaged_until).max(self.streams.unknown_until())
     }
 
-    fn id_of(&self, name: &str) -> Result<Option<StreamId>> {
+    pub(super) fn id_of(&self, name: &str) -> Result<Option<StreamId>> {
         self.streams.load(name)?;
         Ok(self.streams.read().by_name(name).map(|stream| stream.id))
     }

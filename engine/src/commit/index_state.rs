@@ -1,8 +1,6 @@
 //! What the next index block of the active segment will say; built the same way while appending and while replaying.
 
-use std::sync::Arc;
-
-use crate::format::index_block::{IndexBlock, IndexBlockBuilder, IndexLinks, jump_target};
+use crate::format::index_block::{IndexBlock, IndexBlockBuilder, IndexLinks, NamedStream, jump_target};
 use crate::ids::{Position, Revision, StreamId};
 use crate::segment::one::Segment;
 
@@ -12,7 +10,9 @@ pub(crate) struct Noted<'a> {
     pub(crate) stream: StreamId,
     /// `None` where it is not known yet.
     pub(crate) name: Option<&'a str>,
-    /// The frame that holds the section before it.
+    /// Parent and the last revision shared with it, where it is a fork and has a name here.
+    pub(crate) parent: Option<(StreamId, Revision)>,
+    /// The frame that holds the section before it, or that made the fork.
     pub(crate) previous: Option<Position>,
     pub(crate) first_revision: Revision,
     pub(crate) count: u32,
@@ -77,10 +77,20 @@ impl IndexState {
                 let is_named = noted.previous.is_some_and(|previous| previous >= self.first_frame);
                 match noted.name {
                     None if !is_named => self.builder.add_unnamed_stream(noted.stream),
-                    name => self.builder.add_stream(noted.stream, name.filter(|_| !is_named), None),
+                    name => {
+                        let name = name.filter(|_| !is_named);
+                        self.builder.add_stream(noted.stream, name, noted.parent.filter(|_| name.is_some()))
+                    }
                 };
             }
             self.builder.add_section(noted.stream, noted.first_revision, noted.count);
+        }
+    }
+
+    /// A fork that the batch frame noted last has made.
+    pub(crate) fn note_fork(&mut self, stream: StreamId, name: &str, parent: (StreamId, Revision)) {
+        if !self.builder.lists(stream) {
+            self.builder.add_stream(stream, Some(name), Some(parent));
         }
     }
 
@@ -90,8 +100,8 @@ impl IndexState {
     }
 
     /// Gives those streams their names.
-    pub(crate) fn name_all(&mut self, name_of: impl FnMut(StreamId) -> Option<Arc<str>>) {
-        self.builder.name_all(name_of);
+    pub(crate) fn name_all(&mut self, named: impl FnMut(StreamId) -> Option<NamedStream>) {
+        self.builder.name_all(named);
     }
 
     /// An index block at `position` was written, or met, that ends at `end`.

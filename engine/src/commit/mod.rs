@@ -9,6 +9,7 @@
 pub(crate) mod admit;
 pub(crate) mod durable;
 mod fence;
+mod fork;
 pub(crate) mod group;
 pub(crate) mod index_state;
 pub(crate) mod indexer;

@@ -21,6 +21,7 @@ use crate::commit::roll::NextSegment;
 use crate::commit::share::AtEnd;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FLAG_LEFT, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
+use crate::format::index_block::NamedStream;
 use crate::format::item::Item;
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision, StreamId};
 use crate::index::find::Finder;
@@ -215,24 +216,26 @@ impl Writer {
         receipt: &mut Receipt,
     ) -> Result<()> {
         let events = batch.events() as u64;
-        let name_bytes: usize = batch.sections.iter().map(|section| section.stream.len()).sum();
+        let forks = items.iter().filter_map(fork_name);
+        let listed = batch.sections.len() + forks.clone().count();
+        let name_bytes: usize = batch.sections.iter().map(|section| section.stream).chain(forks).map(str::len).sum();
         debug_assert!(existing.len() == batch.sections.len() && body_bytes <= limits::BATCH_BYTES_MAX);
         if tail.next_number.saturating_add(events) > limits::NUMBER_MAX {
             return Err(Error::new(ErrorKind::Limit, "the store holds 2^63 events"));
         }
-        let mut reserve = tail.index.reserve(batch.sections.len(), name_bytes);
+        let mut reserve = tail.index.reserve(listed, name_bytes);
         let mut encoded = self.encode(tail, batch, existing, items);
         let len = tail.scratch.len() as u64;
         if tail.at.0 + len + reserve > tail.segment.file_end().0 && tail.index.unnamed().next().is_some() {
             self.name_listed(tail)?;
-            reserve = tail.index.reserve(batch.sections.len(), name_bytes);
+            reserve = tail.index.reserve(listed, name_bytes);
         }
         let reserve = if planted(Plant::NoRoomForIndexBlock) { 0 } else { reserve };
         if tail.at.0 + len + reserve > tail.segment.file_end().0 {
             // Links grow by a few bytes each in a segment further on.
             let grown = len + 32 * (batch.sections.len() + items.len()) as u64 + 64;
-            let names: usize = name_bytes + batch.sections.len() * 8;
-            self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(batch.sections.len(), names))?;
+            let names: usize = name_bytes + listed * 8;
+            self.roll_for(tail, grown, crate::commit::index_state::fresh_reserve(listed, names))?;
             encoded = self.encode(tail, batch, existing, items);
         }
         if let Err(error) = tail.put_scratch(Some(level)) {
@@ -328,11 +331,17 @@ impl Writer {
         let noted = receipt.sections.iter().zip(existing).map(|(section, existing)| Noted {
             stream: existing.map_or(StreamId(section.first_position.0), |existing| existing.stream),
             name: Some(&section.stream),
-            previous: existing.and_then(|existing| existing.last_section),
+            parent: existing.and_then(|existing| self.parent_of(existing.stream, existing.first)),
+            previous: existing.map(|existing| existing.last_place),
             first_revision: section.first_revision,
             count: (section.last_revision.0 - section.first_revision.0 + 1) as u32,
         });
         tail.index.note_batch(tail.scratch.len() as u32, noted);
+        for (item, number) in items.iter().zip(0..) {
+            if let Item::Fork { name, parent, revision, .. } = item {
+                tail.index.note_fork(StreamId(first_position.0 + number), name, (*parent, *revision));
+            }
+        }
         if batch.is_id_given {
             tail.retries.remember(batch.id, position);
         }
@@ -427,10 +436,23 @@ impl Writer {
     /// the directory for them.
     pub(crate) fn name_listed(&self, tail: &mut Tail) -> Result<()> {
         let unnamed: Vec<_> = tail.index.unnamed().collect();
-        let names = unnamed.iter().map(|stream| self.streams.name_of(*stream)).collect::<Result<Vec<_>>>()?;
-        let mut names = names.into_iter();
-        tail.index.name_all(|_| names.next().flatten());
+        let named = unnamed.iter().map(|stream| self.named(*stream)).collect::<Result<Vec<_>>>()?;
+        let mut named = named.into_iter();
+        tail.index.name_all(|_| named.next().flatten());
         Ok(())
+    }
+
+    fn named(&self, stream: StreamId) -> Result<Option<NamedStream>> {
+        let Some((name, first)) = self.streams.named(stream)? else { return Ok(None) };
+        Ok(Some(NamedStream { name, parent: self.parent_of(stream, first) }))
+    }
+
+    /// Which stream another one leaves, and where, as far as the log still says it; `first` is the first revision of its own.
+    fn parent_of(&self, stream: StreamId, first: Revision) -> Option<(StreamId, Revision)> {
+        if first.0 == 0 {
+            return None;
+        }
+        self.finder.forks.of(stream).ok().flatten().map(|link| (link.parent, link.revision))
     }
 
     /// Writes a frame of the engine's own, whose plain part is in scratch.
@@ -458,6 +480,14 @@ impl Writer {
         self.marks.close();
         self.group.served(None, std::time::Duration::ZERO);
         self.poison.error()
+    }
+}
+
+/// The name of the stream that an item makes.
+fn fork_name<'a>(item: &Item<'a>) -> Option<&'a str> {
+    match item {
+        Item::Fork { name, .. } => Some(name),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A subscription reads the log from a place and, at its end, waits for more.
 //!
 //! There is no hand-over between history and live: both are the same reader over the same log, so nothing can fall
-//! between. Waiting is on the watermark (see there for the lost wake-up). On a store that other processes write, it is on a word
+//! between. What a fork shares with its parent comes first, from where it lies; all of it is older than the fork. Waiting is on the watermark (see there for the lost wake-up). On a store that other processes write, it is on a word
 //! of the control page; a wake-up that is lost there costs 50 ms, after which the log is looked at anyway.
 
 use std::future::poll_fn;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::follow::view::View;
 use crate::format::token::Token;
 use crate::ids::{Position, Revision};
+use crate::lineage::StreamReader;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::sync::now;
 use crate::watermark::Visibility;
@@ -91,15 +92,35 @@ pub struct Subscription {
     options: SubscribeOptions,
     reader: LogReader,
     seen: Position,
+    shared: Shared,
+    /// Of what is shared, only what lies from here on.
+    shared_from: Position,
+    /// The first event of the stream's own, which came before what is shared was known.
+    own: Option<Event>,
     /// The event that was handed out last, or the one that it was begun behind.
     last: Option<Token>,
     /// The writers know that it waits.
     sleeps: bool,
 }
 
+/// What the stream shares with the one that it was forked from.
+#[derive(Debug)]
+enum Shared {
+    /// There is no such stream yet.
+    Unknown,
+    Reading(Box<StreamReader>),
+    /// Nothing, or all of it was handed out.
+    Done,
+}
+
 impl Subscription {
     pub(crate) fn new(view: &Arc<View>, mut options: SubscribeOptions) -> Result<Subscription> {
-        if let Some(name) = &options.stream
+        let shared = if options.stream.is_some() { Shared::Unknown } else { Shared::Done };
+        let shared_from = options.from;
+        let stream = options.stream.as_ref().map_or(Ok(None), |name| view.stream(name))?;
+        if let Some(fork) = stream.as_ref().filter(|stream| stream.first.0 > 0) {
+            options.from = options.from.max(Position(fork.id.0));
+        } else if let Some(name) = &options.stream
             && options.from_revision.0 > 0
         {
             // The place of the revision is looked up once, so that the history before it is not read.
@@ -112,9 +133,7 @@ impl Subscription {
             {
                 options.from = options.from.max(event.position());
             }
-        } else if let Some(name) = &options.stream
-            && let Some(stream) = view.stream(name)?
-        {
+        } else if let Some(stream) = stream {
             options.from = options.from.max(Position(stream.id.0));
         }
         let prefix = options.stream_prefix.take();
@@ -127,7 +146,17 @@ impl Subscription {
         }
         let reader = view.log_reader(read)?;
         let last = options.after_token;
-        Ok(Subscription { view: Arc::clone(view), options, reader, seen: Position::ZERO, last, sleeps: false })
+        Ok(Subscription {
+            view: Arc::clone(view),
+            options,
+            reader,
+            seen: Position::ZERO,
+            shared,
+            shared_from,
+            own: None,
+            last,
+            sleeps: false,
+        })
     }
 
     /// The place behind the event that was handed out last: a later subscription goes on there. `None` before the first,
@@ -146,6 +175,10 @@ impl Subscription {
         // Taken before reading: what is raised later than this wakes the wait.
         self.seen = self.view.visible(self.options.visibility);
         self.reader.try_again();
+        if let Some(event) = self.next_shared()?.or_else(|| self.own.take()) {
+            self.last = Some(event.token());
+            return Ok(Some(event));
+        }
         while let Some(event) = self.reader.next() {
             let event = event?;
             let wanted = self
@@ -154,11 +187,46 @@ impl Subscription {
                 .as_ref()
                 .is_none_or(|name| event.stream() == name && event.revision() >= self.options.from_revision);
             if wanted {
-                let event = event.hold();
+                let mut event = event.hold();
+                if matches!(self.shared, Shared::Unknown)
+                    && let Some(shared) = self.next_shared()?
+                {
+                    self.own = Some(std::mem::replace(&mut event, shared));
+                }
                 self.last = Some(event.token());
                 return Ok(Some(event));
             }
         }
+        Ok(None)
+    }
+
+    /// The next event that the stream shares with its parent.
+    fn next_shared(&mut self) -> Result<Option<Event>> {
+        if let (Shared::Unknown, Some(name)) = (&self.shared, &self.options.stream) {
+            let visible = self.view.visible(self.options.visibility);
+            self.shared = match self.view.stream(name)? {
+                None => return Ok(None),
+                Some(stream) if stream.first.0 == 0 => Shared::Done,
+                Some(fork) if fork.id.0 >= visible.0 => return Ok(None),
+                Some(fork) => {
+                    let mut options = ReadOptions::new().from(self.options.from_revision);
+                    options = options.to(Revision(fork.first.0 - 1)).visibility(self.options.visibility);
+                    if let Some(token) = &self.options.after_token {
+                        options = options.after_token(token);
+                    }
+                    let reader = self.view.stream_reader(name, options)?;
+                    reader.map_or(Shared::Done, |reader| Shared::Reading(Box::new(reader)))
+                }
+            };
+        }
+        let Shared::Reading(reader) = &mut self.shared else { return Ok(None) };
+        while let Some(event) = reader.next() {
+            let event = event?;
+            if event.position() >= self.shared_from {
+                return Ok(Some(event.hold()));
+            }
+        }
+        self.shared = Shared::Done;
         Ok(None)
     }
 

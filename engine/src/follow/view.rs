@@ -14,9 +14,10 @@ use crate::index::find::Finder;
 use crate::index::on_demand::Streams;
 use crate::index::streams::Stream;
 use crate::index::time;
+use crate::lineage::{StreamReader, read_one};
 use crate::process::control::{ControlPage, word};
 use crate::process::turn::Turns;
-use crate::read::{Event, LogReader, Only, ReadAllOptions, ReadOptions, StreamReader, place, read_one};
+use crate::read::{Event, LogReader, Only, ReadAllOptions, ReadOptions, place};
 use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
@@ -140,7 +141,7 @@ impl View {
             place::behind(&self.set, token, self.visible(Visibility::Committed))?;
         }
         let visible = self.visible(options.visibility);
-        StreamReader::new(Arc::clone(&self.finder), name, visible, options)
+        StreamReader::new(&self.finder, name, visible, options)
     }
 
     pub(crate) fn log_reader(&self, options: ReadAllOptions<'_>) -> Result<LogReader> {

@@ -38,6 +38,15 @@ pub struct IndexedSection {
     pub count: u32,
 }
 
+/// What an index block says of a stream at its first appearance in a segment.
+#[derive(Clone, Debug)]
+pub struct NamedStream {
+    /// Its name.
+    pub name: std::sync::Arc<str>,
+    /// Parent and the last revision shared with it, where it is a fork.
+    pub parent: Option<(StreamId, Revision)>,
+}
+
 /// Collects what the next index block will say, while frames are appended.
 #[derive(Clone, Debug, Default)]
 pub struct IndexBlockBuilder {
@@ -97,15 +106,7 @@ impl IndexBlockBuilder {
     pub fn add_stream(&mut self, stream: StreamId, name: Option<&str>, parent: Option<(StreamId, Revision)>) -> u32 {
         let index = self.stream_count;
         let start = self.streams.len();
-        if let Some(name) = name {
-            put_bytes(&mut self.streams, name.as_bytes());
-        }
-        if let Some((parent, revision)) = parent {
-            put_var(&mut self.streams, parent.0);
-            put_var(&mut self.streams, revision.0);
-        }
-        let flags = if name.is_some() { INDEX_NAMED } else { 0 } | if parent.is_some() { INDEX_FORKED } else { 0 };
-        self.streams.push(flags);
+        put_stream(&mut self.streams, name, parent);
         self.stream_entries.push((stream, start..self.streams.len()));
         self.stream_count += 1;
         self.ids.insert(stream, index);
@@ -125,14 +126,13 @@ impl IndexBlockBuilder {
         self.unnamed.iter().map(|index| self.stream_entries[*index as usize].0)
     }
 
-    /// Gives the streams their names that were listed without; `None`: nobody knows it.
-    pub fn name_all(&mut self, mut name_of: impl FnMut(StreamId) -> Option<std::sync::Arc<str>>) {
+    /// Gives the streams their names that were listed without, and their parents where they have one; `None`: nobody knows it.
+    pub fn name_all(&mut self, mut named: impl FnMut(StreamId) -> Option<NamedStream>) {
         for index in std::mem::take(&mut self.unnamed) {
             let (stream, range) = &mut self.stream_entries[index as usize];
-            if let Some(name) = name_of(*stream) {
+            if let Some(NamedStream { name, parent }) = named(*stream) {
                 let start = self.streams.len();
-                put_bytes(&mut self.streams, name.as_bytes());
-                self.streams.push(INDEX_NAMED);
+                put_stream(&mut self.streams, Some(&name), parent);
                 *range = start..self.streams.len();
             }
         }
@@ -158,7 +158,7 @@ impl IndexBlockBuilder {
     #[must_use]
     pub fn encoded_len_max(&self) -> u64 {
         // Flags move to the front, and each of the up to two distances takes at most ten bytes.
-        let names = self.unnamed.len() * (limits::STREAM_NAME_BYTES_MAX + 4);
+        let names = self.unnamed.len() * (limits::STREAM_NAME_BYTES_MAX + 24);
         let streams = self.streams.len() + self.stream_count as usize * 20 + names;
         (FRAME_HEADER_BYTES + 80 + streams + self.frames.len()) as u64 + 16
     }
@@ -226,6 +226,18 @@ impl IndexBlockBuilder {
     pub fn lists(&mut self, stream: StreamId) -> bool {
         self.index_of(stream).is_some()
     }
+}
+
+/// What is kept of a stream until the block is encoded.
+fn put_stream(out: &mut Vec<u8>, name: Option<&str>, parent: Option<(StreamId, Revision)>) {
+    if let Some(name) = name {
+        put_bytes(out, name.as_bytes());
+    }
+    if let Some((parent, revision)) = parent {
+        put_var(out, parent.0);
+        put_var(out, revision.0);
+    }
+    out.push(if name.is_some() { INDEX_NAMED } else { 0 } | if parent.is_some() { INDEX_FORKED } else { 0 });
 }
 
 /// The older block that block `number` links to besides the one before it: the skew-binary link, by which any older block

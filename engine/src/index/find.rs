@@ -12,6 +12,7 @@ use crate::format::Fault;
 use crate::format::batch::{Section, Sections};
 use crate::format::frame::{Frame, KIND_BATCH};
 use crate::ids::{Position, Revision, StreamId};
+use crate::index::forks::Forks;
 use crate::index::known_places::{self, KnownPlaces, StretchKey};
 use crate::index::older::{IndexedChunk, Older, Placed};
 use crate::index::on_demand::Streams;
@@ -36,6 +37,7 @@ pub(crate) struct Finder {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) indexes: Arc<SegmentIndexes>,
+    pub(crate) forks: Forks,
     pub(super) known: KnownPlaces,
 }
 
@@ -62,7 +64,8 @@ enum By {
 impl Finder {
     /// A finder that knows no place yet.
     pub(crate) fn new(set: Arc<SegmentSet>, streams: Arc<Streams>, indexes: Arc<SegmentIndexes>) -> Finder {
-        Finder { set, streams, indexes, known: KnownPlaces::default() }
+        let forks = Forks::new(Arc::clone(&set), Arc::clone(&streams));
+        Finder { set, streams, indexes, forks, known: KnownPlaces::default() }
     }
 
     /// The stretch of the stream at `slot` of the table that holds `revision`.

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod directory;
 pub(crate) mod find;
+pub(crate) mod forks;
 pub(crate) mod known_places;
 pub(crate) mod number;
 pub(crate) mod older;

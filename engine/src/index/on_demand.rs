@@ -15,7 +15,7 @@ use foldhash::HashMap;
 use crate::Result;
 use crate::error::Damage;
 use crate::format::Fault;
-use crate::ids::{BatchId, Position, StreamId};
+use crate::ids::{BatchId, Position, Revision, StreamId};
 use crate::index::directory::{Directory, Entry};
 use crate::index::find::section_of;
 use crate::index::streams::{Stream, StreamTable};
@@ -50,7 +50,7 @@ struct Base {
     unknown_until: AtomicU64,
     /// What it knew of retries, once the log was read in its place.
     retries: Mutex<Option<BTreeMap<BatchId, Position>>>,
-    names: RwLock<HashMap<StreamId, Arc<str>>>,
+    names: RwLock<HashMap<StreamId, (Arc<str>, Revision)>>,
 }
 
 /// The streams of an open store.
@@ -197,25 +197,33 @@ impl Streams {
     /// # Errors
     /// As reading the log.
     pub(crate) fn name_of(&self, stream: StreamId) -> Result<Option<Arc<str>>> {
-        let known = || self.table.read().by_id(stream).map(|stream| Arc::clone(&stream.name));
+        Ok(self.named(stream)?.map(|(name, _)| name))
+    }
+
+    /// The name of a stream, and the first revision of its own, above 0 for a fork.
+    ///
+    /// # Errors
+    /// As reading the log.
+    pub(crate) fn named(&self, stream: StreamId) -> Result<Option<(Arc<str>, Revision)>> {
+        let known = || self.table.read().by_id(stream).map(|stream| (Arc::clone(&stream.name), stream.first));
         let (Some(base), None) = (&self.base, known()) else { return Ok(known()) };
-        if let Some(name) = base.names.read().get(&stream) {
-            return Ok(Some(Arc::clone(name)));
+        if let Some((name, first)) = base.names.read().get(&stream) {
+            return Ok(Some((Arc::clone(name), *first)));
         }
         let Some(directory) = self.directory() else { return Ok(None) };
-        let Ok(found) = directory.name_of(stream) else {
+        let Ok(found) = directory.named(stream) else {
             self.read_log()?;
             return Ok(known());
         };
-        let name: Option<Arc<str>> = found.map(Into::into);
-        if let Some(name) = &name {
+        let named = found.map(|(name, first)| (Arc::<str>::from(name), first));
+        if let Some(named) = &named {
             let mut names = base.names.write();
             if names.len() >= NAMES_KEPT {
                 names.clear();
             }
-            names.insert(stream, Arc::clone(name));
+            names.insert(stream, named.clone());
         }
-        Ok(name)
+        Ok(named)
     }
 
     /// Gives the streams that damage is said to hold their names, as far as they are known.

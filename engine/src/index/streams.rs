@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     pub(crate) head_position: Position,
     /// Revision of its last event; below `head` where what lies between was accepted as lost.
     pub(crate) last_event: Revision,
-    /// The frame that holds its last section.
+    /// The frame that holds its last section; of a fork that has none yet, the one that made it.
     pub(crate) last_place: Position,
     /// First revision and frame of every so many sections, in order, as far back as the indexes of segments do not reach.
     places: Vec<(Revision, Position)>,
@@ -87,11 +87,6 @@ impl Stream {
     fn continued_by(self, since: Stream) -> Stream {
         let places = [self.places, since.places].concat();
         Stream { name: self.name, first: self.first, places, ..since }
-    }
-
-    /// The frame that holds its last section; `None` for a fork that has none of its own yet.
-    pub(crate) fn last_section(&self) -> Option<Position> {
-        (self.head >= self.first).then_some(self.last_place)
     }
 
     /// A remembered frame from which going back reaches the section that holds `revision`: the first whose section begins
@@ -420,8 +415,9 @@ impl StreamTable {
         !self.nameless.is_empty()
     }
 
-    /// Gives a stream that has lost its name the one that an index block knows; not one that another stream has.
-    pub(crate) fn name(&mut self, id: StreamId, name: &str) {
+    /// Gives a stream that has lost its name the one that an index block knows; not one that another stream has. `shared` is the
+    /// last revision that it shares with its parent, where it is a fork.
+    pub(crate) fn name(&mut self, id: StreamId, name: &str, shared: Option<Revision>) {
         if !self.nameless.contains(&id) || self.by_name.contains_key(name) {
             return;
         }
@@ -429,6 +425,9 @@ impl StreamTable {
         let stream = &mut self.streams[slot as usize];
         self.by_name.remove(&stream.name);
         stream.name = name.into();
+        if let Some(first) = shared.and_then(Revision::next).filter(|first| *first <= stream.head) {
+            stream.first = first;
+        }
         self.by_name.insert(Arc::clone(&stream.name), slot);
         self.nameless.remove(&id);
     }

@@ -142,6 +142,13 @@ impl Held {
         self.next = EntriesPlace::behind(self.section.count);
     }
 
+    /// Stands in no section: the revisions of the one that it stood in are those of another stream from now on. The event
+    /// that was handed out last stays.
+    pub(crate) fn leave_section(&mut self) {
+        self.section.count = 0;
+        self.leave();
+    }
+
     /// The section it stands in.
     pub(crate) fn section(&self) -> &SectionShape {
         &self.section

@@ -7,16 +7,16 @@ mod event;
 mod held;
 mod log_reader;
 mod only;
+mod options;
+pub(crate) mod own_reader;
 pub(crate) mod place;
-mod stream_reader;
 
 use crate::{Error, Result};
 
 pub use event::{Event, EventRef};
 pub use log_reader::{LogReader, ReadAllOptions};
 pub(crate) use only::Only;
-pub(crate) use stream_reader::read_one;
-pub use stream_reader::{ReadOptions, StreamReader};
+pub use options::ReadOptions;
 
 /// Guards mapped reads of this process against signals, for good: where a file of a store is cut short by somebody else while it
 /// is mapped, or its device fails, whoever reads there gets an [`Io`](crate::ErrorKind::Io) error that names the file and the

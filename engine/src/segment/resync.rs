@@ -139,6 +139,16 @@ pub(crate) struct LostFrame {
     pub(crate) len: u64,
     pub(crate) kind: u8,
     pub(crate) sections: Vec<LostSection>,
+    pub(crate) forks: Vec<LostFork>,
+}
+
+/// A fork that a lost frame has made.
+#[derive(Clone, Debug)]
+pub(crate) struct LostFork {
+    pub(crate) stream: StreamId,
+    pub(crate) name: String,
+    pub(crate) parent: StreamId,
+    pub(crate) revision: Revision,
 }
 
 /// A section of a lost frame.
@@ -159,6 +169,32 @@ pub(crate) fn note_streams(damage: &mut Damage, lost: Option<&[LostFrame]>) {
         let last = Revision(section.first_revision.0 + u64::from(section.count) - 1);
         damage.note_stream(section.stream, section.name.as_deref(), section.first_revision, last);
     }
+}
+
+/// The forks that a block names.
+fn forks_in<'b>(block: &'b IndexBlock<'_>) -> impl Iterator<Item = LostFork> + 'b {
+    block.streams.iter().filter_map(|listed| {
+        let (parent, revision) = listed.parent?;
+        Some(LostFork { stream: listed.stream, name: listed.name?.into(), parent, revision })
+    })
+}
+
+/// The fork that made a stream, as the index block says it that covers its frame, which is lost.
+pub(crate) fn lost_fork(segment: &Segment, stream: StreamId, last_block: Position) -> Option<LostFork> {
+    let mut at = last_block;
+    while at.0 > stream.0 {
+        let frame = segment.frame(at, segment.file_end()).ok()?;
+        frame.prove(segment.seeds).ok()?;
+        let block = IndexBlock::decode(&frame).ok()?;
+        if block.links.stretch.0 <= stream.0 {
+            return forks_in(&block).find(|fork| fork.stream == stream);
+        }
+        if block.links.previous >= at {
+            return None;
+        }
+        at = block.links.previous;
+    }
+    None
 }
 
 /// The frames that lay between two boundaries, where one proven index block lists them all; `None` where none does.
@@ -191,12 +227,10 @@ pub(crate) fn lost_frames(
                             }
                         });
                         let sections = sections.collect();
-                        lost.push(LostFrame {
-                            position: listed.position,
-                            len: listed.len,
-                            kind: listed.kind,
-                            sections,
-                        });
+                        let (position, len, kind) = (listed.position, listed.len, listed.kind);
+                        let inside = position.0..position.0 + len;
+                        let forks = forks_in(&block).filter(|fork| inside.contains(&fork.stream.0)).collect();
+                        lost.push(LostFrame { position, len, kind, sections, forks });
                     }
                 })
                 .ok()?;

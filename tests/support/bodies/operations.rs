@@ -9,7 +9,8 @@ use super::input::Input;
 use crate::model::Query;
 use crate::store::small;
 use crate::workload::{
-    Append, Blob, BlobKind, Change, EventShape, Expectation, MALFORMED, Op, Retry, STREAMS, Sizes, StreamName,
+    Append, Blob, BlobKind, Change, EventShape, Expectation, Fork, ForkAt, MALFORMED, Op, Retry, STREAMS, Sizes,
+    StreamName,
 };
 use crate::{Engine, run};
 
@@ -59,7 +60,10 @@ fn operation(input: &mut Input<'_>, sizes: Sizes) -> Op {
             synced: input.flag(),
         }),
         9 => Op::Malformed(MALFORMED[input.below(MALFORMED.len())]),
-        10 => Op::Sync,
+        10 => match input.below(3) {
+            0 => Op::Sync,
+            _ => Op::Fork(fork(input)),
+        },
         11 => Op::Reopen,
         12 => Op::ReadStream { stream: stream(input), query: query(input), durable: input.flag() },
         13 => {
@@ -72,6 +76,16 @@ fn operation(input: &mut Input<'_>, sizes: Sizes) -> Op {
 
 fn stream(input: &mut Input<'_>) -> StreamName {
     StreamName(input.below(usize::from(STREAMS)) as u8)
+}
+
+fn fork(input: &mut Input<'_>) -> Fork {
+    let at = match input.below(8) {
+        0 => ForkAt::Head,
+        1 => ForkAt::Exactly(revision(input)),
+        _ => ForkAt::Before(input.below(12) as u8),
+    };
+    let name = if input.below(8) == 0 { stream(input) } else { StreamName(6 + input.below(4) as u8) };
+    Fork { parent: stream(input), at, name }
 }
 
 fn revision(input: &mut Input<'_>) -> u64 {

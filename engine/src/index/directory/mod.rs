@@ -83,9 +83,9 @@ impl Directory {
         self.made(stream)?.map(|(run, row)| self.entry(run, &row)).transpose()
     }
 
-    /// The name of the stream of this identity.
-    pub(crate) fn name_of(&self, stream: StreamId) -> Result<Option<&str>, Fault> {
-        self.made(stream)?.map(|(run, row)| name_in(run, &row)).transpose()
+    /// The name of the stream of this identity, and the first revision of its own.
+    pub(crate) fn named(&self, stream: StreamId) -> Result<Option<(&str, Revision)>, Fault> {
+        self.made(stream)?.map(|(run, row)| Ok((name_in(run, &row)?, row.first))).transpose()
     }
 
     /// It was made where its identity lies: its first event, or the item that forked it.

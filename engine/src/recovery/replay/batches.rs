@@ -9,7 +9,7 @@ use crate::format::batch::{Origin, Sections};
 use crate::format::frame::Frame;
 use crate::format::item::Item;
 use crate::format::wire::text;
-use crate::ids::Position;
+use crate::ids::{Position, StreamId};
 use crate::index::streams::Placed;
 
 impl Replay {
@@ -26,7 +26,7 @@ impl Replay {
                 streams = self.streams.write();
             }
             let previous = match (streams.by_id(section.stream), section.origin()) {
-                (Some(stream), _) => stream.last_section(),
+                (Some(stream), _) => Some(stream.last_place),
                 (None, Origin::Continues { previous, .. }) => Some(previous),
                 (None, Origin::Creates { .. }) => None,
             };
@@ -56,17 +56,22 @@ impl Replay {
             if !is_placed && !is_behind_damage {
                 return Err(Fault::bad(format!("a section of stream {} does not continue it", section.stream)));
             }
-            let name = streams.by_id(section.stream).map(|stream| Arc::clone(&stream.name));
+            // The block says the parent of a fork beside its name: both are looked up when it is written.
+            let known = streams.by_id(section.stream).filter(|stream| stream.first.0 == 0);
+            let name = known.map(|stream| Arc::clone(&stream.name));
             if is_placed {
                 noted.push((section.stream, name, previous, section.first_revision, section.count));
             }
         }
         let (mut items, count) = sections.items()?;
+        let mut forks = Vec::new();
         for number in 0..u64::from(count) {
             let position = Position(frame.position.0 + u64::from(frame.events()) + number);
             match Item::decode(&mut items, frame.position, position)? {
-                Item::Fork { name, revision, .. } => {
-                    let is_placed = streams.place_fork(name, crate::StreamId(position.0), revision, frame.position);
+                Item::Fork { name, parent, revision, .. } => {
+                    let stream = StreamId(position.0);
+                    let is_placed = streams.place_fork(name, stream, revision, frame.position);
+                    forks.push((stream, name, (parent, revision)));
                     if !is_placed && !is_behind_damage {
                         return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
                     }
@@ -92,16 +97,20 @@ impl Replay {
         let noted = noted.iter().map(|(stream, name, previous, first_revision, count)| Noted {
             stream: *stream,
             name: name.as_deref(),
+            parent: None,
             previous: *previous,
             first_revision: *first_revision,
             count: *count,
         });
         self.index.note_batch(frame.frame_len(), noted);
+        for (stream, name, parent) in forks {
+            self.index.note_fork(stream, name, parent);
+        }
         Ok(())
     }
 
     /// Sees to it that a stream is in memory, if there is one. Where it cannot be looked up, the error stays behind.
-    fn load(&mut self, stream: crate::StreamId) -> Result<(), Fault> {
+    fn load(&mut self, stream: StreamId) -> Result<(), Fault> {
         match self.streams.load_id(stream) {
             Ok(_) => Ok(()),
             Err(error) => {

@@ -61,7 +61,7 @@ impl Replay {
         let mut streams = self.streams.write();
         for listed in &block.streams {
             if let Some(name) = listed.name {
-                streams.name(listed.stream, name);
+                streams.name(listed.stream, name, listed.parent.map(|(_, revision)| revision));
             }
         }
     }
@@ -73,8 +73,9 @@ impl Replay {
             self.lost.push(Lost { positions: self.at..end, events: None });
             return;
         };
-        for section in lost.iter().flat_map(|frame| &frame.sections) {
-            if let Err(error) = self.streams.load_id(section.stream) {
+        let sections = lost.iter().flat_map(|frame| &frame.sections).map(|section| section.stream);
+        for stream in sections.chain(lost.iter().flat_map(|frame| &frame.forks).map(|fork| fork.stream)) {
+            if let Err(error) = self.streams.load_id(stream) {
                 self.failed = Some(error);
             }
         }
@@ -83,11 +84,12 @@ impl Replay {
         for frame in lost {
             self.last_frame = frame.position;
             let mut first_position = frame.position;
-            let last_section = |stream| streams.by_id(stream).and_then(Stream::last_section);
+            let last_section = |stream| streams.by_id(stream).map(|stream: &Stream| stream.last_place);
             let previous: Vec<_> = frame.sections.iter().map(|section| last_section(section.stream)).collect();
             for section in &frame.sections {
                 if let Some(name) = &section.name {
-                    streams.name(section.stream, name);
+                    let fork = frame.forks.iter().find(|fork| fork.stream == section.stream);
+                    streams.name(section.stream, name, fork.map(|fork| fork.revision));
                 }
                 let name = section.name.as_deref().filter(|_| streams.by_id(section.stream).is_none());
                 let placed = Placed {
@@ -114,6 +116,7 @@ impl Replay {
                 let noted = noted.iter().map(|(section, previous, name)| Noted {
                     stream: section.stream,
                     name: Some(name),
+                    parent: None,
                     previous: *previous,
                     first_revision: section.first_revision,
                     count: section.count,
@@ -121,6 +124,11 @@ impl Replay {
                 self.index.note_batch(frame.len as u32, noted);
             } else {
                 self.index.note_other(frame.kind, frame.len as u32);
+            }
+            for fork in &frame.forks {
+                let is_placed = streams.place_fork(&fork.name, fork.stream, fork.revision, frame.position);
+                is_all_placed &= is_placed || streams.by_id(fork.stream).is_some();
+                self.index.note_fork(fork.stream, &fork.name, (fork.parent, fork.revision));
             }
         }
         if !is_all_placed {

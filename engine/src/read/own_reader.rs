@@ -1,4 +1,5 @@
-//! Reading one stream, forwards or backwards, from any revision.
+//! Reading what was appended to one stream, forwards or backwards, from any revision of its own. What a fork shares with its
+//! parent is read there: [`lineage`](crate::lineage) goes from part to part.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,13 +10,12 @@ use crate::format::token::Token;
 use crate::format::{Fault, file_name};
 use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
 use crate::index::find::{self, Finder, Place};
-use crate::index::streams::{Stream, Stretch};
+use crate::index::streams::Stretch;
 use crate::read::event::{Event, EventRef};
 use crate::read::held::{Held, damage_error};
 use crate::read::only::Only;
 use crate::read::place;
 use crate::segment::one::Segment;
-use crate::watermark::Visibility;
 use crate::{DamageClass, Error, Result};
 
 /// So many frames ahead of the one that is read, the next ones are fetched.
@@ -23,90 +23,22 @@ const AHEAD: usize = 8;
 /// So many bytes of each: a header, a section and an event of usual size. What is longer is fetched as it is read.
 const TOUCHED_BYTES: usize = 448;
 
-/// What of a stream is to be read, and how.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReadOptions<'a> {
-    pub(crate) from: Option<Revision>,
-    pub(crate) to: Option<Revision>,
-    pub(crate) last: Option<u64>,
-    pub(crate) after_token: Option<Token>,
-    pub(crate) at: Option<Position>,
-    pub(crate) backwards: bool,
-    pub(crate) visibility: Visibility,
-    pub(crate) event_type: Option<&'a str>,
+/// A part of a stream to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) stream: StreamId,
+    pub(crate) slot: u32,
+    pub(crate) name: Arc<str>,
+    /// The first revision and the last, both included, of those that events have.
+    pub(crate) from: Revision,
+    pub(crate) to: Revision,
+    /// Revisions behind that up to here are lost.
+    pub(crate) lost_up_to: Revision,
 }
 
-impl<'a> ReadOptions<'a> {
-    /// Everything that is durable, from the first event on.
-    #[must_use]
-    pub fn new() -> ReadOptions<'a> {
-        ReadOptions::default()
-    }
-
-    /// Begin with this revision. Default: the first; backwards the head.
-    #[must_use]
-    pub fn from(mut self, revision: Revision) -> ReadOptions<'a> {
-        self.from = Some(revision);
-        self
-    }
-
-    /// End with this revision, itself included. Default: the head; backwards the first.
-    #[must_use]
-    pub fn to(mut self, revision: Revision) -> ReadOptions<'a> {
-        self.to = Some(revision);
-        self
-    }
-
-    /// Only the newest so many events of what else was asked for.
-    #[must_use]
-    pub fn last(mut self, count: u64) -> ReadOptions<'a> {
-        self.last = Some(count);
-        self
-    }
-
-    /// Only what lies in the log behind the event that this token names, which may be of any stream: no event is left out,
-    /// and none comes again.
-    #[must_use]
-    pub fn after_token(mut self, token: &Token) -> ReadOptions<'a> {
-        self.after_token = Some(*token);
-        self
-    }
-
-    /// The stream as it was when the log ended at `position`: whole batches, those that begin before it. What else is asked
-    /// for is taken from that. A time is turned into such a position by [`Store::end_at`](crate::Store::end_at).
-    #[must_use]
-    pub fn at(mut self, position: Position) -> ReadOptions<'a> {
-        self.at = Some(position);
-        self
-    }
-
-    /// The newest event first.
-    #[must_use]
-    pub fn backwards(mut self) -> ReadOptions<'a> {
-        self.backwards = true;
-        self
-    }
-
-    /// Whether events that are not durable yet are shown. Default: no.
-    #[must_use]
-    pub fn visibility(mut self, visibility: Visibility) -> ReadOptions<'a> {
-        self.visibility = visibility;
-        self
-    }
-
-    /// Only events of this type. What else was asked for comes first: the last ten are the last ten of any type, of which those
-    /// of this type are handed out. What holds none of them is not looked at where an index says so, and damage there is not
-    /// told.
-    #[must_use]
-    pub fn event_type(mut self, name: &'a str) -> ReadOptions<'a> {
-        self.event_type = Some(name);
-        self
-    }
-}
-
-/// Reads the events of one stream: those that were visible when it was made.
+/// Reads parts of streams.
 #[derive(Debug)]
-pub struct StreamReader {
+pub(crate) struct OwnReader {
     finder: Arc<Finder>,
     stream: StreamId,
     slot: u32,
@@ -145,28 +77,20 @@ struct Gaps {
     is_waiting: bool,
 }
 
-impl StreamReader {
-    /// A reader of the stream, whose name is in the table, over what lies below `visible`. A token in the options leads to a
-    /// place of this log, which [`behind`](place::behind) found out.
+impl OwnReader {
+    /// A reader that has nothing to read yet; `begun` is the token that it begins behind.
     pub(crate) fn new(
-        finder: Arc<Finder>,
-        name: &str,
-        visible: Position,
-        options: ReadOptions<'_>,
-    ) -> Result<Option<StreamReader>> {
-        let visible = options.at.map_or(visible, |at| at.min(visible));
-        finder.streams.load(name)?;
-        let table = finder.streams.read();
-        let Some(stream) = table.by_name(name) else { return Ok(None) };
-        let Stream { id, slot, first, head: lost_up_to, last_event, head_position, .. } = *stream;
-        let name = Arc::clone(&stream.name);
-        drop(table);
-        let mut reader = StreamReader {
-            finder,
-            stream: id,
-            slot,
-            name,
-            backwards: options.backwards,
+        finder: &Arc<Finder>,
+        backwards: bool,
+        event_type: Option<&str>,
+        begun: Option<Token>,
+    ) -> OwnReader {
+        OwnReader {
+            finder: Arc::clone(finder),
+            stream: StreamId(0),
+            slot: 0,
+            name: Arc::default(),
+            backwards,
             range: None,
             places: VecDeque::new(),
             beyond: None,
@@ -174,63 +98,48 @@ impl StreamReader {
             told: None,
             segment: None,
             held: None,
-            gaps: Gaps { due: None, lost_up_to, is_told: false, is_waiting: false },
-            only: None,
-            begun: options.after_token,
+            gaps: Gaps { due: None, lost_up_to: Revision(0), is_told: false, is_waiting: false },
+            only: event_type.map(|name| Box::new(Only::new(&finder.indexes).of_type(name))),
+            begun,
             last: Position::ZERO,
-        };
-        reader.only = options.event_type.map(|name| Box::new(Only::new(&reader.finder.indexes).of_type(name)));
-        let head = match head_position < visible {
-            true => Some(last_event),
-            false => head_below(&reader.finder, slot, visible, first, last_event)?,
-        };
-        let Some(head) = head else { return Ok(Some(reader)) };
-        if head_position >= visible {
-            reader.gaps.lost_up_to = head;
         }
-        let (low, high) = if options.backwards { (options.to, options.from) } else { (options.from, options.to) };
-        let to = high.map_or(head, |to| to.min(head));
-        // What a fork shares with its parent is read there.
-        let mut from = low.unwrap_or(Revision(0)).max(first);
-        if let Some(token) = options.after_token.filter(|token| !token.is_origin()) {
-            from = from.max(first_behind(&reader.finder, slot, &token, first, last_event)?);
-        }
-        if let Some(last) = options.last {
-            if last == 0 {
-                return Ok(Some(reader));
-            }
-            from = from.max(Revision((to.0 + 1).saturating_sub(last)));
-        }
-        reader.range = (from <= to).then_some((from, to));
-        // What was accepted as lost behind the last event is told where it was asked for.
-        let lost_up_to = high.map_or(reader.gaps.lost_up_to, |high| high.min(reader.gaps.lost_up_to));
-        reader.gaps.lost_up_to = lost_up_to;
-        let (begin, end) = (from.min(lost_up_to), lost_up_to.max(to));
-        reader.gaps.due = (from <= end).then_some(if options.backwards { end } else { begin });
-        Ok(Some(reader))
     }
 
-    /// The next event; `None` behind the last.
-    ///
-    /// # Errors
-    /// [`Damage`](crate::ErrorKind::Damage) for events that are lost, [`Unsupported`](crate::ErrorKind::Unsupported) for those
-    /// that this build cannot decode: where [`Error::damage`](crate::Error::damage) says what they are, the reader goes on
-    /// behind them, asked again. Any other error ends the reading.
-    #[allow(clippy::should_implement_trait)]
+    /// Goes on with a part of a stream; what is left of the one before is not read.
+    pub(crate) fn begin(&mut self, part: Part) {
+        let Part { stream, slot, name, from, to, lost_up_to } = part;
+        (self.stream, self.slot, self.name) = (stream, slot, name);
+        self.range = (from <= to).then_some((from, to));
+        if let Some(held) = &mut self.held {
+            held.leave_section();
+        }
+        self.places.clear();
+        self.beyond = None;
+        self.told = None;
+        let (begin, end) = (from.min(lost_up_to), lost_up_to.max(to));
+        let due = (from <= end).then_some(if self.backwards { end } else { begin });
+        self.gaps = Gaps { due, lost_up_to, is_told: false, is_waiting: false };
+    }
+
+    /// Stands at the next event that is asked for; `None` behind the last of the part. An error that is not damage ends it.
     #[inline]
-    pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
+    pub(crate) fn next(&mut self) -> Option<Result<()>> {
         loop {
             if let Err(error) = self.step()? {
                 return Some(Err(error));
             }
             let held = self.held.as_ref().expect("an event was just stepped to");
             if self.only.as_ref().is_none_or(|only| only.is(held)) {
-                break;
+                self.last = held.position();
+                return Some(Ok(()));
             }
         }
-        let held = self.held.as_ref().expect("an event was just stepped to");
-        self.last = held.position();
-        Some(Ok(EventRef { held }))
+    }
+
+    /// The event at which [`next`](Self::next) stands.
+    #[inline]
+    pub(crate) fn event(&self) -> EventRef<'_> {
+        EventRef { held: self.held.as_ref().expect("an event was stepped to") }
     }
 
     /// Stands at the next event of any type.
@@ -264,10 +173,8 @@ impl StreamReader {
         Some(Ok(()))
     }
 
-    /// The place in the log behind the event that was handed out last: a later reader goes on there. `None` before the
-    /// first, unless the reader was itself begun behind a token. It is of use to who reads forwards.
-    #[must_use]
-    pub fn token(&self) -> Option<Token> {
+    /// The place in the log behind the event that was handed out last.
+    pub(crate) fn token(&self) -> Option<Token> {
         if self.last == Position::ZERO {
             return self.begun;
         }
@@ -554,32 +461,8 @@ impl StreamReader {
     }
 }
 
-/// The event with this revision, where it lies below `visible`.
-pub(crate) fn read_one(
-    finder: &Arc<Finder>,
-    name: &str,
-    revision: Revision,
-    visible: Position,
-) -> Result<Option<Event>> {
-    finder.streams.load(name)?;
-    let table = finder.streams.read();
-    let Some(stream) = table.by_name(name) else { return Ok(None) };
-    if (stream.first..=stream.last_event).contains(&revision) && stream.head_position < visible {
-        let (id, stretch, name) = (stream.id, stream.stretch(revision), Arc::clone(&stream.name));
-        drop(table);
-        if let Some(event) = read_one_known(finder, id, &stretch, name, revision)? {
-            return Ok(Some(event));
-        }
-    } else {
-        drop(table);
-    }
-    let options = ReadOptions::new().from(revision).to(revision);
-    let Some(mut reader) = StreamReader::new(Arc::clone(finder), name, visible, options)? else { return Ok(None) };
-    reader.next().transpose().map(|event| event.map(|event| event.hold()))
-}
-
 /// The event, where all is as it should be; `None` says nothing.
-fn read_one_known(
+pub(crate) fn read_one_known(
     finder: &Finder,
     stream: StreamId,
     stretch: &Stretch,
@@ -600,7 +483,7 @@ fn read_one_known(
 }
 
 /// The last revision whose section lies below `visible`; `None` where there is none. `head` lies above it.
-fn head_below(
+pub(crate) fn head_below(
     finder: &Finder,
     slot: u32,
     visible: Position,
@@ -629,7 +512,13 @@ fn head_below(
 }
 
 /// The first revision of a stream whose event lies behind the one that a token names.
-fn first_behind(finder: &Finder, slot: u32, token: &Token, first: Revision, last_event: Revision) -> Result<Revision> {
+pub(crate) fn first_behind(
+    finder: &Finder,
+    slot: u32,
+    token: &Token,
+    first: Revision,
+    last_event: Revision,
+) -> Result<Revision> {
     let before = head_below_damage(finder, slot, token.frame, first, last_event)?;
     let behind = before.map_or(first, |before| Revision(before.0 + 1));
     // Of the token's own frame the stream may have events on both sides of it. Where that is lost, so are they all.

@@ -1,0 +1,198 @@
+//! Reading a stream, forwards or backwards, from any revision, across its forks.
+
+use std::sync::Arc;
+
+use crate::format::token::Token;
+use crate::ids::{Position, Revision};
+use crate::index::find::Finder;
+use crate::index::streams::Stream;
+use crate::lineage::parts;
+use crate::read::own_reader::{self, OwnReader, Part};
+use crate::read::{Event, EventRef, ReadOptions};
+use crate::{Error, Result};
+
+/// Reads the events of one stream: those that were visible when it was made. Those that a fork shares with its parent come as
+/// they are there, with the stream to which they were appended as theirs.
+#[derive(Debug)]
+pub struct StreamReader {
+    own: OwnReader,
+    /// What is read behind the part at hand, the next one last.
+    parts: Vec<Part>,
+    backwards: bool,
+    /// The lineage is lost before the oldest part.
+    lost: Option<Error>,
+}
+
+impl StreamReader {
+    /// A reader of the stream over what lies below `visible`; `None` where there is none of this name. A token in the options
+    /// leads to a place of this log, which [`behind`](crate::read::place::behind) found out.
+    pub(crate) fn new(
+        finder: &Arc<Finder>,
+        name: &str,
+        visible: Position,
+        options: ReadOptions<'_>,
+    ) -> Result<Option<StreamReader>> {
+        let visible = options.at.map_or(visible, |at| at.min(visible));
+        finder.streams.load(name)?;
+        let table = finder.streams.read();
+        let Some(stream) = table.by_name(name) else { return Ok(None) };
+        let Stream { id, slot, first, head: mut lost_up_to, last_event, head_position, .. } = *stream;
+        let name = Arc::clone(&stream.name);
+        drop(table);
+        let ReadOptions { backwards, event_type, after_token, .. } = options;
+        let own = OwnReader::new(finder, backwards, event_type, after_token);
+        let mut reader = StreamReader { own, parts: Vec::new(), backwards, lost: None };
+        if first.0 > 0 && id.0 >= visible.0 {
+            return Ok(Some(reader)); // it was forked later
+        }
+        let head = match head_position < visible {
+            true => Some(last_event),
+            false => own_reader::head_below(finder, slot, visible, first, last_event)?
+                .or_else(|| first.0.checked_sub(1).map(Revision)),
+        };
+        let Some(head) = head else { return Ok(Some(reader)) };
+        if head_position >= visible {
+            lost_up_to = head;
+        }
+        let (low, high) = if backwards { (options.to, options.from) } else { (options.from, options.to) };
+        let to = high.map_or(head, |to| to.min(head));
+        let mut from = low.unwrap_or(Revision(0));
+        let token = after_token.filter(|token| !token.is_origin());
+        if let Some(token) = token.filter(|token| first.0 == 0 || token.frame.0 >= id.0) {
+            from = from.max(own_reader::first_behind(finder, slot, &token, first, last_event)?);
+        }
+        match options.last {
+            Some(0) => return Ok(Some(reader)),
+            Some(last) => from = from.max(Revision((to.0 + 1).saturating_sub(last))),
+            None => {}
+        }
+        // What was accepted as lost behind the last event is told where it was asked for.
+        let lost_up_to = high.map_or(lost_up_to, |high| high.min(lost_up_to));
+        let part = Part { stream: id, slot, name, from: from.max(first), to, lost_up_to };
+        if from < first {
+            return reader.across(finder, part, from, first, token).map(Some);
+        }
+        reader.own.begin(part);
+        Ok(Some(reader))
+    }
+
+    /// As a reader of a fork, some of whose shared revisions are asked for: those from `from` on; `first` is the first of its
+    /// own.
+    fn across(
+        mut self,
+        finder: &Finder,
+        own: Part,
+        from: Revision,
+        first: Revision,
+        token: Option<Token>,
+    ) -> Result<StreamReader> {
+        let upto = Revision(own.to.0.min(first.0 - 1));
+        let Some(mut shared) = parts::shared(finder, own.stream, from, upto)? else {
+            self.own.begin(own);
+            return Ok(self);
+        };
+        if own.to >= first || own.lost_up_to >= first {
+            shared.parts.insert(0, own);
+        }
+        if let Some(token) = token {
+            shared.lost = None; // it lies before the token, or the token would not be known
+            behind(finder, &mut shared.parts, &token)?;
+        }
+        if self.backwards {
+            shared.parts.reverse();
+        }
+        (self.parts, self.lost) = (shared.parts, shared.lost);
+        Ok(self)
+    }
+
+    /// The next event; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`Damage`](crate::ErrorKind::Damage) for events that are lost, [`Unsupported`](crate::ErrorKind::Unsupported) for those
+    /// that this build cannot decode: where [`Error::damage`](crate::Error::damage) says what they are, the reader goes on
+    /// behind them, asked again. Any other error ends the reading.
+    #[allow(clippy::should_implement_trait)]
+    #[inline]
+    pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
+        loop {
+            match self.own.next() {
+                Some(Ok(())) => break,
+                Some(Err(error)) => return Some(Err(self.told(error))),
+                None => {
+                    if let Err(lost) = self.next_part()? {
+                        return Some(Err(lost));
+                    }
+                }
+            }
+        }
+        Some(Ok(self.own.event()))
+    }
+
+    /// Goes on with the next part; `None` behind the last.
+    #[inline(never)]
+    fn next_part(&mut self) -> Option<Result<()>> {
+        if !self.backwards
+            && let Some(lost) = self.lost.take()
+        {
+            return Some(Err(lost));
+        }
+        match self.parts.pop() {
+            Some(part) => self.own.begin(part),
+            None => return self.lost.take().map(Err),
+        }
+        Some(Ok(()))
+    }
+
+    #[cold]
+    fn told(&mut self, error: Error) -> Error {
+        if error.damage().is_none() {
+            (self.parts, self.lost) = (Vec::new(), None);
+        }
+        error
+    }
+
+    /// The place in the log behind the event that was handed out last: a later reader goes on there. `None` before the
+    /// first, unless the reader was itself begun behind a token. It is of use to who reads forwards.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        self.own.token()
+    }
+}
+
+/// Leaves of the parts, the newest first, what lies behind the event that a token names.
+fn behind(finder: &Finder, parts: &mut Vec<Part>, token: &Token) -> Result<()> {
+    // Positions rise with revisions: one part at most is cut.
+    while let Some(part) = parts.last_mut() {
+        let first = own_reader::first_behind(finder, part.slot, token, part.from, part.to)?;
+        if first <= part.to {
+            part.from = part.from.max(first);
+            return Ok(());
+        }
+        parts.pop();
+    }
+    Ok(())
+}
+
+/// The event with this revision, where it lies below `visible`.
+pub(crate) fn read_one(
+    finder: &Arc<Finder>,
+    name: &str,
+    revision: Revision,
+    visible: Position,
+) -> Result<Option<Event>> {
+    finder.streams.load(name)?;
+    let table = finder.streams.read();
+    let Some(stream) = table.by_name(name) else { return Ok(None) };
+    if (stream.first..=stream.last_event).contains(&revision) && stream.head_position < visible {
+        let (id, stretch, name) = (stream.id, stream.stretch(revision), Arc::clone(&stream.name));
+        drop(table);
+        if let Some(event) = own_reader::read_one_known(finder, id, &stretch, name, revision)? {
+            return Ok(Some(event));
+        }
+    } else {
+        drop(table);
+    }
+    let options = ReadOptions::new().from(revision).to(revision);
+    let Some(mut reader) = StreamReader::new(finder, name, visible, options)? else { return Ok(None) };
+    reader.next().transpose().map(|event| event.map(|event| event.hold()))
+}
