@@ -7,7 +7,7 @@ use super::source::File;
 /// Folders of the tree that may not be there at all; links into them count from the day on which they are.
 const PARTS: [&str; 2] = ["format-spec", "fuzz"];
 /// First parts of a path that a page names in back quotes.
-const FOLDERS: [&str; 7] = ["engine", "cli", "tests", "format-spec", "benches", "fuzz", ".ci"];
+const FOLDERS: [&str; 8] = ["engine", "agent", "cli", "tests", "format-spec", "benches", "fuzz", ".ci"];
 
 /// What is in the tree: files and folders, by their paths from the root, without a final `/`.
 pub(crate) trait Tree {
