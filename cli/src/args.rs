@@ -10,8 +10,8 @@ use treering::limits;
 use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{
-    accept, append, bench, cat, claim, demo, dump, export, import, reindex, salvage, stat, streams, tail, unlock,
-    verify,
+    accept, append, bench, cat, claim, demo, dump, export, import, project, reindex, salvage, stat, streams, tail,
+    unlock, verify,
 };
 use crate::exit::Outcome;
 
@@ -31,6 +31,7 @@ Examples:
   echo '{\"note\":\"hello\"}' | treering append s notes     one event, durable when the receipt is printed
   treering tail s -f                                     everything, live
   treering claim s SESSION -- agent                      one agent at a time
+  treering project s SESSION --as transcript             the conversation as Markdown
   treering verify s                                      every checksum and chain
   treering accept s --dry-run                            what is lost, and what going on without it means
 
@@ -54,6 +55,7 @@ enum Command {
     Cat(cat::Args),
     Tail(tail::Args),
     Claim(claim::Args),
+    Project(project::Args),
     Streams(streams::Args),
     Stat(stat::Args),
     Verify(verify::Args),
@@ -78,6 +80,7 @@ impl Cli {
             Command::Cat(args) => cat::run(args),
             Command::Tail(args) => tail::run(args),
             Command::Claim(args) => claim::run(args),
+            Command::Project(args) => project::run(args),
             Command::Streams(args) => streams::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),

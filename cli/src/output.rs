@@ -169,7 +169,7 @@ pub(crate) fn bytes(number: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A stretch of time for people: `850 ns`, `12.3 µs`, `4.5 ms`, `1.20 s`, `2 min 05 s`.
+/// A stretch of time for people: `850 ns`, `12.3 µs`, `4.5 ms`, `1.20 s`, `2 min 05 s`, `3 h 20 min`, `5 d 07 h`.
 pub(crate) fn duration(time: Duration) -> String {
     let nanos = time.as_nanos();
     match nanos {
@@ -177,7 +177,11 @@ pub(crate) fn duration(time: Duration) -> String {
         1_000..999_950 => format!("{:.1} µs", nanos as f64 / 1e3),
         999_950..999_950_000 => format!("{:.1} ms", nanos as f64 / 1e6),
         999_950_000..60_000_000_000 => format!("{:.2} s", nanos as f64 / 1e9),
-        _ => format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60),
+        60_000_000_000..3_600_000_000_000 => format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60),
+        3_600_000_000_000..86_400_000_000_000 => {
+            format!("{} h {:02} min", time.as_secs() / 3_600, time.as_secs() % 3_600 / 60)
+        }
+        _ => format!("{} d {:02} h", time.as_secs() / 86_400, time.as_secs() % 86_400 / 3_600),
     }
 }
 
@@ -295,6 +299,8 @@ mod tests {
             (4_500_000, "4.5 ms"),
             (999_999_999, "1.00 s"),
             (125_000_000_000, "2 min 05 s"),
+            (12_345_000_000_000, "3 h 25 min"),
+            (460_000_000_000_000, "5 d 07 h"),
         ] {
             assert_eq!(duration(Duration::from_nanos(nanos)), text);
         }

@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod dump;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod project;
 pub(crate) mod reindex;
 pub(crate) mod salvage;
 pub(crate) mod show;

@@ -12,5 +12,6 @@ mod export;
 mod full_disk;
 mod import;
 mod killed;
+mod project;
 mod read;
 mod support;
