@@ -38,6 +38,7 @@ mod salvage;
 mod scale;
 mod segment_index;
 mod shared;
+mod snapshots;
 mod spec;
 mod takeover;
 mod tidy;

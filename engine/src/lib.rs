@@ -58,6 +58,7 @@ mod projection;
 mod read;
 mod recovery;
 mod segment;
+mod snapshot;
 mod store;
 mod sync;
 mod watermark;
@@ -99,6 +100,7 @@ pub use process::claims::{Claim, Claims};
 pub use projection::{EventView, Fold, Projection, Source, Unusable};
 pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, guard_mapped_reads};
 pub use recovery::{DirectoryStat, OpenReport};
+pub use snapshot::{Context, ContextOptions, ContextPart, ContextReader, Ignored, NewSnapshot, Snapshot, Snapshotted};
 pub use store::{Stat, Store, StreamInfo};
 pub use watermark::{Visibility, Watermarks};
 

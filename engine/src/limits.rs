@@ -30,10 +30,26 @@ pub const FRAME_BYTES_MAX: u64 = 2 << 30;
 pub const NUMBER_MAX: u64 = 1 << 63;
 /// Names that begin so belong to the engine.
 pub const RESERVED_NAME_PREFIX: char = '$';
+/// Names of streams that hold the events of snapshots begin so; the identity of the source and the label follow.
+pub const SNAPSHOT_PREFIX: &str = "$snapshot/";
+/// Names of streams that hold the places of cursors begin so; the cursor's name follows.
+pub const CURSOR_PREFIX: &str = "$cursor/";
+/// Longest label and longest version of a snapshot, in bytes.
+pub const LABEL_BYTES_MAX: usize = 255;
+/// Longest name of a cursor, in bytes.
+pub const CURSOR_NAME_BYTES_MAX: usize = 255;
 /// How many of the newest batches with an id given by the caller are remembered for retries.
 pub const RETRY_WINDOW_BATCHES: usize = 65_536;
 
+/// Whether a stream of this name is one of the engine's own. One whose name is lost goes by `$` and digits, and is not.
+#[must_use]
+pub fn is_engines(name: &str) -> bool {
+    name.starts_with(SNAPSHOT_PREFIX) || name.starts_with(CURSOR_PREFIX)
+}
+
 const _: () = {
+    assert!(SNAPSHOT_PREFIX.len() + 17 + LABEL_BYTES_MAX <= STREAM_NAME_BYTES_MAX);
+    assert!(CURSOR_PREFIX.len() + CURSOR_NAME_BYTES_MAX <= STREAM_NAME_BYTES_MAX);
     assert!(SEGMENT_BYTES_MIN.is_power_of_two() && SEGMENT_BYTES_MAX.is_power_of_two());
     assert!(SEGMENT_BYTES_DEFAULT.is_power_of_two() && INDEX_STRIDE_BYTES_DEFAULT.is_power_of_two());
     assert!(INDEX_STRIDE_BYTES_DEFAULT <= SEGMENT_BYTES_DEFAULT);

@@ -24,13 +24,14 @@ use crate::projection::{Fold, Projection};
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::recovery::cutter::Cutter;
 use crate::recovery::{DirectoryStat, OpenReport, checkpoint, open};
+use crate::snapshot::{self, Context, ContextOptions, Ignored, NewSnapshot, Snapshot, Snapshotted};
 use crate::storage::os::OsStorage;
 use crate::storage::positioned::Positioned;
 use crate::storage::{Access, Storage};
 use crate::sync::Mutex;
 use crate::sync::thread::JoinHandle;
 use crate::watermark::{Visibility, Watermarks};
-use crate::{Error, Result};
+use crate::{Error, Result, limits};
 
 /// An open store.
 ///
@@ -68,8 +69,6 @@ pub struct StreamInfo {
     pub name: Arc<str>,
     /// Its identity.
     pub id: StreamId,
-    /// The first revision of its own: 0, or for a fork the one behind the last that it shares with its parent.
-    pub first: Revision,
     /// The last revision that was given; the next event gets the one behind it.
     pub head: Revision,
     /// Position of the event with that revision, or of the accept that says that the stream ends there.
@@ -257,6 +256,63 @@ impl Store {
         self.writer()?.fork(fork)
     }
 
+    /// Appends a snapshot: events that stand beside a range of a stream, bound to it by the stream's chain. The range stays, and
+    /// so does every byte of it; several snapshots may stand for the same range.
+    ///
+    /// Binding folds the chain of what no earlier snapshot covers, about half a microsecond an event and the range itself; the
+    /// log is not kept from others meanwhile.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound): there is no such stream, or its head lies before the end of the range.
+    /// [`Invalid`](ErrorKind::Invalid), [`Limit`](ErrorKind::Limit): a range that holds nothing, no event, a label that is empty or
+    /// too long. [`Damage`](ErrorKind::Damage): the range cannot be bound, since events of it or before it are lost. Else as
+    /// [`append`](Store::append). Nothing is written then.
+    pub fn snapshot(&self, new: &NewSnapshot<'_>) -> Result<Snapshotted> {
+        snapshot::make(&self.view, self.writer()?, new)
+    }
+
+    /// All snapshots of a stream, label by label, the oldest first; those that are lost are told in their places.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream.
+    pub fn snapshots(&self, name: &str) -> Result<Vec<std::result::Result<Snapshot, Ignored>>> {
+        snapshot::of_stream(&self.view, name)
+    }
+
+    /// What a stream comes to at a revision: the newest snapshots that are of use, and the events behind and between them. It is a
+    /// function of the stream and the revision: snapshots that were appended after the next event of the stream do not count. A fork
+    /// has the snapshots of its parent whose ranges end before its fork point. Snapshots that do not match are passed over and
+    /// told.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream; [`Io`](ErrorKind::Io) from the system.
+    pub fn context(&self, name: &str, options: ContextOptions<'_>) -> Result<Context> {
+        snapshot::context(&self.view, name, options)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
+        })
+    }
+
+    /// From an event of a snapshot back to the range that it stands for; `None` where it is an event of no snapshot.
+    ///
+    /// # Errors
+    /// [`Damage`](ErrorKind::Damage) where its frame is lost.
+    pub fn snapshot_of(&self, stream: &str, revision: Revision) -> Result<Option<Snapshot>> {
+        snapshot::of_event(&self.view, stream, revision)
+    }
+
+    /// What the first events of a stream, `count` of them, hash to: the stream chain, which is the same wherever these events lie,
+    /// in a fork, in an import, in another store. Costs folding what was not folded before, half a microsecond an event.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where there is no such stream, or there are fewer; [`Damage`](ErrorKind::Damage) where one
+    /// of them is lost.
+    pub fn chain(&self, name: &str, count: u64) -> Result<[u8; 32]> {
+        let stream = self.view.stream(name)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
+        })?;
+        self.view.chains.behind(&self.view.finder, (stream.id, name), count, None)
+    }
+
     /// Where a stream leaves its parent; `None` where it is no fork, or where there is no such stream.
     ///
     /// # Errors
@@ -365,7 +421,7 @@ impl Store {
         Ok(self.view.stream(name)?.as_ref().map(self.describe()))
     }
 
-    /// All streams, in the order of their making.
+    /// All streams, in the order of their making, but for those of the engine's own.
     ///
     /// # Errors
     /// As [`stream`](Store::stream).
@@ -373,7 +429,8 @@ impl Store {
         self.streams_with_prefix("")
     }
 
-    /// The streams whose names begin with `prefix`, in the order of their making. Costs what they are, not what there are.
+    /// The streams whose names begin with `prefix`, in the order of their making. Costs what they are, not what there are. Those
+    /// that belong to the engine, of snapshots and cursors, are among them only where the prefix begins with `$`.
     ///
     /// # Errors
     /// As [`stream`](Store::stream).
@@ -381,7 +438,12 @@ impl Store {
         self.view.set.check_process()?;
         let describe = self.describe();
         let mut found = Vec::new();
-        self.view.streams.with_prefix(prefix, |stream| found.push(describe(stream)))?;
+        let with_engines = prefix.starts_with(limits::RESERVED_NAME_PREFIX);
+        self.view.streams.with_prefix(prefix, |stream| {
+            if with_engines || !limits::is_engines(&stream.name) {
+                found.push(describe(stream));
+            }
+        })?;
         found.sort_unstable_by_key(|stream| stream.id);
         Ok(found)
     }
@@ -396,7 +458,6 @@ impl Store {
         move |stream| StreamInfo {
             name: Arc::clone(&stream.name),
             id: stream.id,
-            first: stream.first,
             head: stream.head,
             head_position: stream.head_position,
             last_event: stream.last_event,

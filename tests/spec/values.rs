@@ -26,7 +26,9 @@ fn kinds_flags_and_codecs_are_those_of_the_pages() {
     ];
     says("frame_kinds", &kinds.map(|(name, kind)| (name, kind.into())));
     says("frame_flags", &[("GIVEN_ID", frame::FLAG_GIVEN_ID.into()), ("LEFT", frame::FLAG_LEFT.into())]);
-    says("section_flags", &[("CREATES", batch::SECTION_CREATES.into()), ("CODED", batch::SECTION_CODED.into())]);
+    let section =
+        [("CREATES", batch::SECTION_CREATES), ("CODED", batch::SECTION_CODED), ("ENGINE", batch::SECTION_ENGINE)];
+    says("section_flags", &section.map(|(name, flag)| (name, flag.into())));
     says("codecs", &[("zstd", batch::CODEC_ZSTD.into())]);
     let entry = [
         ("ID", batch::ENTRY_ID),

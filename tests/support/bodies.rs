@@ -131,7 +131,7 @@ fn key(event: &Event) -> Key {
 
 /// Every event that can be read, past all damage.
 fn readable(store: &Store) -> Vec<Event> {
-    let options = ReadAllOptions::new().visibility(Visibility::Committed);
+    let options = ReadAllOptions::new().visibility(Visibility::Committed).with_engine_streams();
     let Ok(mut reader) = store.read_all(options) else { return Vec::new() };
     let mut found = Vec::new();
     while let Some(event) = reader.next() {

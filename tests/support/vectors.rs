@@ -117,7 +117,8 @@ fn base64(bytes: &[u8]) -> String {
 /// All events of a store with what is said to be lost between them.
 #[must_use]
 pub fn read_all(store: &Store) -> (Vec<Value>, Vec<Damage>, Vec<treering::Error>) {
-    let mut reader = store.read_all(ReadAllOptions::new().visibility(Visibility::Committed)).unwrap();
+    let options = ReadAllOptions::new().visibility(Visibility::Committed).with_engine_streams();
+    let mut reader = store.read_all(options).unwrap();
     let (mut events, mut damage, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     let mut patience = 10_000;
     while let Some(next) = reader.next() {

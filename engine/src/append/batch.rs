@@ -187,6 +187,15 @@ impl<'a> Batch<'a> {
 
     /// Refuses what is beyond the limits. Returns the sum of payloads and metadata in bytes.
     pub(crate) fn check(&self) -> Result<usize> {
+        self.check_with(check_stream_name)
+    }
+
+    /// As [`check`](Self::check), of a batch that the engine has put together, to streams of its own too.
+    pub(crate) fn check_as_engine(&self) -> Result<usize> {
+        self.check_with(|_| Ok(()))
+    }
+
+    fn check_with(&self, check_stream_name: impl Fn(&str) -> Result<()>) -> Result<usize> {
         let limit = |what: String| Err(Error::new(ErrorKind::Limit, what));
         let invalid = |what: String| Err(Error::new(ErrorKind::Invalid, what));
         if self.sections.is_empty() {

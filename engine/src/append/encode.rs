@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 
 use crate::append::{BatchSection, NewEvent};
 use crate::checksum::Seeds;
-use crate::format::batch::{self, CODEC_ZSTD, Coding, NewEntry, Origin};
+use crate::format::batch::{self, CODEC_ZSTD, Coding, NewEntry, Origin, SECTION_ENGINE};
 use crate::format::codec;
 use crate::format::frame::{self, FrameHeader};
 use crate::format::item::Item;
 use crate::ids::{Position, Revision, StreamId};
+use crate::limits;
 use crate::options::Compression;
 
 /// The stream that a section continues.
@@ -71,7 +72,11 @@ pub(crate) fn encode_batch(
                 previous: existing.last_place,
             },
         };
+        let flags_at = out.len();
         put_section(out, seeds, position, first_position, origin, stored_len, coding, section.events);
+        if limits::is_engines(section.stream) {
+            out[flags_at] |= SECTION_ENGINE;
+        }
         if compression.is_some() {
             stored_bodies.push(stored);
         }

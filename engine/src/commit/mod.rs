@@ -18,6 +18,7 @@ mod pending;
 pub(crate) mod retry;
 pub(crate) mod roll;
 pub(crate) mod share;
+pub(crate) mod snapshot;
 pub(crate) mod tail;
 pub(crate) mod writer;
 

@@ -16,7 +16,7 @@ use crate::lineage::StreamReader;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::sync::now;
 use crate::watermark::Visibility;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, limits};
 
 /// What a subscription hands out, and from where.
 #[derive(Clone, Debug)]
@@ -140,6 +140,9 @@ impl Subscription {
         let mut read = ReadAllOptions::new().from(options.from).visibility(options.visibility);
         if let Some(prefix) = &prefix {
             read = read.stream_prefix(prefix);
+        }
+        if options.stream.as_deref().is_some_and(limits::is_engines) {
+            read = read.with_engine_streams();
         }
         if let Some(token) = &options.after_token {
             read = read.after_token(token);

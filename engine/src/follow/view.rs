@@ -14,7 +14,7 @@ use crate::index::find::Finder;
 use crate::index::on_demand::Streams;
 use crate::index::streams::Stream;
 use crate::index::time;
-use crate::lineage::{StreamReader, read_one};
+use crate::lineage::{Chains, StreamReader, read_one};
 use crate::process::control::{ControlPage, word};
 use crate::process::turn::Turns;
 use crate::read::{Event, LogReader, Only, ReadAllOptions, ReadOptions, place};
@@ -35,6 +35,7 @@ pub(crate) struct View {
     pub(crate) streams: Arc<Streams>,
     pub(crate) marks: Arc<Marks>,
     pub(crate) finder: Arc<Finder>,
+    pub(crate) chains: Chains,
     /// What goes on reading where others write; `None` in a process that is the only one.
     others: Option<Others>,
 }
@@ -73,7 +74,7 @@ impl View {
         finder: Arc<Finder>,
         others: Option<Others>,
     ) -> View {
-        View { set, streams, marks, finder, others }
+        View { set, streams, marks, finder, chains: Chains::default(), others }
     }
 
     /// Whether this process only reads.

@@ -35,6 +35,8 @@ use faults::{
 pub const SECTION_CREATES: u8 = 0x01;
 /// Section flag: the body is compressed or encrypted.
 pub const SECTION_CODED: u8 = 0x02;
+/// Section flag: the stream is one of the engine's own, which readers of the whole log pass over.
+pub const SECTION_ENGINE: u8 = 0x20;
 /// Section flag bits that must be known to use the section.
 pub const SECTION_REQUIRED: u8 = 0x1F;
 /// Codec: one zstd frame.
@@ -139,6 +141,8 @@ pub struct SectionShape {
     pub first_ordinal: u32,
     /// How the body is stored; `None` where it is as given.
     pub coding: Option<Coding>,
+    /// It is of a stream of the engine's own.
+    pub is_engines: bool,
     frame_position: Position,
     // Places in the plain part, and in the bodies for the body. A frame's length has 32 bits.
     name_at: u32,
@@ -319,6 +323,7 @@ impl<'a> Sections<'a> {
             count,
             first_ordinal: self.ordinal,
             coding,
+            is_engines: flags & SECTION_ENGINE != 0,
             frame_position,
             name_at,
             name_len,

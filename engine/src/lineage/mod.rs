@@ -4,10 +4,12 @@
 //! streams one after the other, each with its own places and indexes; which parts, the forks' items say. Nothing is copied,
 //! and no part but those asked for is looked up.
 
+mod chain;
 mod kin;
 mod parts;
 mod reader;
 
+pub(crate) use chain::{Chains, Value as ChainValue};
 pub use kin::{ForkPoint, Parting};
 pub(crate) use kin::{fork_point, lineage, parting};
 pub use reader::StreamReader;

@@ -105,6 +105,23 @@ impl StreamReader {
         Ok(self)
     }
 
+    /// The last revision of a stream that lies below `visible`; `None` where there is none.
+    pub(crate) fn head(finder: &Arc<Finder>, name: &str, visible: Position) -> Result<Option<Revision>> {
+        finder.streams.load(name)?;
+        let table = finder.streams.read();
+        let Some(stream) = table.by_name(name) else { return Ok(None) };
+        let Stream { id, slot, first, last_event, head_position, .. } = *stream;
+        drop(table);
+        if first.0 > 0 && id.0 >= visible.0 {
+            return Ok(None); // it was forked later
+        }
+        match head_position < visible {
+            true => Ok(Some(last_event)),
+            false => Ok(own_reader::head_below(finder, slot, visible, first, last_event)?
+                .or_else(|| first.0.checked_sub(1).map(Revision))),
+        }
+    }
+
     /// The next event; `None` behind the last.
     ///
     /// # Errors
@@ -114,9 +131,18 @@ impl StreamReader {
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Option<Result<EventRef<'_>>> {
+        match self.step()? {
+            Ok(()) => Some(Ok(self.own.event())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Stands at the next event; else as [`next`](Self::next).
+    #[inline]
+    pub(crate) fn step(&mut self) -> Option<Result<()>> {
         loop {
             match self.own.next() {
-                Some(Ok(())) => break,
+                Some(Ok(())) => return Some(Ok(())),
                 Some(Err(error)) => return Some(Err(self.told(error))),
                 None => {
                     if let Err(lost) = self.next_part()? {
@@ -125,7 +151,11 @@ impl StreamReader {
                 }
             }
         }
-        Some(Ok(self.own.event()))
+    }
+
+    /// The event at which it stands.
+    pub(crate) fn event(&self) -> EventRef<'_> {
+        self.own.event()
     }
 
     /// Goes on with the next part; `None` behind the last.

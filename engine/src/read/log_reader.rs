@@ -15,7 +15,7 @@ use crate::read::place;
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
 use crate::watermark::{Marks, Visibility};
-use crate::{Error, Result};
+use crate::{Error, Result, limits};
 
 /// What of the log is to be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +27,7 @@ pub struct ReadAllOptions<'a> {
     pub(crate) visibility: Visibility,
     pub(crate) event_type: Option<&'a str>,
     pub(crate) stream_prefix: Option<&'a str>,
+    pub(crate) with_engine_streams: bool,
 }
 
 impl<'a> ReadAllOptions<'a> {
@@ -80,6 +81,14 @@ impl<'a> ReadAllOptions<'a> {
         self
     }
 
+    /// Also events of the streams that belong to the engine, whose names begin with `$`: those of snapshots and cursors. Otherwise
+    /// they are passed over, unless a prefix asks for them.
+    #[must_use]
+    pub fn with_engine_streams(mut self) -> ReadAllOptions<'a> {
+        self.with_engine_streams = true;
+        self
+    }
+
     /// Only events of streams whose names begin with `prefix`, also of those that are made later. What holds none of them is not
     /// looked at where an index says so, and damage there is not told.
     #[must_use]
@@ -110,6 +119,7 @@ pub struct LogReader {
     limit: Position,
     held: Option<Held>,
     only: Option<Box<Only>>,
+    with_engine_streams: bool,
     /// An error that cannot be passed was handed out.
     is_ended: bool,
     /// The frame that is being read: its sections behind the one held.
@@ -142,6 +152,8 @@ impl LogReader {
             limit: Position::ZERO,
             held: None,
             only: None,
+            with_engine_streams: options.with_engine_streams
+                || options.stream_prefix.is_some_and(|prefix| prefix.starts_with(limits::RESERVED_NAME_PREFIX)),
             is_ended: false,
             sections_left: None,
         })
@@ -289,6 +301,9 @@ impl LogReader {
         let Some(section) = sections.next().map_err(lost)? else { return Ok(()) };
         if section.first_ordinal + section.count < frame.events() {
             self.sections_left = Some((place, sections.place().map_err(lost)?));
+        }
+        if section.is_engines && !self.with_engine_streams {
+            return Ok(());
         }
         let held = self.held.get_or_insert_with(|| Held::new(segment, &self.streams));
         held.enter(segment, &frame, &section, 0)

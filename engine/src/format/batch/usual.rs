@@ -102,6 +102,7 @@ pub(super) fn only_section(frame: &Frame<'_>) -> Option<SectionShape> {
         count: count as u32,
         first_ordinal: 0,
         coding: None,
+        is_engines: false,
         frame_position: frame.position,
         name_at: 0,
         name_len: 0,

@@ -6,6 +6,7 @@
 
 use super::index_blocks::IndexBlocks;
 use super::seals::Seals;
+use super::snapshots::Bound;
 use super::streams::Streams;
 use super::{Ledger, Log, Work, events};
 use crate::error::{Damage, DamageClass};
@@ -76,7 +77,8 @@ impl<'v> Walk<'v> {
     }
 
     /// What was found.
-    pub(super) fn finish(mut self) -> VerifyReport {
+    /// The report, and the snapshots that were met.
+    pub(super) fn finish(mut self) -> (VerifyReport, Vec<Bound>) {
         self.report.streams = self.streams.len();
         self.report.index_blocks_checked = self.index.checked;
         self.report.seals_checked = self.seals.checked;
@@ -85,7 +87,7 @@ impl<'v> Walk<'v> {
             self.report.notes.push(format!("{} events are {what}", self.undecoded));
         }
         self.report.damage = self.ledger.into_damage();
-        self.report
+        (self.report, self.streams.snapshots)
     }
 
     /// Walks over a segment up to its end.

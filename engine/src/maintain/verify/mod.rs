@@ -16,6 +16,7 @@ pub(super) mod files;
 mod frames;
 mod index_blocks;
 mod seals;
+mod snapshots;
 mod streams;
 
 use std::collections::{BTreeMap, HashMap};
@@ -114,7 +115,8 @@ pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Res
     for (index, known) in segments.iter().enumerate() {
         walk.segment(known, index + 1 == segments.len(), &mut work)?;
     }
-    let mut report = walk.finish();
+    let (mut report, bound) = walk.finish();
+    report.damage.extend(snapshots::check(&found, bound)?);
     report.segments = segments.len() as u64;
     report.bytes = segments.iter().map(|known| known.end.map_or(0, |end| end.0 - known.base.0)).sum();
     report.committed = committed;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::snapshots::Bound;
 use crate::error::Damage;
 use crate::format::Fault;
 use crate::format::batch::{Origin, Section};
@@ -38,6 +39,8 @@ pub(super) struct Streams {
     by_name: HashMap<Arc<str>, StreamId>,
     /// The newest claim of each stream that was claimed with a token.
     claims: HashMap<StreamId, Position>,
+    /// What is to be held against the streams once all of them are known.
+    pub(super) snapshots: Vec<Bound>,
     /// How many stretches of the log were lost so far.
     losses: u64,
 }
@@ -159,7 +162,12 @@ impl Streams {
                         }
                     }
                 }
-                Item::Snapshot { source: stream, .. } => self.must_exist(stream, problems),
+                Item::Snapshot { source, first, end, place, chain_before, chain_end, .. } => {
+                    self.must_exist(source, problems);
+                    let (frame, end_of_frame) = (frame.position, frame.end());
+                    let chain = [chain_before, chain_end];
+                    self.snapshots.push(Bound { frame, end_of_frame, source, first, end, place, chain });
+                }
                 Item::Claim { stream, .. } => {
                     self.must_exist(stream, problems);
                     self.claims.insert(stream, position);
