@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Storage};
 use treering::{
-    Batch, ErrorKind, EventView, Expected, Fold, NewEvent, Projection, Source, Store, SubscribeOptions, Unusable,
-    Visibility,
+    Batch, Durability, ErrorKind, EventView, Expected, Fold, Fork, NewEvent, Projection, Source, Store,
+    SubscribeOptions, Unusable, Visibility,
 };
 use treering_tests::image::Image;
 use treering_tests::store::{everything, noise, open, open_read_only, put, small};
@@ -49,8 +49,12 @@ impl Projection for Record {
 
 const STREAMS: [&str; 3] = ["a", "b", "not there at first"];
 
+/// Forks that are made on the way: of the first stream, and of that fork.
+const FORKS: [&str; 2] = ["fork", "fork of the fork"];
+
 fn sources() -> Vec<Source> {
-    STREAMS.iter().map(|name| Source::Stream((*name).to_owned())).chain([Source::Log]).collect()
+    let streams = STREAMS.iter().chain(&FORKS).map(|name| Source::Stream((*name).to_owned()));
+    streams.chain([Source::Log]).collect()
 }
 
 fn catch_up(store: &Store, fold: &mut Fold<Record>) -> u64 {
@@ -92,7 +96,16 @@ proptest! {
             if number % 5 == 0 {
                 batch = batch.section(STREAMS[(stream + 1) % 3], Expected::Any, &events[..1]);
             }
-            let _ = store.append(&batch.durability(treering::Durability::Written)).unwrap();
+            let _ = store.append(&batch.durability(Durability::Written)).unwrap();
+            for (place, parent, after) in [(0, "a", 6), (1, FORKS[0], 12)] {
+                if store.stream(FORKS[place]).unwrap().is_some() {
+                    if number % 3 == place {
+                        let _ = put(&store, FORKS[place], &payload);
+                    }
+                } else if number > after && store.stream(parent).unwrap().is_some() {
+                    let _ = store.fork(&Fork::new(parent, FORKS[place]).durability(Durability::Written)).unwrap();
+                }
+            }
             let reader = (number % 7 == 0).then(|| open_read_only(&storage));
             for (index, source) in sources.iter().enumerate() {
                 let expected = anew(&store, source);
@@ -104,10 +117,12 @@ proptest! {
                     prop_assert_eq!((fold.events(), fold.token()), (expected.events(), expected.token()));
                     prop_assert!(!fold.has_gaps());
                 }
-                let of_source = everything(&store).iter().filter(|event| match source {
-                    Source::Stream(name) => *name == *event.stream,
-                    Source::Log => true,
-                }).count();
+                let of_source = match source {
+                    Source::Stream(name) => {
+                        store.stream(name).unwrap().map_or(0, |stream| stream.head.get() as usize + 1)
+                    }
+                    Source::Log => everything(&store).len(),
+                };
                 prop_assert_eq!(expected.projection().lines.len(), of_source, "each event once");
                 saved[index] = later.save();
                 prop_assert_eq!(&saved[index], &living[index].save(), "equal states are equal bytes");

@@ -24,11 +24,42 @@
 //! # Ok::<(), treering_agent::Unreadable>(())
 //! ```
 //!
+//! Written and folded:
+//!
+//! ```
+//! use treering::{Batch, Expected, Fold, NewEvent, Options, Store, Visibility};
+//! use treering_agent::{AgentEvent, Budget, Context, ToolCall, Tools, UserInput};
+//!
+//! # let folder = std::env::temp_dir().join(format!("treering-agent-{}", std::process::id()));
+//! let store = Store::open(&folder, Options::new())?;
+//! let asked = UserInput { content: vec!["What is in the README?".into()], ..UserInput::default() };
+//! let call = ToolCall::new("call-1", "read_file", serde_json::json!({ "path": "README.md" }));
+//! for event in [AgentEvent::from(asked), AgentEvent::from(call)] {
+//!     let payload = event.payload();
+//!     let event = NewEvent::new(event.event_type(), &payload);
+//!     let _ = store.append(&Batch::to("session-1", Expected::Any, &[event]))?;
+//! }
+//!
+//! // What is a model told that goes on from here?
+//! let mut context = Fold::over_stream("session-1", Context::new().budget(Budget::Tokens(8_000)));
+//! store.catch_up(&mut context, Visibility::Durable, Err)?;
+//! assert_eq!(context.projection().messages().len(), 2);
+//!
+//! // And what may have had effects that nobody recorded?
+//! let mut tools = Fold::over_stream("session-1", Tools::new());
+//! store.catch_up(&mut tools, Visibility::Durable, Err)?;
+//! assert_eq!(tools.projection().open()[0].tool, "read_file");
+//! # store.close()?;
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok::<(), treering::Error>(())
+//! ```
+//!
 //! # Map
 //!
 //! `event` has the vocabulary, `part` what messages are made of, `usage` what they cost; `claude_code` and `codex` read foreign
 //! lines (with `foreign`, which takes from them only what is wanted); `say` tells an event in a line. `fold` has the projections:
-//! [`Context`], [`Transcript`], [`Tools`], [`Ledger`], [`Timeline`]. Each is a [`treering::Projection`].
+//! [`Context`], [`Transcript`], [`Tools`], [`Ledger`], [`Timeline`]. Each is a [`treering::Projection`]. `prices` turns the ledger's tokens
+//! into money, with the prices that who asks brings.
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +69,7 @@ mod event;
 mod fold;
 mod foreign;
 mod part;
+mod prices;
 mod say;
 mod usage;
 
@@ -52,4 +84,5 @@ pub use fold::timeline::{Entry, Timeline};
 pub use fold::tools::{Finished, OpenCall, ToolSum, Tools};
 pub use fold::transcript::Transcript;
 pub use part::{File, Part, Reasoning, Sealed, Text};
+pub use prices::{Price, Prices};
 pub use usage::{Counts, Usage};

@@ -2,8 +2,8 @@
 //!
 //! Each token counts once. Usage that names a message counts with the greatest numbers that are said of that message, however many
 //! events repeat it (Claude Code writes a line for each block, with the usage as it stood then). Sums since the session began
-//! count by what they grew; where one falls, a new count began, and its last step counts. Money is what the log says it is: no
-//! prices are known here.
+//! count by what they grew; where one falls, a new count began, and its last step counts. Money is what the log says it is;
+//! what it would be at given prices is [`Prices`](crate::Prices)' matter.
 //!
 //! The state keeps the numbers of each message: some hundred bytes for each.
 

@@ -5,16 +5,16 @@
 
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use treering::{EventView, Options, Projection, ReadOptions, Revision, Store};
-use treering_agent::{Budget, Context, Ledger, Timeline, Tools, Transcript};
+use treering_agent::{Budget, Context, Ledger, Prices, Timeline, Tools, Transcript};
 
 use crate::commands::cat::{no_such_stream, visibility};
 use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
-use crate::output::{steps_bar, width};
+use crate::output::{printable, steps_bar, width};
 use show::Show;
 
 /// Show what a stream comes to: as a transcript, a model's context, tool calls, a ledger, a timeline
@@ -27,11 +27,13 @@ Examples:
                                                             for a model of another provider: without what is sealed
   treering project s SESSION --as tools                     each tool in numbers, and calls that have no result
   treering project s SESSION --as ledger                    tokens and cost by model, each counted once
+  treering project s SESSION --as ledger --prices FILE      at these prices, where the log says no cost
   treering project s SESSION --as timeline --at 400         every event up to revision 400, with times and gaps
 
 Reads the vocabulary of treering-agent (agent/VOCABULARY.md) and, as if they were of it, imported lines of Claude Code and
 Codex. What it does not know is passed over, but for the timeline. Tokens of a budget are estimated: a token for three ASCII
-characters, or for one other. Times with --json are nanoseconds. Shows what is committed; --durable leaves out what a power
+characters, or for one other. FILE holds US dollars for a million tokens, as in
+{\"MODEL\":{\"input\":3,\"cache_write\":3.75,\"cache_read\":0.3,\"output\":15}}. Times with --json are nanoseconds. Shows what is committed; --durable leaves out what a power
 loss could still take.")]
 pub(crate) struct Args {
     /// The store
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// The provider whose model is to go on: what others have sealed is left out; for a context
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// What a million tokens cost, by model; for a ledger
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
     /// Cut nothing that tools take or give; for a transcript
     #[arg(long)]
     full: bool,
@@ -80,11 +85,13 @@ pub(crate) fn run(args: Args) -> Outcome {
     let is_of_no_use = [
         (args.budget.is_some() && args.kind != Kind::Context, "--budget is for --as context"),
         (args.provider.is_some() && args.kind != Kind::Context, "--provider is for --as context"),
+        (args.prices.is_some() && args.kind != Kind::Ledger, "--prices is for --as ledger"),
         (args.full && args.kind != Kind::Transcript, "--full is for --as transcript"),
     ];
     if let Some((_, why)) = is_of_no_use.into_iter().find(|(is_so, _)| *is_so) {
         return Err(Failure::Usage(why.to_owned()));
     }
+    let prices = args.prices.as_deref().map(prices).transpose()?.unwrap_or_default();
     let store = Store::open_read_only(&args.store, Options::new())?;
     let mut damage = DamageMet::at_opening(&store);
     let mut show = Show::new(args.json);
@@ -114,7 +121,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Kind::Ledger => {
             let mut fold = Ledger::new();
             fold_over(&store, &args, &mut damage, &mut fold, |_, _| Ok(()))?;
-            show.ledger(&fold)?;
+            show.ledger(&fold, &prices)?;
         }
         Kind::Timeline => {
             let mut fold = Timeline::new();
@@ -124,6 +131,16 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     show.out.flush()?;
     damage.outcome()
+}
+
+/// Reads a file of prices.
+fn prices(path: &Path) -> Outcome<Prices> {
+    let shown = path.display().to_string();
+    let text = std::fs::read(path).map_err(|error| Failure::io("read", printable(&shown), &error))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        let way_out = "see `treering project --help` for how prices are written";
+        Failure::Error(format!("{} holds no prices: {error}; {way_out}", printable(&shown)))
+    })
 }
 
 /// Has the fold take the stream; `ready` is asked behind each event, with its revision.

@@ -123,6 +123,19 @@ fn a_ledger_counts_each_message_once() {
     assert_eq!(summary["tokens"], 1013);
     let text = project(&place, "ledger", &[]).text();
     assert!(text.contains("$0.5000") && text.contains("1,013"), "{text}");
+
+    // Where the log says no cost, it is reckoned with the prices that are brought.
+    let usage = json!({ "usage": { "input": 1_000_000, "output": 10 }, "model": "m-2" });
+    place.feed("append", &["s", "--type", "usage"], usage.to_string().as_bytes()).ok();
+    place.write("prices.json", r#"{"m-1":{"input":9,"output":9},"m-2":{"input":3,"output":15}}"#);
+    let (models, summary) = lines(&place, "ledger", &["--prices", "prices.json"], "model");
+    let costs: Vec<u64> = models.iter().map(|model| model["cost_nano_usd"].as_u64().unwrap()).collect();
+    assert_eq!((&costs[..], &summary["cost_nano_usd"]), (&[500_000_000, 3_000_150_000][..], &3_500_150_000_u64.into()));
+    assert!(project(&place, "ledger", &["--prices", "prices.json"]).text().contains("$3.0001"));
+    place.write("prices.json", "{\"m-2\":3}");
+    project(&place, "ledger", &["--prices", "prices.json"]).failed(1, "prices.json holds no prices");
+    project(&place, "ledger", &["--prices", "none.json"]).failed(1, "cannot read none.json");
+    project(&place, "tools", &["--prices", "prices.json"]).failed(2, "--prices");
 }
 
 #[test]

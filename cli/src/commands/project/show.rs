@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::json;
-use treering_agent::{Context, Entry, Ledger, Message, Passed, Role, Spent, Timeline, Tools, Transcript};
+use treering_agent::{Context, Entry, Ledger, Message, Passed, Prices, Role, Spent, Timeline, Tools, Transcript};
 
 use crate::exit::Outcome;
 use crate::output::{self, Out, Table, count, counted, excerpt, printable, width};
@@ -174,12 +174,20 @@ impl Show {
     }
 
     /// Prints what each model took, and all of them.
-    pub(super) fn ledger(&mut self, fold: &Ledger) -> Outcome {
+    pub(super) fn ledger(&mut self, fold: &Ledger, prices: &Prices) -> Outcome {
         let messages: u64 = fold.spent().iter().map(|spent| spent.messages).sum();
-        let total = fold.total();
+        let mut total = fold.total();
+        // What the log says stands, what it does not say is reckoned.
+        let cost = |spent: &Spent| match spent.numbers.cost_nano_usd {
+            0 => prices.cost_nano_usd(spent),
+            said => Some(said),
+        };
+        total.cost_nano_usd = fold.spent().iter().filter_map(cost).fold(0, u64::saturating_add);
         if self.json {
             for spent in fold.spent() {
-                self.object("model", spent)?;
+                let mut spent = spent.clone();
+                spent.numbers.cost_nano_usd = cost(&spent).unwrap_or_default();
+                self.object("model", &spent)?;
             }
             return self.summary(
                 fold.passed(),
@@ -195,9 +203,9 @@ impl Show {
             let name = |name: &Option<String>| printable(name.as_deref().unwrap_or("-")).into_owned();
             let it = &spent.numbers;
             let numbers = [spent.messages, it.input, it.cache_write, it.cache_read, it.output, it.total()].map(count);
-            let cost = match it.cost_nano_usd {
-                0 => "-".to_owned(),
-                nano => format!("${}.{:04}", count(nano / 1_000_000_000), nano % 1_000_000_000 / 100_000),
+            let cost = match cost(spent) {
+                None | Some(0) => "-".to_owned(),
+                Some(nano) => format!("${}.{:04}", count(nano / 1_000_000_000), nano % 1_000_000_000 / 100_000),
             };
             table.row([name(&spent.model), name(&spent.provider)].into_iter().chain(numbers).chain([cost]));
         }
