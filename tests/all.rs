@@ -15,6 +15,7 @@ mod claims;
 mod clock;
 mod concurrency;
 mod crash;
+mod cursors;
 mod damage;
 mod directory;
 mod durability;

@@ -44,6 +44,7 @@
 mod append;
 mod claim;
 mod commit;
+mod cursor;
 mod error;
 mod follow;
 mod ids;
@@ -87,6 +88,7 @@ mod storage;
 
 pub use append::{Batch, Expected, Fork, Forked, FrameProof, NewEvent, Receipt, SectionReceipt, SectionReceipts};
 pub use commit::{Pending, ReindexReport};
+pub use cursor::{Cursor, CursorPlace};
 pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, LostToken, Result};
 pub use follow::{SubscribeOptions, Subscription};
 pub use format::token::Token;

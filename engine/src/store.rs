@@ -601,6 +601,19 @@ impl Store {
         }
     }
 
+    pub(crate) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// How many events are in the log.
+    pub(crate) fn stat_events(&self) -> Result<u64> {
+        self.view.set.check_process()?;
+        Ok(match &self.writing {
+            Some(writing) => writing.writer.tail.lock().next_number,
+            None => self.view.replayed(|replay| replay.next_number).unwrap_or(0),
+        })
+    }
+
     /// The handle of its claims, where it may claim.
     pub(crate) fn claims(&self) -> Result<&Claims> {
         self.writer().map(|_| &self.claims)

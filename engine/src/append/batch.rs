@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
+use crate::format::token::Token;
 use crate::ids::{BatchId, FencingToken, Revision};
 use crate::options::Durability;
 use crate::{Error, ErrorKind, Result, limits};
@@ -118,6 +119,17 @@ pub struct Batch<'a> {
     pub(crate) sections: BatchSections<'a>,
     /// Streams with the claims that must be their newest ones.
     pub(crate) fences: Vec<(&'a str, FencingToken)>,
+    /// Cursors that it moves.
+    pub(crate) cursors: Vec<CursorMove<'a>>,
+}
+
+/// A cursor's next place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CursorMove<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) token: Token,
+    /// Of the revision of its last place.
+    pub(crate) expected: Expected,
 }
 
 impl Default for Batch<'_> {
@@ -147,7 +159,7 @@ impl<'a> Batch<'a> {
     }
 
     fn of(id: BatchId, is_id_given: bool, sections: BatchSections<'a>) -> Batch<'a> {
-        Batch { id, is_id_given, durability: None, sections, fences: Vec::new() }
+        Batch { id, is_id_given, durability: None, sections, fences: Vec::new(), cursors: Vec::new() }
     }
 
     /// Adds events to one more stream. Each stream once, each with one event at least.
@@ -163,6 +175,15 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn fenced(mut self, stream: &'a str, token: FencingToken) -> Batch<'a> {
         self.fences.push((stream, token));
+        self
+    }
+
+    /// Moves a cursor behind the event that `token` names, together with the events of the batch, of which there may be none: a
+    /// consumer whose results are those events deals with each event once. `expected` is held against the revision of the
+    /// cursor's last place ([`CursorPlace::revision`](crate::CursorPlace)), so that of two consumers one is refused.
+    #[must_use]
+    pub fn cursor(mut self, name: &'a str, token: &Token, expected: Expected) -> Batch<'a> {
+        self.cursors.push(CursorMove { name, token: *token, expected });
         self
     }
 

@@ -6,6 +6,6 @@ mod fork;
 mod receipt;
 
 pub use batch::{Batch, Expected, NewEvent};
-pub(crate) use batch::{BatchSection, check_stream_name};
+pub(crate) use batch::{BatchSection, CursorMove, check_stream_name};
 pub use fork::{Fork, Forked};
 pub use receipt::{FrameProof, Receipt, SectionReceipt, SectionReceipts};

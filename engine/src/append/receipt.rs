@@ -109,6 +109,15 @@ impl std::ops::Deref for SectionReceipts {
 }
 
 impl SectionReceipts {
+    /// Keeps only the first so many.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        match &mut self.0 {
+            Sections::UpToOne(section) if len == 0 => *section = None,
+            Sections::UpToOne(_) => {}
+            Sections::Many(sections) => sections.truncate(len),
+        }
+    }
+
     /// Adds what `make` makes: called where the section is to lie, it is made there and not copied.
     #[inline(always)]
     pub(crate) fn push(&mut self, make: impl FnOnce() -> SectionReceipt) {

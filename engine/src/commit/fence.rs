@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::append::{Batch, Receipt};
 use crate::commit::admit::head_unknown;
+use crate::commit::cursor::cursor_items;
 use crate::commit::writer::{Doubts, Writer};
 use crate::format::Fault;
 use crate::format::batch::{Section, Sections};
@@ -45,8 +46,8 @@ impl Writer {
         Ok(FencingToken(receipt.position.0))
     }
 
-    /// Puts a batch with fencing tokens into the log.
-    pub(crate) fn put_fenced(
+    /// Puts a batch with fencing tokens, or that moves cursors, into the log.
+    pub(crate) fn put_with_items(
         &self,
         batch: &Batch<'_>,
         body_bytes: usize,
@@ -56,7 +57,9 @@ impl Writer {
         for (stream, token) in &batch.fences {
             self.look_up_claim(stream, *token)?;
         }
-        let put = self.put_with(batch, body_bytes, level, receipt, |_, _| self.fences(batch));
+        let put = self.put_with(batch, body_bytes, level, receipt, |_, _| {
+            Ok(self.fences(batch)?.into_iter().chain(cursor_items(batch)).collect())
+        });
         put.map_err(|error| match error.kind() {
             // Who had the stream before met what the next one did; that it lost the stream says more.
             ErrorKind::Conflict => self.fences(batch).err().unwrap_or(error),

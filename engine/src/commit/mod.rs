@@ -7,6 +7,7 @@
 //! [`share`] is how all of that is done together with other processes.
 
 pub(crate) mod admit;
+pub(crate) mod cursor;
 pub(crate) mod durable;
 mod fence;
 mod fork;

@@ -164,11 +164,14 @@ impl Writer {
 
     /// Puts a batch into the log and fills in its receipt.
     fn put(&self, batch: &Batch<'_>, level: Durability, receipt: &mut Receipt) -> Result<()> {
+        if !batch.cursors.is_empty() {
+            return self.put_with_cursors(batch, level, receipt);
+        }
         let body_bytes = batch.check()?;
         if batch.fences.is_empty() {
             return self.put_with(batch, body_bytes, level, receipt, |_, _| Ok(Vec::new()));
         }
-        self.put_fenced(batch, body_bytes, level, receipt)
+        self.put_with_items(batch, body_bytes, level, receipt)
     }
 
     /// As [`put`](Self::put), with items behind the sections, of which there may be none then. `items_of` makes them under the
