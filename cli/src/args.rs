@@ -10,8 +10,8 @@ use treering::limits;
 use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{
-    accept, append, bench, cat, claim, demo, dump, export, import, project, reindex, salvage, stat, streams, tail,
-    unlock, verify,
+    accept, append, bench, cat, claim, demo, diff, dump, export, fork, forks, import, project, reindex, salvage, stat,
+    streams, tail, unlock, verify,
 };
 use crate::exit::Outcome;
 
@@ -32,6 +32,7 @@ Examples:
   treering tail s -f                                     everything, live
   treering claim s SESSION -- agent                      one agent at a time
   treering project s SESSION --as transcript             the conversation as Markdown
+  treering fork s SESSION@41 second-try                  goes on from revision 41, beside the first
   treering verify s                                      every checksum and chain
   treering accept s --dry-run                            what is lost, and what going on without it means
 
@@ -56,6 +57,9 @@ enum Command {
     Tail(tail::Args),
     Claim(claim::Args),
     Project(project::Args),
+    Fork(fork::Args),
+    Forks(forks::Args),
+    Diff(diff::Args),
     Streams(streams::Args),
     Stat(stat::Args),
     Verify(verify::Args),
@@ -81,6 +85,9 @@ impl Cli {
             Command::Tail(args) => tail::run(args),
             Command::Claim(args) => claim::run(args),
             Command::Project(args) => project::run(args),
+            Command::Fork(args) => fork::run(args),
+            Command::Forks(args) => forks::run(args),
+            Command::Diff(args) => diff::run(args),
             Command::Streams(args) => streams::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),

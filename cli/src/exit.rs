@@ -33,6 +33,8 @@ use crate::output;
 pub(crate) enum Failure {
     /// The engine said no.
     Engine(treering::Error),
+    /// The name of a new stream is taken: a conflict whose way out is another name.
+    Taken(treering::Error),
     /// The command line asks for something that makes no sense.
     Usage(String),
     /// Anything else that went wrong.
@@ -88,6 +90,7 @@ impl Failure {
             Failure::Error(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Damage(_) => 4,
+            Failure::Taken(_) => 3,
             Failure::CopyIncomplete(_) => 5,
             Failure::Engine(error) => match error.kind() {
                 ErrorKind::Conflict | ErrorKind::Fenced => 3,
@@ -108,6 +111,7 @@ impl Failure {
             Failure::Usage(_) => "usage",
             Failure::Damage(_) => "damage",
             Failure::CopyIncomplete(_) => "copy_incomplete",
+            Failure::Taken(_) => "conflict",
             Failure::Engine(error) => match error.kind() {
                 ErrorKind::Io => "io",
                 ErrorKind::NoSpace => "no_space",
@@ -136,7 +140,7 @@ impl Failure {
     /// As an object for programs.
     fn as_object(&self) -> FailureLine<'_> {
         let engine = match self {
-            Failure::Engine(error) => Some(error),
+            Failure::Engine(error) | Failure::Taken(error) => Some(error),
             _ => None,
         };
         let conflict = engine.and_then(treering::Error::conflict).map(|conflict| ConflictPart {
@@ -205,6 +209,7 @@ impl fmt::Display for Failure {
                 }
                 None => write!(f, "{error}"),
             },
+            Failure::Taken(error) => write!(f, "conflict: {error}"),
             Failure::Usage(text) | Failure::Error(text) | Failure::Damage(text) | Failure::CopyIncomplete(text) => {
                 f.write_str(text)
             }

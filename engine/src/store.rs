@@ -69,6 +69,8 @@ pub struct StreamInfo {
     pub name: Arc<str>,
     /// Its identity.
     pub id: StreamId,
+    /// The first revision of its own: 0, or for a fork the one behind the last that it shares with its parent.
+    pub first: Revision,
     /// The last revision that was given; the next event gets the one behind it.
     pub head: Revision,
     /// Position of the event with that revision, or of the accept that says that the stream ends there.
@@ -458,6 +460,7 @@ impl Store {
         move |stream| StreamInfo {
             name: Arc::clone(&stream.name),
             id: stream.id,
+            first: stream.first,
             head: stream.head,
             head_position: stream.head_position,
             last_event: stream.last_event,

@@ -76,7 +76,12 @@ impl Shown<'_> {
 
     /// As one line of JSON.
     pub(crate) fn as_json(&self, out: &mut Out) -> Outcome {
-        out.json(&EventLine {
+        out.json(&self.as_object())
+    }
+
+    /// As an object for programs.
+    pub(crate) fn as_object(&self) -> EventLine<'_> {
+        EventLine {
             stream: self.stream,
             revision: self.revision,
             position: self.position,
@@ -88,7 +93,7 @@ impl Shown<'_> {
             batch: self.batch.to_string(),
             token: self.token.map(|token| token.to_string()),
             ..EventLine::with_bytes(self.metadata, self.payload)
-        })
+        }
     }
 
     /// As one line for people. `with_stream` where events of several streams are mixed.
@@ -127,6 +132,14 @@ impl DamageMet {
         let Some(damage) = error.damage() else { return Err(error.into()) };
         self.note(damage);
         Ok(())
+    }
+
+    /// What was asked for; `None` where damage took it, which is noted.
+    pub(crate) fn or_none<T>(&mut self, asked: treering::Result<T>) -> Outcome<Option<T>> {
+        match asked {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => self.take(error).map(|()| None),
+        }
     }
 
     fn note(&mut self, damage: &Damage) {

@@ -17,7 +17,7 @@ Examples:
   treering stat s
   treering stat s --json | jq .events
 
-`committed` and `durable` are positions: what lies below is in the log, and survives a power loss. Damage is what is
+An event that forks share is in the log, and counted, once. `committed` and `durable` are positions: what lies below is in the log, and survives a power loss. Damage is what is
 known without looking for it; `treering verify` looks.")]
 pub(crate) struct Args {
     /// The store

@@ -7,7 +7,7 @@ use treering::{Options, Store};
 
 use crate::commands::show::DamageMet;
 use crate::exit::Outcome;
-use crate::output::{Out, Table, count, printable};
+use crate::output::{Out, Table, count, counted, printable};
 
 /// List the streams of a store
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,9 @@ use crate::output::{Out, Table, count, printable};
 Examples:
   treering streams s
   treering streams s SESSION/                    those whose names begin so
-  treering streams s --json | jq -r .stream")]
+  treering streams s --json | jq -r .stream
+
+The events of a fork are those that it shares and its own; `treering forks` shows forks as a tree.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
@@ -36,24 +38,56 @@ struct Row<'a> {
     head: u64,
     head_position: u64,
     last_event: u64,
+    /// Where it leaves its parent; `null` for a stream that is no fork, and for a fork whose frame is lost.
+    fork: Option<ForkPart<'a>>,
     /// `false`: damage may hide later events; the stream is appended to after an accept only.
     head_known: bool,
+}
+
+#[derive(Serialize)]
+struct ForkPart<'a> {
+    parent: &'a str,
+    /// The last revision that both share.
+    revision: u64,
+    /// Events behind that.
+    own_events: u64,
+    /// How many forks lie between it and a stream that is none.
+    depth: u64,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
     let store = Store::open_read_only(&args.store, Options::new())?;
     let mut out = Out::stdout();
+    let mut damage = DamageMet::at_opening(&store);
     let mut table = Table::new(&["stream", ">events", ">head at", ""]);
     for stream in store.streams_with_prefix(&args.prefix)? {
         let (head, last_event) = (stream.head.get(), stream.last_event.get());
         let (events, head_known) = (last_event + 1, stream.is_head_known);
         let head_position = stream.head_position.get();
-        let remark = match (head_known, head > last_event) {
-            (false, _) => "damage may hide its end".to_owned(),
-            (true, true) => format!("goes on behind revision {head}: what may have been there was accepted as lost"),
-            (true, false) => String::new(),
+        let own_events = events.saturating_sub(stream.first.get());
+        let point = match stream.first.get() {
+            0 => None,
+            _ => damage.or_none(store.fork_point(&stream.name))?.flatten(),
         };
+        let mut remarks = Vec::new();
+        match &point {
+            Some(point) => remarks.push(format!(
+                "fork of {}@{}, {} of its own",
+                printable(&point.parent_name),
+                point.revision,
+                counted(own_events, "event")
+            )),
+            None if stream.first.get() > 0 => remarks.push("a fork; what says of which stream is lost".to_owned()),
+            None => {}
+        }
+        match (head_known, head > last_event) {
+            (false, _) => remarks.push("damage may hide its end".to_owned()),
+            (true, true) => {
+                remarks.push(format!("goes on behind revision {head}: what may have been there was accepted as lost"))
+            }
+            (true, false) => {}
+        }
         if args.json {
             out.json(&Row {
                 stream: &stream.name,
@@ -62,10 +96,16 @@ pub(crate) fn run(args: Args) -> Outcome {
                 head,
                 head_position,
                 last_event,
+                fork: point.as_ref().map(|point| ForkPart {
+                    parent: &point.parent_name,
+                    revision: point.revision.get(),
+                    own_events,
+                    depth: point.depth,
+                }),
                 head_known,
             })?;
         } else {
-            table.row([printable(&stream.name).into_owned(), count(events), count(head_position), remark]);
+            table.row([printable(&stream.name).into_owned(), count(events), count(head_position), remarks.join("; ")]);
         }
     }
     if !args.json {
@@ -73,5 +113,5 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     out.flush()?;
     // Where opening found damage, streams may be missing here.
-    DamageMet::at_opening(&store).outcome()
+    damage.outcome()
 }

@@ -9,6 +9,7 @@ mod claim;
 mod damage;
 mod demo;
 mod export;
+mod fork;
 mod full_disk;
 mod import;
 mod killed;
