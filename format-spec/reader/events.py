@@ -66,6 +66,7 @@ class Streams:
 
     def __init__(self):
         self.names, self.ids, self.heads, self.places, self.forks = {}, {}, {}, {}, {}
+        self.owners, self.held = {}, {}
 
     def name(self, stream, name):
         """Whether the name is new, or this stream's own."""
@@ -77,6 +78,12 @@ class Streams:
 
     def jump(self, stream):
         return self.forks[stream].jump if stream in self.forks else stream
+
+    def owner(self, stream, revision):
+        """The stream of the lineage to which the event was appended that a stream has at a revision."""
+        while stream in self.forks and revision <= self.forks[stream].revision and self.owners[stream] < stream:
+            stream = self.owners[stream]
+        return stream
 
 
 class Reader:
@@ -93,7 +100,9 @@ class Reader:
                     pass
                 except Bad as error:
                     self.damage(frame, 0, frame.header.length, str(error))
-        self.index_names = {s.stream: s.name for i in self.indexes.values() for s in i.streams if s.name is not None}
+        listed = [s for i in self.indexes.values() for s in i.streams if s.name is not None]
+        self.index_names = {s.stream: s.name for s in listed}
+        self.index_forks = {s.stream: (s.parent, s.revision) for s in listed if s.parent is not None and s.parent < s.stream}
 
     def damage(self, frame, start, end, detail, positions=None):
         base = frame.offset
@@ -155,6 +164,12 @@ class Reader:
             name = self.index_names.get(s.stream)
             if name is not None:
                 streams.name(s.stream, name)
+            if s.stream in self.index_forks:
+                # The item is lost; that the jump leads to the parent is as good as any that leads upwards.
+                parent, revision = self.index_forks[s.stream]
+                streams.owners[s.stream] = streams.owner(parent, revision)
+                streams.forks[s.stream] = Fork(s.stream, name, parent, revision, 0, streams.depth(parent) + 1, parent,
+                                               streams.depth(parent))
             if not self.lossy():
                 problem = "a section of a stream that nothing made"
         else:
@@ -166,6 +181,7 @@ class Reader:
         if problem:
             self.damage(frame, 0, frame.header.length, problem, (s.first_position, s.first_position + s.count))
         streams.heads[s.stream], streams.places[s.stream] = s.first + s.count, frame.position
+        streams.held.setdefault(frame.position, []).append((s.stream, s.first, s.count))
         return streams.names.get(s.stream, f"${s.stream}")
 
     def _section(self, frame, s, name):
@@ -226,6 +242,7 @@ class Reader:
                 problem = f"the name {item.name!r} is another stream's (BAT-5)"
             if problem:
                 self.damage(frame, 0, frame.header.length, problem, (item.position, item.position + 1))
+            streams.owners[item.position] = streams.owner(item.parent, item.revision)
             streams.forks[item.position] = item
             streams.heads[item.position], streams.places[item.position] = item.revision + 1, frame.position
 
@@ -242,4 +259,7 @@ class Reader:
         jump = far if d(parent) - d(near) == d(near) - d(far) else parent
         if fork.depth != d(parent) + 1 or (fork.jump, fork.jump_depth) != (jump, d(jump)):
             return None if self.lossy() else "a wrong depth or jump link (BAT-14)"
+        owner, held = streams.owner(parent, fork.revision), streams.held.get(fork.place, ())
+        if not any(s == owner and first <= fork.revision < first + count for s, first, count in held):
+            return None if self.lossy() else "a place that does not hold the last shared revision (BAT-14)"
         return None

@@ -252,6 +252,24 @@ class Contradictions(unittest.TestCase):
             s.streams["a"]["depth"] = 4
             s.batch(items=[b.fork("side", "a", 0)])
 
+        def jump(s):
+            for depth, parent in enumerate(("a", "f1", "f2"), 1):
+                if depth == 3:
+                    s.streams["f2"]["jump"] = "a"
+                s.batch(items=[b.fork(f"f{depth}", parent, 0)])
+
+        def frame(s):
+            wrong = s.events[-1][3]  # in another frame
+            s.events = [e[:3] + (wrong,) + e[4:] if e is s.events[0] else e for e in s.events]
+            s.batch(items=[b.fork("side", s.events[0][0].stream, 0)])
+
+        def holder(s):
+            s.batch(items=[b.fork("f1", "a", 0)])
+            s.batch(b.Section("f1", [b.Event("t", b"own")]))
+            # The parent has that revision too, as another event.
+            s.streams["f1"]["fork"] = (s.streams["a"]["id"], 1, "a")
+            s.batch(items=[b.fork("f2", "f1", 1)])
+
         def beyond(s):
             s.batch(items=[b.fork("side", "a", 1)])
             segment = s.segments[0]
@@ -305,6 +323,7 @@ class Contradictions(unittest.TestCase):
             s.batch(b.Section("a", [b.Event("t", b"late")]), items=[b.fence("a", held)])
 
         for make, rule in ((revision, "BAT-4"), (name, "BAT-5"), (place, "BAT-4"), (depth, "BAT-14"), (beyond, "BAT-14"),
+                           (jump, "jump link"), (frame, "last shared revision"), (holder, "last shared revision"),
                            (padding, "FRM-6"), (witness, "FRM-9"), (stride, "IDX-1"), (counts, "IDX-4"),
                            (unnamed, "IDX-5"), (maximum, "running maximum"), (no_last_index, "IDX-2"), (seal, "SEA-4"),
                            (incarnation, "OPN-7"), (fence, "BAT-19")):

@@ -3,6 +3,7 @@
 
     treering_reader.py STORE            every event as a JSON line, in the order of the log; findings on standard error
     treering_reader.py STORE --verify   checks everything that the pages let be checked; findings as JSON lines, then a summary
+    treering_reader.py STORE --streams  every stream as a JSON line: its head, its parent, and where its events lie
     treering_reader.py STORE --side     holds every side file against the log: one JSON line a file, exit 4 if one lies
     treering_reader.py FILE --dump      one file of a store as text
 
@@ -94,6 +95,29 @@ class Result:
         return ("roll_incarnation" if log.files.place == "moved" else "roll") + guard
 
 
+def streams(path, out):
+    """Each stream, in the order of their making, as it reads: a fork's shared events with it (BAT-15)."""
+    try:
+        log = Log(path)
+    except (NotAStore, Unsupported) as error:
+        print(error, file=sys.stderr)
+        return 1
+    reader, own = Reader(log), {}
+    for event in reader.events():
+        own.setdefault(event.stream_id, []).append((event.revision, event.position))
+    known, reads = reader.streams, {}
+    # A parent is older than its forks.
+    for stream in sorted(known.names):
+        fork = known.forks.get(stream)
+        before = [place for place in reads.get(fork.parent, ()) if place[0] <= fork.revision] if fork else []
+        reads[stream] = before + own.get(stream, [])
+        print(json.dumps({"stream": known.names[stream], "id": stream, "head": known.heads[stream] - 1,
+                          "parent": fork and known.names.get(fork.parent), "fork_revision": fork and fork.revision,
+                          "depth": fork.depth if fork else 0, "revisions": [r for r, _ in reads[stream]],
+                          "positions": [p for _, p in reads[stream]]}, ensure_ascii=False), file=out)
+    return 0
+
+
 def side_files(path, out):
     """What each side file says, held against the log. Damage of the log itself is not told here."""
     try:
@@ -113,11 +137,14 @@ def main(arguments=None):
     parser.add_argument("--verify", action="store_true", help="check everything; print findings and a summary")
     parser.add_argument("--no-seals", action="store_true", help="leave out the hashes of whole segments, which are slow here")
     parser.add_argument("--side", action="store_true", help="hold the side files against the log; print a line for each")
+    parser.add_argument("--streams", action="store_true", help="print each stream: its head, its parent, where its events lie")
     parser.add_argument("--dump", action="store_true", help="print one file of a store as text")
     options = parser.parse_args(arguments)
     out = sys.stdout
     if options.dump:
         return dump(options.store, out)
+    if options.streams:
+        return streams(options.store, out)
     if options.side:
         return side_files(options.store, out)
     result = Result(options.store, options.verify, not options.no_seals)

@@ -2,7 +2,7 @@
 
 import builder as b
 from builder import Event, Section, Store
-from vectors_whole import Vector, filled, more, vector_of
+from vectors_whole import Vector, family, filled, more, vector_of
 
 VECTORS = []
 FIRST, SECOND = (f"{i:016x}.segment" for i in range(2))
@@ -253,6 +253,15 @@ def name_in_an_index_block():
     flip(s.segments[0], at + 75)
     return damaged("the only frame that names a stream is bad: an index block names it", s,
                    [finding("damage", FIRST, at, at + length)], lost=lost_in(s, s.segments[0], 1), decisions=["C10", "C4"])
+
+
+@vector("damaged")
+def forks_frame():
+    s = family("damaged forks")
+    at, length = frame(s.segments[0], 1)
+    flip(s.segments[0], at + 80)
+    return damaged("the frame of two forks is bad: index blocks name them, with their parents", s,
+                   [finding("damage", FIRST, at, at + length)], decisions=["C10", "C1", "C1", "C4"])
 
 
 @vector("damaged")

@@ -209,6 +209,34 @@ def forks():
     return Vector("forks eleven deep with their jump links; forks of revisions that an ancestor holds", s)
 
 
+def family(seed):
+    """Forks of forks over three segments: each is named FORKED by the block of the segment that made it, and of the next one in
+    which it has events."""
+    s = Store(seed)
+    s.batch(Section("root", [Event("turn", b"root %d" % i) for i in range(4)]))
+    s.batch(items=[b.fork("left", "root", 3), b.fork("early", "root", 1)])
+    s.batch(Section("left", [Event("turn", b"left 4"), Event("turn", b"left 5")]), Section("root", [Event("turn", b"root 4")]))
+    s.roll()
+    s.batch(items=[b.fork("below", "left", 2)])
+    s.batch(Section("below", [Event("turn", b"below 3")]), Section("early", [Event("turn", b"early 2")]))
+    s.batch(Section("beside", [Event("turn", b"in one frame with a fork")]), items=[b.fork("leaf", "left", 5)])
+    s.index()
+    s.batch(Section("left", [Event("turn", b"left 6")]))
+    s.roll()
+    s.batch(Section("leaf", [Event("turn", b"leaf 6")]), Section("below", [Event("turn", b"below 4")]))
+    s.batch(items=[b.fork("silent", "below", 4)])
+    s.batch(items=[b.fork("of the silent one", "silent", 0)])
+    return s
+
+
+@vector("valid")
+def forks_in_segments():
+    s = family("forks in segments")
+    s.index()
+    return Vector("forks of forks over three segments, up and down a lineage, in frames with events and alone, with and without own",
+                  s, decisions=["C1", "C1", "C4"])
+
+
 @vector("valid")
 def coded():
     s = Store("coded")

@@ -174,6 +174,8 @@ class Verifier:
             fork = self.reader.streams.forks.get(s.stream)
             name = None if s.stream in known else self.reader.streams.names.get(s.stream)
             parent = (fork.parent, fork.revision) if fork and name is not None else (None, None)
+            if fork is None and self.reader.lossy():
+                parent = s.parent, s.revision  # its item may be among what is lost
             if (s.name, (s.parent, s.revision)) != (name, parent):
                 return "a wrong name or parent (IDX-5)"
             known.add(s.stream)

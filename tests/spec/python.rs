@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use treering::{Batch, BatchId, Compression, Durability, Expected, NewEvent, Options, Store};
+use treering::{
+    Batch, BatchId, Compression, Durability, Expected, Fork, NewEvent, Options, ReadOptions, Revision, Store,
+    Visibility,
+};
 
 use super::pages;
 use super::vectors::read_all;
@@ -163,6 +166,86 @@ fn the_independent_reader_agrees_with_everything_that_the_engine_writes() {
     for (name, bytes) in super::vectors::files(folder.path()) {
         assert!(!name.ends_with(".segment") || bytes.len().is_multiple_of(32 << 10), "{name}");
     }
+}
+
+/// What the reader says of every stream: name, identity, head, parent, and where each of its events lies, those that it shares
+/// included. The engine says the same.
+fn streams_agree(folder: &Path, what: &str) -> Option<usize> {
+    let (theirs, _) = reader(folder, &["--streams"])?;
+    let store = Store::open_read_only(folder, Options::new()).unwrap();
+    let streams = store.streams().unwrap();
+    assert_eq!(streams.len(), theirs.len(), "{what}");
+    let mut forks = 0;
+    for (stream, theirs) in streams.iter().zip(&theirs) {
+        let point = store.fork_point(&stream.name).unwrap();
+        forks += usize::from(point.is_some());
+        let options = ReadOptions::new().visibility(Visibility::Committed);
+        let mut reader = store.read_stream(&stream.name, options).unwrap();
+        let (mut revisions, mut positions) = (Vec::new(), Vec::new());
+        while let Some(event) = reader.next() {
+            let event = event.unwrap();
+            revisions.push(event.revision().0);
+            positions.push(event.position().0);
+        }
+        let ours = serde_json::json!({
+            "stream": &*stream.name,
+            "id": stream.id.0,
+            "head": stream.head.0,
+            "parent": point.as_ref().map(|point| &*point.parent_name),
+            "fork_revision": point.as_ref().map(|point| point.revision.0),
+            "depth": point.as_ref().map_or(0, |point| point.depth),
+            "revisions": revisions,
+            "positions": positions,
+        });
+        assert_eq!(ours, *theirs, "{what}");
+    }
+    Some(forks)
+}
+
+/// Forks deep and of forks, over many segments, whose index blocks name them: parents, jump links and places are those that the
+/// pages say, and each fork reads as its parent up to its fork revision. [BAT-14] [BAT-15] [IDX-5]
+#[test]
+fn the_independent_reader_agrees_about_every_fork_that_the_engine_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dice = Dice(11);
+    let (mut names, mut forks) = (vec!["stream 0".to_owned()], 0);
+    for round in 0..3 {
+        let store = Store::open(folder.path(), options()).unwrap();
+        let level = Durability::Written;
+        let text = "x".repeat(600);
+        let event = [NewEvent::new("turn", &text)];
+        let append = |name: &str| store.append(&Batch::to(name, Expected::Any, &event).durability(level)).unwrap();
+        let _ = append(&names[0]);
+        for number in 0..60 {
+            // Mostly of the newest, so that some are deep; of any revision, shared or own.
+            let parent = match dice.below(3) {
+                0 => names[dice.below(names.len() as u64) as usize].clone(),
+                _ => names[names.len() - 1].clone(),
+            };
+            let head = store.stream(&parent).unwrap().unwrap().head.0;
+            let revision = if dice.below(2) == 0 { head } else { dice.below(head + 1) };
+            let name = format!("fork {round}.{number}");
+            let _ = store.fork(&Fork::new(&parent, &name).at(Revision(revision)).durability(level)).unwrap();
+            names.push(name);
+            for _ in 0..dice.below(4) {
+                let _ = append(&names[dice.below(names.len() as u64) as usize]);
+            }
+            if dice.below(3) > 0 {
+                let _ = append(&names[names.len() - 1]);
+            }
+        }
+        store.close().unwrap();
+        if agree(folder.path(), &format!("round {round}")).is_none() {
+            return;
+        }
+        forks = streams_agree(folder.path(), &format!("round {round}")).expect("there is a reader");
+        let _ = side_files_agree(folder.path(), &format!("round {round}")).expect("there is a reader");
+    }
+    assert_eq!(forks, 180);
+    let segments = super::vectors::files(folder.path()).keys().filter(|name| name.ends_with(".segment")).count();
+    assert!(segments > 4, "{segments} segments");
+    let store = Store::open_read_only(folder.path(), Options::new()).unwrap();
+    assert!(store.forks().unwrap().iter().any(|fork| fork.depth > 20), "some are deep");
 }
 
 /// [SEG-7] [SEG-8] A frame too long for a segment gets a jumbo segment with room for its index block, and the log goes on

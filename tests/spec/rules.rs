@@ -132,11 +132,11 @@ fn damage_is_reported_and_read_around() {
     shown_by(&["damaged/frame-in-a-payload", "damaged/first-of-a-group", "damaged/lost-write"]);
 }
 
-/// [BAT-14] [BAT-15] A fork reads as its own from behind its fork revision, eleven deep; one that is older than its parent
-/// is refused.
+/// [BAT-14] [BAT-15] A fork reads as its own from behind its fork revision, eleven deep, over segments, and where index blocks
+/// alone still say that it is one; one that is older than its parent is refused.
 #[test]
 fn forks_are_placed_behind_their_parents() {
-    shown_by(&["valid/forks", "valid/items"]);
+    shown_by(&["valid/forks", "valid/items", "valid/forks-in-segments", "damaged/forks-frame"]);
     let body = |parent_back: i128| {
         let fields = [
             ("name_length", 1.into()),

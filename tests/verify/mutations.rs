@@ -1,10 +1,14 @@
 //! Stores that are not as they were written: every bit, every length, and contradictions under right checks.
 
 use proptest::prelude::*;
-use treering::Position;
 use treering::checksum::Seeds;
+use treering::format::batch::Sections;
 use treering::format::frame::{self, Frame};
+use treering::format::item::Item;
 use treering::format::segment_header::{FIRST_FRAME_OFFSET, HEAD_BLOCK_BYTES, SegmentHeader};
+
+use treering::{Fork, Position, Revision, StreamId};
+use treering_tests::mutate::{self, Change, apply};
 
 use super::*;
 
@@ -297,4 +301,79 @@ proptest! {
 fn small_store_once() -> &'static (MemStorage, Vec<u64>) {
     static STORE: std::sync::OnceLock<(MemStorage, Vec<u64>)> = std::sync::OnceLock::new();
     STORE.get_or_init(small_store)
+}
+
+/// Place, depth, jump link and its depth, to be changed.
+type Changed<'c> = &'c dyn Fn(&mut Position, &mut u64, &mut StreamId, &mut u64);
+
+/// The segment with another item in the fork that is its last frame, under right checks.
+fn with_other_item(bytes: &[u8], change: Changed<'_>) -> Vec<u8> {
+    let header = SegmentHeader::decode(bytes).unwrap();
+    let at = mutate::frames_of(bytes).last().unwrap().clone();
+    let position = Position(header.ordinal.0 * header.store.segment_bytes + at.start as u64);
+    let frame = Frame::decode(&bytes[at.clone()], Seeds::new(header.salt), position).unwrap();
+    let (mut wire, items) = Sections::new(frame).unwrap().items().unwrap();
+    let counts = frame.plain().len() - wire.rest().len();
+    let Item::Fork { name, parent, revision, mut parent_place, mut depth, mut jump, mut jump_depth } =
+        Item::decode(&mut wire, position, position).unwrap()
+    else {
+        panic!("the last frame is a fork's")
+    };
+    assert_eq!((items, wire.rest().len()), (1, 0));
+    change(&mut parent_place, &mut depth, &mut jump, &mut jump_depth);
+    let mut new = Vec::new();
+    Item::Fork { name, parent, revision, parent_place, depth, jump, jump_depth }.encode(&mut new, position, position);
+    let mut changed = bytes.to_vec();
+    apply(
+        &Change::Splice { frame: at.start, range: counts..frame.plain().len(), bytes: new },
+        &segment(0),
+        &mut changed,
+    );
+    changed
+}
+
+/// [BAT-14] A fork that says something else of its lineage than the log does is found, though every check is right.
+#[test]
+fn p05_a_fork_that_says_something_wrong_of_its_lineage_is_found() {
+    let storage = MemStorage::new();
+    let store = Store::open_on(Arc::new(storage.clone()), small()).unwrap();
+    let fork = |parent: &str, name: &str, at: u64| {
+        let fork = Fork::new(parent, name).at(Revision(at)).durability(Durability::Written);
+        store.fork(&fork).unwrap().stream
+    };
+    let roots = ["0", "1", "2"].map(|payload| put(&store, "root", payload.as_bytes()).position);
+    let _ = fork("root", "one", 1);
+    let own = put(&store, "one", b"2, its own");
+    let _ = fork("one", "two", 2);
+    let three = fork("two", "three", 2);
+    let _ = fork("three", "last", 2);
+    let bytes = bytes_of(&storage, &segment(0));
+    let verified = |bytes: &[u8]| {
+        let changed = storage.deep_copy().unwrap();
+        changed.open(&segment(0), Access::ReadWrite).unwrap().write_at(bytes, 0).unwrap();
+        for name in ["control", "watermark"] {
+            let _ = changed.remove(name); // they know what was there
+        }
+        verify(&changed)
+    };
+    let same = with_other_item(&bytes, &|place, depth, jump, jump_depth| {
+        assert_eq!((*place, *depth, *jump, *jump_depth), (own.position, 4, three, 3), "the ones that are right");
+    });
+    let report = verified(&same);
+    assert!(report.is_clean() && report.streams == 5, "{report:#?}");
+    let wrong: [(&str, Changed<'_>); 6] = [
+        // The parent's parent has that revision too: another event.
+        ("does not hold it", &|place, _, _, _| *place = roots[2]),
+        ("does not hold it", &|place, _, _, _| place.0 += 8),
+        ("that is 4", &|_, depth, _, _| *depth = 5),
+        ("the jump link", &|_, _, jump, _| jump.0 += 8),
+        ("the jump link", &|_, _, jump, _| jump.0 -= 8),
+        ("the jump link", &|_, _, _, jump_depth| *jump_depth = 2),
+    ];
+    for (number, (expected, change)) in wrong.iter().enumerate() {
+        let report = verified(&with_other_item(&bytes, change));
+        assert_eq!(report.damage.len(), 1, "{number}: {:#?}", report.damage);
+        assert!(report.damage[0].detail.contains(expected), "{number}: {}", report.damage[0].detail);
+    }
+    drop(store);
 }

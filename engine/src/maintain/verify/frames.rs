@@ -400,7 +400,9 @@ impl<'v> Walk<'v> {
             listed.push((section.stream, section.first_revision, section.count));
         }
         let (wire, items) = sections.items()?;
-        let forked = self.streams.items(wire, items, frame, problems)?;
+        let Walk { streams, log, .. } = self;
+        let holds = |place: Position, stream, revision| log.holds(place, stream, revision);
+        let forked = streams.items(wire, items, frame, &holds, problems)?;
         self.index.note(frame, listed, forked);
         let checked = events::check(frame, segment, problems)?;
         self.max_recorded_at = self.max_recorded_at.max(checked.max_recorded_at);

@@ -27,7 +27,8 @@ use crate::Result;
 use crate::error::Damage;
 use crate::format::file_name;
 use crate::format::item::ACCEPTED_COPY_INCOMPLETE;
-use crate::ids::Position;
+use crate::ids::{Position, Revision, StreamId};
+use crate::index::find::section_of;
 use crate::maintain::report::{Progress, VerifyReport};
 use crate::recovery::decision::Place;
 use crate::recovery::open::{Found, find_telling};
@@ -164,6 +165,16 @@ struct Log<'v> {
     segments: &'v [Known],
     /// The store lies elsewhere than its last writer said.
     is_moved: bool,
+}
+
+impl Log<'_> {
+    /// Whether the frame at a position holds a revision in the section of a stream.
+    fn holds(&self, place: Position, stream: StreamId, revision: Revision) -> bool {
+        let Ok(segment) = self.set.holding(place) else { return false };
+        let Ok(frame) = segment.frame(place, segment.file_end()) else { return false };
+        let section = section_of(frame, stream).ok().flatten();
+        section.is_some_and(|section| (section.first_revision..=section.last_revision()).contains(&revision))
+    }
 }
 
 /// The damage found so far, no byte of a file in it twice.

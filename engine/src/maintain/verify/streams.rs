@@ -2,6 +2,9 @@
 //!
 //! For each stream its next revision and the frame of its last section are kept, nothing of its events. Where frames were
 //! lost since a stream was last met, a gap of it is no news: the loss was reported.
+//!
+//! What a fork's item says of its lineage follows from the items before it: depth, jump link, and which stream holds the event that
+//! is shared last, in which frame. Behind a loss that is not known, and not asked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +25,12 @@ pub(super) struct Stream {
     pub(super) name: Option<Arc<str>>,
     /// Parent and fork revision, where it is a fork.
     pub(super) parent: Option<(StreamId, Revision)>,
+    /// How many forks lie between it and a stream that is none.
+    depth: u64,
+    /// Where its jump link leads: of a stream that is no fork to itself.
+    jump: StreamId,
+    /// The stream of its lineage that holds the event that it shares last; itself where it is no fork.
+    owner: StreamId,
     /// Revision of its next event.
     next: u64,
     /// The frame of its last section, or of its fork.
@@ -31,6 +40,36 @@ pub(super) struct Stream {
     /// The segment in which an index block has named it last.
     pub(super) named_in: Option<SegmentOrdinal>,
 }
+
+impl Stream {
+    fn new(id: StreamId, next: u64, last_place: Position, losses: u64) -> Stream {
+        Stream { name: None, parent: None, depth: 0, jump: id, owner: id, next, last_place, losses, named_in: None }
+    }
+}
+
+/// What the item of a fork says of its lineage.
+#[derive(Clone, Copy, Debug)]
+struct Descent {
+    parent: StreamId,
+    revision: Revision,
+    /// The frame that holds that revision.
+    place: Position,
+    depth: u64,
+    jump: StreamId,
+    jump_depth: u64,
+}
+
+/// What a fork's lineage is, as it follows from the items before.
+#[derive(Clone, Copy, Debug)]
+struct Lineage {
+    depth: u64,
+    jump: StreamId,
+    jump_depth: u64,
+    owner: StreamId,
+}
+
+/// Whether the frame at a position holds this revision in the section of this stream.
+pub(super) type Holds<'h> = &'h dyn Fn(Position, StreamId, Revision) -> bool;
 
 /// All streams so far.
 #[derive(Debug, Default)]
@@ -75,7 +114,8 @@ impl Streams {
         let id = section.stream;
         let previous = match section.origin() {
             Origin::Creates { name } => {
-                self.create(id, name, None, next, frame, problems);
+                let stream = Stream::new(id, next, frame, self.losses);
+                self.create(id, name, stream, problems);
                 return;
             }
             Origin::Continues { previous, .. } => previous,
@@ -85,7 +125,7 @@ impl Streams {
             if losses == 0 {
                 problems.push(format!("a section continues stream {id}, which no frame has made"));
             }
-            self.by_id.insert(id, Stream { name: None, parent: None, next, last_place: frame, losses, named_in: None });
+            self.by_id.insert(id, Stream::new(id, next, frame, losses));
             return;
         };
         let first = section.first_revision.0;
@@ -105,15 +145,7 @@ impl Streams {
         stream.losses = losses;
     }
 
-    fn create(
-        &mut self,
-        id: StreamId,
-        name: &[u8],
-        parent: Option<(StreamId, Revision)>,
-        next: u64,
-        place: Position,
-        problems: &mut Vec<String>,
-    ) {
+    fn create(&mut self, id: StreamId, name: &[u8], stream: Stream, problems: &mut Vec<String>) {
         let name: Option<Arc<str>> = match text(name, "the name of a stream") {
             Ok(name) => Some(name.into()),
             Err(fault) => {
@@ -126,8 +158,7 @@ impl Streams {
         {
             problems.push(format!("stream {id} is made with the name {name:?}, which stream {other} has"));
         }
-        let stream = Stream { name, parent, next, last_place: place, losses: self.losses, named_in: None };
-        if self.by_id.insert(id, stream).is_some() {
+        if self.by_id.insert(id, Stream { name, ..stream }).is_some() {
             problems.push(format!("stream {id} is made twice"));
         }
     }
@@ -138,6 +169,7 @@ impl Streams {
         mut wire: Wire<'_>,
         count: u32,
         frame: &Frame<'_>,
+        holds: Holds<'_>,
         problems: &mut Vec<String>,
     ) -> Result<Vec<StreamId>, Fault> {
         let mut forked = Vec::new();
@@ -148,12 +180,14 @@ impl Streams {
                 return Err(Fault::bad("a frame has more items than bytes"));
             }
             match Item::decode(&mut wire, frame.position, position)? {
-                Item::Fork { name, parent, revision, depth, .. } => {
+                Item::Fork { name, parent, revision, parent_place: place, depth, jump, jump_depth } => {
                     let id = StreamId(position.0);
                     forked.push(id);
-                    self.check_fork(parent, revision, depth, problems);
-                    let (parent, next) = (Some((parent, revision)), revision.0.saturating_add(1));
-                    self.create(id, name.as_bytes(), parent, next, frame.position, problems);
+                    let descent = Descent { parent, revision, place, depth, jump, jump_depth };
+                    let Lineage { depth, jump, owner, .. } = self.check_fork(descent, holds, problems);
+                    let made = Stream::new(id, revision.0.saturating_add(1), frame.position, self.losses);
+                    let made = Stream { parent: Some((parent, revision)), depth, jump, owner, ..made };
+                    self.create(id, name.as_bytes(), made, problems);
                 }
                 Item::Accept(accept) => {
                     for (stream, head) in accept.decode()?.1 {
@@ -182,18 +216,53 @@ impl Streams {
         Ok(forked)
     }
 
-    fn check_fork(&self, parent: StreamId, revision: Revision, depth: u64, problems: &mut Vec<String>) {
+    /// Holds what a fork says of its lineage against the log before it; returns what it is to be known by.
+    fn check_fork(&self, said: Descent, holds: Holds<'_>, problems: &mut Vec<String>) -> Lineage {
+        let Descent { parent, revision, place, depth, jump, jump_depth } = said;
         self.must_exist(parent, problems);
-        if let Some(known) = self.by_id.get(&parent)
-            && self.losses == 0
-        {
-            if known.next <= revision.0 {
-                problems.push(format!("a fork leaves stream {parent} at revision {revision}, which it does not have"));
+        let lineage = match self.by_id.get(&parent) {
+            Some(known) if self.losses == 0 => {
+                if known.next <= revision.0 {
+                    problems
+                        .push(format!("a fork leaves stream {parent} at revision {revision}, which it does not have"));
+                }
+                self.lineage_of_child(parent, known, revision)
             }
-            if known.parent.is_none() && depth != 1 {
-                problems.push(format!("a fork of stream {parent}, which is none, has depth {depth}"));
-            }
+            _ => None,
+        };
+        let Some(due) = lineage else { return Lineage { depth, jump, jump_depth, owner: parent } };
+        if depth != due.depth {
+            problems.push(format!("a fork of stream {parent} says depth {depth}, that is {}", due.depth));
         }
+        if (jump, jump_depth) != (due.jump, due.jump_depth) {
+            problems.push(format!(
+                "the jump link of a fork of stream {parent} leads to stream {jump} at depth {jump_depth}, {} at {} is due",
+                due.jump, due.jump_depth
+            ));
+        }
+        if !holds(place, due.owner, revision) {
+            problems.push(format!(
+                "a fork says that revision {revision} lies in the frame at {place}, which does not hold it of stream {}",
+                due.owner
+            ));
+        }
+        due
+    }
+
+    /// What a fork of a stream must say of its lineage.
+    fn lineage_of_child(&self, parent: StreamId, known: &Stream, revision: Revision) -> Option<Lineage> {
+        let near = self.by_id.get(&known.jump)?;
+        let far = self.by_id.get(&near.jump)?;
+        // The rule of skew-binary numbers: two links of one length become one.
+        let is_even = known.depth.checked_sub(near.depth)? == near.depth.checked_sub(far.depth)?;
+        let (jump, jump_depth) = if is_even { (near.jump, far.depth) } else { (parent, known.depth) };
+        // Of ancestors that added nothing to what is shared none is looked at.
+        let (mut owner, mut at) = (parent, known);
+        while at.parent.is_some_and(|(_, shared)| revision <= shared) && at.owner < owner {
+            owner = at.owner;
+            at = self.by_id.get(&owner)?;
+        }
+        Some(Lineage { depth: known.depth + 1, jump, jump_depth, owner })
     }
 
     fn check_fence(&self, stream: StreamId, claim: Position, problems: &mut Vec<String>) {
