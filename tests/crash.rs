@@ -40,6 +40,7 @@ const TWICE: &[&str] = &[
     "watermark_of_another_history",
 ];
 const FAIL_STOP: &[&str] = &["failed_sync_then_eviction", "reverted_sync", "late_error"];
+const FORKED: &[&str] = &["forks", "forks_across_segments", "forks_in_several_lives"];
 const FULL: &[&str] = &["full_disk"];
 const ACCEPTED: &[&str] = &["accepts_lost_frames", "accepts_a_lost_segment", "accepts_lost_names"];
 
@@ -69,7 +70,7 @@ fn explore_all(workloads: impl Iterator<Item = &'static Workload>, profiles: &[P
 
 #[test]
 fn every_workload_is_in_one_test_of_a_promise() {
-    let lists = [PREFIX, ATOMIC, INVENTED, TWICE, FAIL_STOP, FULL, ACCEPTED];
+    let lists = [PREFIX, ATOMIC, INVENTED, TWICE, FAIL_STOP, FORKED, FULL, ACCEPTED];
     let listed: BTreeSet<&str> = lists.concat().into_iter().collect();
     let all: BTreeSet<&str> = workloads::ALL.iter().map(|workload| workload.name).collect();
     assert_eq!((listed.len(), listed), (lists.concat().len(), all));
@@ -133,6 +134,11 @@ fn p05_an_accept_that_a_crash_cuts_off_is_whole_or_nothing() {
 fn p08_a_crash_during_recovery_loses_nothing_more() {
     let budget = Budget { deep_one_in: 1, ..Budget::of_environment(40) };
     explore_all(workloads::ALL.iter(), &[Profile::Power], budget);
+}
+
+#[test]
+fn p16_power_loss_leaves_each_fork_whole_or_not_at_all() {
+    explore_all(named(FORKED), &[Profile::Power], Budget::of_environment(300));
 }
 
 #[test]

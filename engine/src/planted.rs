@@ -109,6 +109,16 @@ plants! {
     LeaderDropsFollower
     /// Who stands in a segment that was left since does not look up where it ended.
     EndNotLookedUp
+    /// A fork is not waited for.
+    ForkAckBeforeSync
+    /// The index block does not list the forks of its stretch.
+    ForkNotListed
+    /// A fork leads to a place beside the frame of its last shared event.
+    ForkPlaceOff
+    /// The jump link of every fork leads to its parent.
+    ForkJumpsToParent
+    /// A fork that is met in the log begins at 0.
+    ForkHeadRestarts
     /// Of several segments that a copy does not have only the first is called not copied.
     OneMissingIsCopied
 }

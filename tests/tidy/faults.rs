@@ -20,7 +20,7 @@ pub(crate) fn check(page: &File, files: &[File]) -> Vec<String> {
         .collect();
     let parts: BTreeSet<&str> =
         rust().filter(|file| file.path.starts_with("tests/lab/parts/")).flat_map(parts_in).collect();
-    let scripts = rust().find(|file| file.path == "tests/support/sim/workloads.rs").map_or("", |file| &file.text);
+    let scripts: Vec<&File> = rust().filter(|file| file.path.starts_with("tests/support/sim/workloads")).collect();
     let mut cited = BTreeSet::new();
     let (mut classes, mut is_held, mut offset) = (0, true, 0);
     for line in page.text.split_inclusive('\n') {
@@ -41,7 +41,7 @@ pub(crate) fn check(page: &File, files: &[File]) -> Vec<String> {
         } else if let Some((kind, name)) = line.strip_prefix("- ").and_then(|rest| rest.split_once(": ")) {
             let is_there = match kind {
                 "test" => tests.contains(name),
-                "workload" => scripts.contains(&format!("\nfn {name}(run: &mut Run)")),
+                "workload" => scripts.iter().any(|file| file.text.contains(&format!("fn {name}(run: &mut Run)"))),
                 "lab" => {
                     cited.insert(name);
                     parts.contains(name)

@@ -11,6 +11,7 @@ use crate::format::item::Item;
 use crate::ids::{Epoch, Position, Revision, StreamId};
 use crate::index::streams::Stream;
 use crate::options::Durability;
+use crate::planted::{Plant, planted};
 use crate::{Error, ErrorKind, Result};
 
 impl Writer {
@@ -39,7 +40,7 @@ impl Writer {
             },
             (Ok(()), None) => unreachable!("a batch without sections is never found to be there already"),
         };
-        if level == Durability::Synced {
+        if level == Durability::Synced && !planted(Plant::ForkAckBeforeSync) {
             self.wait_durable(forked.receipt.end)?;
             forked.receipt.level = Durability::Synced;
         }
@@ -72,7 +73,8 @@ impl Writer {
             true => self.by_id(forks.owner_of(parent.id, revision)?)?,
             false => parent.clone(),
         };
-        let parent_place = self.finder.frame_holding(&owner, revision)?;
+        let mut parent_place = self.finder.frame_holding(&owner, revision)?;
+        parent_place.0 += if planted(Plant::ForkPlaceOff) { 8 } else { 0 };
         let (jump, jump_depth) = forks.jump_of_child(parent.id)?;
         let depth = forks.depth(parent.id)? + 1;
         Ok(Item::Fork { name: fork.name, parent: parent.id, revision, parent_place, depth, jump, jump_depth })

@@ -2,6 +2,7 @@
 
 use crate::format::index_block::{IndexBlock, IndexBlockBuilder, IndexLinks, NamedStream, jump_target};
 use crate::ids::{Position, Revision, StreamId};
+use crate::planted::{Plant, planted};
 use crate::segment::one::Segment;
 
 /// A section as the index notes it; the name is asked for only at the stream's first appearance in the segment.
@@ -89,7 +90,7 @@ impl IndexState {
 
     /// A fork that the batch frame noted last has made.
     pub(crate) fn note_fork(&mut self, stream: StreamId, name: &str, parent: (StreamId, Revision)) {
-        if !self.builder.lists(stream) {
+        if !self.builder.lists(stream) && !planted(Plant::ForkNotListed) {
             self.builder.add_stream(stream, Some(name), Some(parent));
         }
     }

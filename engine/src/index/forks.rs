@@ -15,6 +15,7 @@ use crate::format::item::Item;
 use crate::ids::{Position, Revision, StreamId};
 use crate::index::find::damage_at;
 use crate::index::on_demand::Streams;
+use crate::planted::{Plant, planted};
 use crate::segment::resync;
 use crate::segment::set::SegmentSet;
 use crate::segment::walk::{LogWalk, Walked};
@@ -147,7 +148,7 @@ impl Forks {
         let Some(link) = self.of(parent)? else { return Ok((parent, 0)) };
         let over = self.of(link.jump)?.map_or((link.jump, 0), |over| (over.jump, over.jump_depth));
         let is_even = link.depth.saturating_sub(link.jump_depth) == link.jump_depth.saturating_sub(over.1);
-        Ok(if is_even { over } else { (parent, link.depth) })
+        Ok(if is_even && !planted(Plant::ForkJumpsToParent) { over } else { (parent, link.depth) })
     }
 
     /// The link of a fork whose frame is lost, as an index block has it; those of its ancestors that are lost too are looked up on

@@ -3,28 +3,52 @@
 //! Every entry of the account is stamped with the length of the trace when the append began and when it returned. So for any
 //! moment of the trace it says which batches must be there, which may, and which positions somebody has seen.
 
-use treering::{Batch, BatchId, Durability, Epoch, Error, ErrorKind, Expected, NewEvent, Receipt, Store};
+use std::collections::BTreeMap;
+
+use treering::{
+    Batch, BatchId, Durability, Epoch, Error, ErrorKind, Expected, Fork, NewEvent, Receipt, Revision, Store,
+};
 
 use super::check::Seen;
 use super::loss::Loss;
 use crate::store::noise;
 
-/// A batch that can be made again: its number says all.
+/// A batch, or a fork, that can be made again: its number says all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Its number, from which its id is made.
     pub number: u64,
-    /// Streams and payloads.
+    /// Streams and payloads; nothing in a fork.
     pub sections: Vec<(String, Vec<Vec<u8>>)>,
+    /// The fork that it makes instead.
+    pub fork: Option<Forking>,
     /// What its append waits for.
     pub level: Durability,
+}
+
+/// A fork to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forking {
+    /// The stream that it leaves.
+    pub parent: String,
+    /// At this revision.
+    pub revision: u64,
+    /// Its name.
+    pub name: String,
 }
 
 impl Plan {
     /// One event of `len` bytes that depend on `number`, to one stream.
     #[must_use]
     pub fn one(number: u64, stream: &str, len: usize, level: Durability) -> Plan {
-        Plan { number, sections: vec![(stream.into(), vec![noise(number, len)])], level }
+        Plan { number, sections: vec![(stream.into(), vec![noise(number, len)])], fork: None, level }
+    }
+
+    /// A fork `name` of `parent`, whose last shared revision is `revision`.
+    #[must_use]
+    pub fn fork(number: u64, parent: &str, revision: u64, name: &str, level: Durability) -> Plan {
+        let fork = Forking { parent: parent.into(), revision, name: name.into() };
+        Plan { number, sections: Vec::new(), fork: Some(fork), level }
     }
 
     /// Its id.
@@ -35,10 +59,19 @@ impl Plan {
         BatchId(id)
     }
 
-    /// How many events it has.
+    /// How many events it has, a fork counted as one.
     #[must_use]
     pub fn events(&self) -> usize {
-        self.sections.iter().map(|(_, payloads)| payloads.len()).sum()
+        self.sections.iter().map(|(_, payloads)| payloads.len()).sum::<usize>() + usize::from(self.fork.is_some())
+    }
+
+    /// Whether it is among what was found.
+    #[must_use]
+    pub fn is_among(&self, events: &[Seen]) -> bool {
+        match &self.fork {
+            Some(_) => events.iter().any(|seen| self.is(std::slice::from_ref(seen))),
+            None => events.iter().any(|seen| seen.batch == self.id()),
+        }
     }
 
     /// Appends it.
@@ -46,6 +79,10 @@ impl Plan {
     /// # Errors
     /// What the append said.
     pub fn append(&self, store: &Store) -> Result<Receipt, Error> {
+        if let Some(Forking { parent, revision, name }) = &self.fork {
+            let fork = Fork::new(parent, name).at(Revision(*revision)).with_id(self.id()).durability(self.level);
+            return store.fork(&fork).map(|forked| forked.receipt);
+        }
         let events: Vec<Vec<NewEvent<'_>>> = self
             .sections
             .iter()
@@ -61,10 +98,14 @@ impl Plan {
     /// Whether these events are this batch: all of it, in order, byte for byte.
     #[must_use]
     pub fn is(&self, events: &[Seen]) -> bool {
+        if let Some(Forking { parent, revision, name }) = &self.fork {
+            return matches!(events, [Seen { leaves: Some(leaves), stream, revision: at, .. }]
+                if leaves == parent && stream == name && at == revision);
+        }
         let expected = self.sections.iter().flat_map(|(stream, payloads)| payloads.iter().map(move |p| (stream, p)));
         events.len() == self.events()
             && expected.zip(events).all(|((stream, payload), seen)| {
-                seen.batch == self.id() && seen.stream == *stream && seen.payload == *payload
+                seen.leaves.is_none() && seen.batch == self.id() && seen.stream == *stream && seen.payload == *payload
             })
     }
 }
@@ -146,6 +187,21 @@ impl Account {
         }
         self.durable.push((ended, store.watermarks().durable.0));
         result
+    }
+
+    /// The last revision of each stream that was acknowledged. A fork has that of its fork point.
+    #[must_use]
+    pub fn heads(&self) -> BTreeMap<String, u64> {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for entry in self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Acknowledged(_))) {
+            if let Some(Forking { revision, name, .. }) = &entry.plan.fork {
+                counts.insert(name.clone(), revision + 1);
+            }
+            for (stream, payloads) in &entry.plan.sections {
+                *counts.entry(stream.clone()).or_default() += payloads.len() as u64;
+            }
+        }
+        counts.into_iter().map(|(stream, count)| (stream, count - 1)).collect()
     }
 
     /// Writes down what an open store says of durability now.
@@ -265,12 +321,20 @@ impl Oracle<'_> {
     /// appended, and is in order.
     fn hold_what_is_left(&self, events: &[Seen]) -> Result<Vec<(usize, u64)>, String> {
         let mut rest = events;
+        let is_name = |seen: &str, name: &str| seen == name || seen.starts_with('$');
         for entry in self.account.entries.iter().filter(|entry| entry.began <= self.first) {
+            if let (Some(Forking { parent, revision, name }), Some(seen)) = (&entry.plan.fork, rest.first())
+                && seen.leaves.as_ref().is_some_and(|leaves| is_name(leaves, parent))
+                && is_name(&seen.stream, name)
+                && seen.revision == *revision
+            {
+                rest = &rest[1..];
+            }
             for (stream, payloads) in &entry.plan.sections {
                 for payload in payloads {
                     let is_it = |seen: &&Seen| {
-                        let is_stream = seen.stream == *stream || seen.stream.starts_with('$');
-                        seen.batch == entry.plan.id() && is_stream && seen.payload == *payload
+                        let is_it = seen.leaves.is_none() && seen.batch == entry.plan.id();
+                        is_it && is_name(&seen.stream, stream) && seen.payload == *payload
                     };
                     if rest.first().filter(is_it).is_some() {
                         rest = &rest[1..];

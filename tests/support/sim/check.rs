@@ -7,10 +7,10 @@ use treering::{
     Receipt, Revision, Store, Visibility, maintain,
 };
 
-use super::account::{Account, Demand, Entry, Oracle, Outcome, Plan};
+use super::account::{Account, Demand, Entry, Forking, Oracle, Outcome, Plan};
 use super::{Call, Image, SimStorage, control, loss, options};
 
-/// An event as it was found.
+/// An event as it was found, or a fork, which stands among them where it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its stream.
@@ -23,15 +23,29 @@ pub struct Seen {
     pub batch: BatchId,
     /// Its payload.
     pub payload: Vec<u8>,
+    /// Of a fork: the stream that it leaves, at this revision.
+    pub leaves: Option<String>,
 }
 
-/// All events of the log, and how many losses the reader told of.
+/// All events of the log and all forks, and how many losses the reader told of.
 ///
 /// # Errors
 /// Where reading fails in another way than by telling of damage.
 pub fn read(store: &Store) -> Result<(Vec<Seen>, usize), String> {
     let mut events = Vec::new();
     let losses = read_on(&mut begin_reading(store)?, &mut events)?;
+    let forks = store.forks().map_err(|error| format!("P16: the forks cannot be listed: {error}"))?;
+    if !forks.is_empty() {
+        events.extend(forks.into_iter().map(|fork| Seen {
+            stream: (*fork.name).into(),
+            revision: fork.revision.0,
+            position: fork.stream.0,
+            batch: BatchId::default(),
+            payload: Vec::new(),
+            leaves: Some((*fork.parent_name).into()),
+        }));
+        events.sort_by_key(|seen| seen.position);
+    }
     Ok((events, losses))
 }
 
@@ -51,6 +65,7 @@ fn read_on(reader: &mut LogReader, events: &mut Vec<Seen>) -> Result<usize, Stri
                 position: event.position().0,
                 batch: event.batch(),
                 payload: event.payload().into(),
+                leaves: None,
             }),
             Err(error) if error.damage().is_some() => losses += 1,
             Err(error) => return Err(format!("reading: {error}")),
@@ -73,11 +88,16 @@ impl Follower {
         Ok(Follower { store, reader, seen })
     }
 
+    /// Whether it has seen all that the log holds; a fork is no event.
+    fn has_seen(&self, events: &[Seen]) -> bool {
+        self.seen.iter().eq(events.iter().filter(|seen| seen.leaves.is_none()))
+    }
+
     /// Goes on: by now it has seen what the log holds, no less and no more.
     fn go_on(&mut self, events: &[Seen]) -> Result<(), String> {
         self.store.refresh().map_err(|error| format!("P13: following: {error}"))?;
         let losses = read_on(&mut self.reader, &mut self.seen)?;
-        match losses == 0 && self.seen == events {
+        match losses == 0 && self.has_seen(events) {
             true => Ok(()),
             false => Err(format!(
                 "P13: who followed saw {} events and {losses} losses, the log holds {}",
@@ -154,11 +174,11 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         control::allows_going_on(image, report.end.0)?;
     }
     check_order(&store, &events, is_damage_reported)?;
-    if let Some(Follower { store, seen, .. }) = &follower
-        && *seen != events
+    if let Some(follower) = &follower
+        && !follower.has_seen(&events)
     {
-        let counts = format!("{} events, a writer {}", seen.len(), events.len());
-        return Err(format!("P8: a reader found {counts}: {:?}, then {report:?}", store.open_report()));
+        let counts = format!("{} events, a writer {}", follower.seen.len(), events.len());
+        return Err(format!("P8: a reader found {counts}: {:?}, then {report:?}", follower.store.open_report()));
     }
     let marks = store.watermarks();
     if marks.durable < report.end || events.last().is_some_and(|last| marks.durable.0 <= last.position) {
@@ -230,15 +250,30 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
     if has_gaps {
         return Ok(());
     }
+    // What each stream is, said the long way: a fork is its parent's prefix, as it was when it was made.
     let mut streams: std::collections::BTreeMap<&str, Vec<&Seen>> = Default::default();
-    for event in events {
-        streams.entry(&event.stream).or_default().push(event);
+    for seen in events {
+        let Some(parent) = &seen.leaves else {
+            streams.entry(&seen.stream).or_default().push(seen);
+            continue;
+        };
+        let shared = streams
+            .get(&**parent)
+            .map_or(Vec::new(), |all| all.iter().take(seen.revision as usize + 1).copied().collect());
+        if shared.len() as u64 != seen.revision + 1 {
+            return Err(format!("P16: {:?} leaves {parent:?} at {}, which is not there", seen.stream, seen.revision));
+        }
+        streams.insert(&seen.stream, shared);
     }
-    let listed = store.streams().map_err(|error| format!("P11: the streams cannot be listed: {error}"))?.len();
-    if streams.len() != listed {
-        return Err(format!("P11: {} streams have events, {listed} are listed", streams.len()));
+    let listed = store.streams().map_err(|error| format!("P11: the streams cannot be listed: {error}"))?;
+    if streams.len() != listed.len() {
+        return Err(format!("P11: {} streams have events, {} are listed", streams.len(), listed.len()));
     }
     for (name, expected) in streams {
+        let head = listed.iter().find(|stream| *stream.name == *name).map(|stream| stream.head.0 + 1);
+        if head != Some(expected.len() as u64) {
+            return Err(format!("P4: the stream {name:?} goes on with {head:?}, it has {} events", expected.len()));
+        }
         let options = ReadOptions::new().visibility(Visibility::Committed);
         let mut reader = store.read_stream(name, options).map_err(|error| error.to_string())?;
         for (revision, event) in expected.iter().enumerate() {
@@ -342,12 +377,19 @@ fn go_on(
     if let Some((index, entry)) = begun {
         let was_found = found.iter().any(|(there, _)| *there == index);
         let plan = Plan { level: Durability::Synced, ..entry.plan.clone() };
-        let receipt = account.append(&store, plan, now).map_err(|error| format!("retry: {error:?}"))?;
-        if receipt.is_repeated != was_found {
-            return Err(format!("P12: a retry was called {}: it was found: {was_found}", receipt.is_repeated));
+        // With the power what was only Written goes, and with it what could be forked.
+        let can_be_made = was_found || plan.fork.as_ref().is_none_or(|fork| has_event(&store, fork));
+        if !can_be_made && oracle.demand == Demand::Acknowledged {
+            return Err(format!("P16: {:?} cannot be made again: its parent's event is gone", plan.fork));
         }
-        if !was_found {
-            check_new(&receipt, seen_end, seen_epoch)?;
+        if can_be_made {
+            let receipt = account.append(&store, plan, now).map_err(|error| format!("retry: {error:?}"))?;
+            if receipt.is_repeated != was_found {
+                return Err(format!("P12: a retry was called {}: it was found: {was_found}", receipt.is_repeated));
+            }
+            if !was_found {
+                check_new(&receipt, seen_end, seen_epoch)?;
+            }
         }
     }
     // Numbers of the second life differ from those of the first, in every depth.
@@ -355,6 +397,7 @@ fn go_on(
     let plan = Plan {
         number,
         sections: vec![("a".into(), vec![vec![1; 90]]), ("second life".into(), vec![vec![2; 700], vec![]])],
+        fork: None,
         level: Durability::Written,
     };
     let receipt = account.append(&store, plan, now).map_err(|error| format!("append: {error:?}"))?;
@@ -376,6 +419,11 @@ fn go_on(
         return Err(format!("P1: {} batches of {} in the second life", held.len(), account.entries.len()));
     }
     Ok(account)
+}
+
+/// Whether the event is there at which a fork leaves its parent.
+fn has_event(store: &Store, fork: &Forking) -> bool {
+    matches!(store.event(&fork.parent, Revision(fork.revision), Visibility::Committed), Ok(Some(_)))
 }
 
 fn check_new(receipt: &Receipt, seen_end: u64, seen_epoch: Option<Epoch>) -> Result<(), String> {

@@ -76,6 +76,7 @@ pub(super) fn check(
             position,
             batch: receipt.batch,
             payload: payload.into_bytes(),
+            leaves: None,
         });
     }
     store.close().map_err(|error| format!("close: {error}"))?;

@@ -80,6 +80,17 @@ fn step(run: &mut Run, numbers: &mut Numbers, reverts: bool, swept: &mut Swept) 
     if let Some((on, how)) = failure {
         run.fail(on, how);
     }
+    // Where a sync may take events back, it may take what was to be forked.
+    if !run.may_revert() && numbers.below(6) == 0 {
+        let streams = run.store().streams().map_err(|error| format!("P11: {error:?}"))?;
+        if !streams.is_empty() {
+            let parent = &streams[numbers.below(streams.len())];
+            let revision = numbers.below(parent.head.0 as usize + 1) as u64;
+            let level = if numbers.below(3) == 0 { Durability::Synced } else { Durability::Written };
+            let plan = run.fork_plan(&parent.name, revision, level);
+            return append(run, plan, swept);
+        }
+    }
     let first = numbers.below(STREAMS.len());
     let sections: Vec<(&str, Vec<usize>)> = (0..1 + numbers.below(3))
         .map(|section| {
@@ -87,7 +98,11 @@ fn step(run: &mut Run, numbers: &mut Numbers, reverts: bool, swept: &mut Swept) 
             (STREAMS[(first + section) % STREAMS.len()], sizes.collect())
         })
         .collect();
-    let borrowed: Vec<(&str, &[usize])> = sections.iter().map(|(stream, sizes)| (*stream, &sizes[..])).collect();
+    let mut borrowed: Vec<(&str, &[usize])> = sections.iter().map(|(stream, sizes)| (*stream, &sizes[..])).collect();
+    let forks = run.store().forks().map_err(|error| format!("P16: {error:?}"))?;
+    if !forks.is_empty() && numbers.below(3) == 0 {
+        borrowed[0].0 = &forks[numbers.below(forks.len())].name;
+    }
     let level = if numbers.below(3) == 0 { Durability::Synced } else { Durability::Written };
     let plan = run.plan(&borrowed, level);
     append(run, plan, swept)

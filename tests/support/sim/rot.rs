@@ -4,7 +4,6 @@
 //! never takes a revision or a position that was given before, or is refused. A copy that was taken file by file while the
 //! store was written holds everything that was acknowledged before it began, a prefix of what came later, and no damage.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use treering::{Batch, DamageClass, Durability, ErrorKind, Expected, NewEvent, Position, Store};
@@ -86,7 +85,7 @@ fn judge(image: &Image, account: &Account, seed: u64, rotten: &mut Rotten) -> Re
         }
     }
     let mut appended = Vec::new();
-    for (stream, head) in heads(account) {
+    for (stream, head) in account.heads() {
         let event = [NewEvent::new("t", "behind")];
         let batch = Batch::to(&stream, Expected::Any, &event).durability(Durability::Written);
         match store.append(&batch) {
@@ -120,17 +119,6 @@ fn judge(image: &Image, account: &Account, seed: u64, rotten: &mut Rotten) -> Re
 fn same_events(events: &[Seen]) -> Vec<(u64, u64, &[u8])> {
     // Not by name: an index block may have brought back one that was lost.
     events.iter().map(|event| (event.position, event.revision, &event.payload[..])).collect()
-}
-
-/// The last revision of each stream.
-fn heads(account: &Account) -> BTreeMap<String, u64> {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for entry in account.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Acknowledged(_))) {
-        for (stream, payloads) in &entry.plan.sections {
-            *counts.entry(stream.clone()).or_default() += payloads.len() as u64;
-        }
-    }
-    counts.into_iter().map(|(stream, count)| (stream, count - 1)).collect()
 }
 
 /// What became of the copies.

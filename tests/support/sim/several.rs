@@ -192,8 +192,19 @@ impl Walk<'_> {
     fn plan(&mut self) -> Plan {
         self.next += 1;
         let number = self.next;
+        let heads: Vec<(String, u64)> = self.account.heads().into_iter().collect();
+        if !heads.is_empty() && self.numbers.below(6) == 0 {
+            // Of anything that somebody was acknowledged, whichever process made it.
+            let (parent, head) = &heads[self.numbers.below(heads.len())];
+            let revision = self.numbers.below(*head as usize + 1) as u64;
+            let level = if self.numbers.below(3) == 0 { Durability::Synced } else { Durability::Written };
+            return Plan::fork(number, parent, revision, &format!("fork {number}"), level);
+        }
+        let forks: Vec<&str> = heads.iter().map(|(name, _)| &**name).filter(|name| name.starts_with("fork")).collect();
+        let fork = (!forks.is_empty() && self.numbers.below(3) == 0).then(|| forks[self.numbers.below(forks.len())]);
         let sections = (0..1 + self.numbers.below(2)).map(|section| {
             let stream = STREAMS[(self.numbers.below(2) + section) % STREAMS.len()];
+            let stream = fork.filter(|_| section == 0).unwrap_or(stream);
             let count = 1 + self.numbers.below(2);
             let sizes = (0..count).map(|_| SIZES[self.numbers.below(SIZES.len())]);
             let payloads = sizes.enumerate().map(|(at, len)| noise(number * 100 + at as u64, len)).collect();
@@ -202,6 +213,6 @@ impl Walk<'_> {
         let mut sections: Vec<(String, Vec<Vec<u8>>)> = sections.collect();
         sections.dedup_by(|one, other| one.0 == other.0);
         let level = if self.numbers.below(3) == 0 { Durability::Synced } else { Durability::Written };
-        Plan { number, sections, level }
+        Plan { number, sections, fork: None, level }
     }
 }

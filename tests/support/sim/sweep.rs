@@ -175,6 +175,14 @@ fn work(run: &mut Run, swept: &mut Swept) -> Result<(), String> {
             let plan = run.plan(sections, level);
             append(run, plan, swept)?;
         }
+        if !run.may_revert() {
+            // Of the first event of all, and of what the life before forked.
+            let (parent, name) = (["a", "fork 0", "fork 1"][life], format!("fork {life}"));
+            let plan = run.fork_plan_named(parent, 0, &name, if life == 1 { Synced } else { Written });
+            append(run, plan, swept)?;
+            let plan = run.plan(&[(&name, &[300])], Written);
+            append(run, plan, swept)?;
+        }
         if life == 1 {
             run.kill();
         } else {

@@ -12,8 +12,10 @@ use super::disk::CONTROL;
 use super::{Failure, Fault, Image, SimStorage, options};
 use crate::store::noise;
 
+mod forks;
 mod losses;
 
+use forks::{forks, forks_across_segments, forks_in_several_lives};
 use losses::{accepts_a_lost_segment, accepts_lost_frames, accepts_lost_names};
 
 /// The watermark file.
@@ -66,6 +68,9 @@ workloads! {
     retries_by_batch_id
     control_page_replaced
     watermark_of_another_history
+    forks
+    forks_across_segments
+    forks_in_several_lives
     accepts_lost_frames
     accepts_a_lost_segment
     accepts_lost_names
@@ -159,7 +164,7 @@ impl Run {
         let (events, _) = read(store).expect("the log can be read");
         self.machine.fail(fault);
         for entry in &mut self.account.entries {
-            let is_there = events.iter().any(|event| event.batch == entry.plan.id());
+            let is_there = entry.plan.is_among(&events);
             if matches!(entry.outcome, Outcome::Acknowledged(_)) && !is_there {
                 assert!(self.reverts && entry.plan.level == Written, "P1: lost {entry:?}");
                 entry.outcome = Outcome::Unknown;
@@ -175,7 +180,28 @@ impl Run {
             let payloads = sizes.iter().enumerate().map(|(at, len)| noise(number * 100 + at as u64, *len));
             ((*stream).to_owned(), payloads.collect())
         });
-        Plan { number, sections: sections.collect(), level }
+        Plan { number, sections: sections.collect(), fork: None, level }
+    }
+
+    /// A plan of a fork, whose name has the next number in it.
+    pub fn fork_plan(&mut self, parent: &str, revision: u64, level: Durability) -> Plan {
+        let name = format!("fork {}", self.next + 1);
+        self.fork_plan_named(parent, revision, &name, level)
+    }
+
+    /// A plan of a fork.
+    pub fn fork_plan_named(&mut self, parent: &str, revision: u64, name: &str, level: Durability) -> Plan {
+        self.next += 1;
+        Plan::fork(self.next, parent, revision, name, level)
+    }
+
+    /// Forks a stream.
+    ///
+    /// # Panics
+    /// Where the fork fails.
+    pub fn fork(&mut self, parent: &str, revision: u64, name: &str, level: Durability) {
+        let plan = self.fork_plan_named(parent, revision, name, level);
+        self.try_append(plan).expect("the fork succeeds");
     }
 
     /// Appends a plan.

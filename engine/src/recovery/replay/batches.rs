@@ -9,8 +9,9 @@ use crate::format::batch::{Origin, Sections};
 use crate::format::frame::Frame;
 use crate::format::item::Item;
 use crate::format::wire::text;
-use crate::ids::{Position, StreamId};
+use crate::ids::{Position, Revision, StreamId};
 use crate::index::streams::Placed;
+use crate::planted::{Plant, planted};
 
 impl Replay {
     /// Takes in the sections and items of a batch of the log.
@@ -70,7 +71,8 @@ impl Replay {
             match Item::decode(&mut items, frame.position, position)? {
                 Item::Fork { name, parent, revision, .. } => {
                     let stream = StreamId(position.0);
-                    let is_placed = streams.place_fork(name, stream, revision, frame.position);
+                    let head = if planted(Plant::ForkHeadRestarts) { Revision(0) } else { revision };
+                    let is_placed = streams.place_fork(name, stream, head, frame.position);
                     forks.push((stream, name, (parent, revision)));
                     if !is_placed && !is_behind_damage {
                         return Err(Fault::bad(format!("a fork makes the stream {name:?}, which exists")));
