@@ -46,3 +46,4 @@ mod tidy;
 mod tokens;
 mod upkeep;
 mod verify;
+mod work;

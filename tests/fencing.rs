@@ -398,6 +398,10 @@ fn p14_a_process_whose_claim_was_taken_from_it_appends_nothing_more() {
     let error = store.try_claim("s").unwrap_err();
     assert!(error.to_string().contains(&format!("process {}", had.process.id())), "{error}");
     had.signal("-STOP");
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", had.process.id())).unwrap();
+    while !stat().contains(") T") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     had.tell("late");
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let path = entry.unwrap().path();

@@ -10,8 +10,8 @@ use treering::limits;
 use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{
-    accept, append, bench, cat, claim, demo, diff, dump, export, fork, forks, import, project, reindex, salvage, stat,
-    streams, tail, unlock, verify,
+    accept, append, bench, cat, claim, demo, diff, dump, export, fork, forks, import, intents, project, reindex,
+    salvage, stat, streams, tail, unlock, verify, watch,
 };
 use crate::exit::Outcome;
 
@@ -30,6 +30,7 @@ Examples:
   treering cat s SESSION --last 5                        the last five events of one
   echo '{\"note\":\"hello\"}' | treering append s notes     one event, durable when the receipt is printed
   treering tail s -f                                     everything, live
+  treering watch s                                       streams as they grow
   treering claim s SESSION -- agent                      one agent at a time
   treering project s SESSION --as transcript             the conversation as Markdown
   treering fork s SESSION@41 second-try                  goes on from revision 41, beside the first
@@ -55,11 +56,13 @@ enum Command {
     Import(import::Args),
     Cat(cat::Args),
     Tail(tail::Args),
+    Watch(watch::Args),
     Claim(claim::Args),
     Project(project::Args),
     Fork(fork::Args),
     Forks(forks::Args),
     Diff(diff::Args),
+    Intents(intents::Args),
     Streams(streams::Args),
     Stat(stat::Args),
     Verify(verify::Args),
@@ -83,11 +86,13 @@ impl Cli {
             Command::Import(args) => import::run(args),
             Command::Cat(args) => cat::run(args),
             Command::Tail(args) => tail::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Claim(args) => claim::run(args),
             Command::Project(args) => project::run(args),
             Command::Fork(args) => fork::run(args),
             Command::Forks(args) => forks::run(args),
             Command::Diff(args) => diff::run(args),
+            Command::Intents(args) => intents::run(args),
             Command::Streams(args) => streams::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),

@@ -63,6 +63,7 @@ mod snapshot;
 mod store;
 mod sync;
 mod watermark;
+mod work;
 
 // What is public to simulators and tools only may be unused, or unreachable, without them.
 #[cfg(feature = "unstable")]
@@ -90,7 +91,7 @@ pub use append::{Batch, Expected, Fork, Forked, FrameProof, NewEvent, Receipt, S
 pub use commit::{Pending, ReindexReport};
 pub use cursor::{Cursor, CursorPlace};
 pub use error::{Conflict, Damage, DamageClass, DamagedStream, Error, ErrorKind, LostToken, Result};
-pub use follow::{SubscribeOptions, Subscription};
+pub use follow::{SubscribeOptions, Subscription, Work, WorkFinder, WorkOptions};
 pub use format::token::Token;
 pub use ids::{
     BatchId, BootId, Epoch, FencingToken, FilePlace, Incarnation, InvalidHex, Position, Revision, Salt, SegmentOrdinal,

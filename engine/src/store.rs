@@ -604,6 +604,7 @@ impl Store {
         }
     }
 
+    /// The store as readers see it.
     pub(crate) fn view(&self) -> &Arc<View> {
         &self.view
     }

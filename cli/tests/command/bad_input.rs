@@ -38,7 +38,7 @@ fn wrong_command_lines_are_usage_errors() {
 fn help_is_there_for_every_command_with_examples() {
     let commands = [
         "append", "import", "cat", "tail", "streams", "stat", "verify", "accept", "salvage", "dump", "export", "demo",
-        "bench",
+        "bench", "claim", "watch", "intents", "unlock", "reindex",
     ];
     for command in commands {
         let ran: Ran = treering([command, "--help"]).output().unwrap().into();
@@ -51,7 +51,8 @@ fn help_is_there_for_every_command_with_examples() {
 #[test]
 fn what_is_no_store_is_told_and_left_alone() {
     let place = Place::new();
-    let readers: [&[&str]; 6] = [&["cat", "x"], &["tail"], &["streams"], &["stat"], &["verify"], &["export"]];
+    let readers: [&[&str]; 7] =
+        [&["cat", "x"], &["tail"], &["watch"], &["streams"], &["stat"], &["verify"], &["export"]];
     for args in readers {
         let ran = place.run(args[0], &args[1..]);
         assert_eq!(ran.code, 1, "{args:?}: {}", ran.stderr);

@@ -16,3 +16,4 @@ mod killed;
 mod project;
 mod read;
 mod support;
+mod watch;

@@ -23,6 +23,7 @@ use crate::{Error, ErrorKind, Result, limits};
 pub struct SubscribeOptions {
     stream: Option<String>,
     stream_prefix: Option<String>,
+    event_types: Vec<String>,
     from: Position,
     from_revision: Revision,
     after_token: Option<Token>,
@@ -36,6 +37,7 @@ impl SubscribeOptions {
         SubscribeOptions {
             stream: None,
             stream_prefix: None,
+            event_types: Vec::new(),
             from: Position::ZERO,
             from_revision: Revision(0),
             after_token: None,
@@ -53,6 +55,19 @@ impl SubscribeOptions {
     #[must_use]
     pub fn stream_prefix(prefix: impl Into<String>) -> SubscribeOptions {
         SubscribeOptions { stream_prefix: Some(prefix.into()), ..SubscribeOptions::all() }
+    }
+
+    /// As [`stream_prefix`](Self::stream_prefix), of what was asked for so far.
+    pub(super) fn in_streams(mut self, prefix: String) -> SubscribeOptions {
+        self.stream_prefix = Some(prefix);
+        self
+    }
+
+    /// Only events of these types; none given asks for all. What holds none of them is not looked at where an index says so.
+    #[must_use]
+    pub fn event_types(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> SubscribeOptions {
+        self.event_types = names.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Only what lies behind this position: that of the last event that was handled.
@@ -137,7 +152,8 @@ impl Subscription {
             options.from = options.from.max(Position(stream.id.0));
         }
         let prefix = options.stream_prefix.take();
-        let mut read = ReadAllOptions::new().from(options.from).visibility(options.visibility);
+        let types: Vec<&str> = options.event_types.iter().map(String::as_str).collect();
+        let mut read = ReadAllOptions::new().from(options.from).visibility(options.visibility).event_types(&types);
         if let Some(prefix) = &prefix {
             read = read.stream_prefix(prefix);
         }

@@ -153,13 +153,11 @@ impl View {
         }
         let (set, streams, marks) = (Arc::clone(&self.set), Arc::clone(&self.streams), Arc::clone(&self.marks));
         let reader = LogReader::new(set, streams, marks, options)?;
-        if options.event_type.is_none() && options.stream_prefix.is_none() {
+        if options.event_type.is_none() && options.event_types.is_empty() && options.stream_prefix.is_none() {
             return Ok(reader);
         }
-        let mut only = Only::new(&self.finder.indexes);
-        if let Some(name) = options.event_type {
-            only = only.of_type(name);
-        }
+        let types = options.event_types.iter().copied().chain(options.event_type);
+        let mut only = types.fold(Only::new(&self.finder.indexes), Only::of_type);
         if let Some(prefix) = options.stream_prefix {
             only = only.of_streams(prefix, &self.streams, &self.marks)?;
         }

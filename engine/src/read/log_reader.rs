@@ -26,6 +26,7 @@ pub struct ReadAllOptions<'a> {
     pub(crate) last: Option<u64>,
     pub(crate) visibility: Visibility,
     pub(crate) event_type: Option<&'a str>,
+    pub(crate) event_types: &'a [&'a str],
     pub(crate) stream_prefix: Option<&'a str>,
     pub(crate) with_engine_streams: bool,
 }
@@ -86,6 +87,14 @@ impl<'a> ReadAllOptions<'a> {
     #[must_use]
     pub fn with_engine_streams(mut self) -> ReadAllOptions<'a> {
         self.with_engine_streams = true;
+        self
+    }
+
+    /// Only events of these types, and of that of [`event_type`](Self::event_type); an empty list changes nothing. As there, what holds
+    /// none of them is not looked at where an index says so.
+    #[must_use]
+    pub fn event_types(mut self, names: &'a [&'a str]) -> ReadAllOptions<'a> {
+        self.event_types = names;
         self
     }
 

@@ -1,4 +1,4 @@
-//! Reading a part of the log: the events of one type, or of the streams whose names begin alike. What indexes say of where they lie
+//! Reading a part of the log: the events of some types, or of the streams whose names begin alike. What indexes say of where they lie
 //! is looked at, so that the rest need not be.
 //!
 //! The index of a segment says whether it holds the type at all, and where, if it is rare; and where the events of each stream
@@ -25,7 +25,8 @@ const PLACES_MAX: usize = 1 << 16;
 /// What is asked for, and what indexes say of where it lies.
 #[derive(Debug)]
 pub(crate) struct Only {
-    event_type: Option<Box<str>>,
+    /// Empty: of any.
+    event_types: Vec<Box<str>>,
     named: Option<Named>,
     indexes: Arc<SegmentIndexes>,
     /// What is known of a segment: its range, where it ended, and the places that are asked for.
@@ -65,12 +66,13 @@ pub(crate) enum Next {
 impl Only {
     /// Everything so far.
     pub(crate) fn new(indexes: &Arc<SegmentIndexes>) -> Only {
-        Only { event_type: None, named: None, indexes: Arc::clone(indexes), here: None }
+        Only { event_types: Vec::new(), named: None, indexes: Arc::clone(indexes), here: None }
     }
 
-    /// Of it, only events of this type.
-    pub(crate) fn of_type(self, name: &str) -> Only {
-        Only { event_type: Some(name.into()), ..self }
+    /// Of it, only events of this type, and of those that this is called with else.
+    pub(crate) fn of_type(mut self, name: &str) -> Only {
+        self.event_types.push(name.into());
+        self
     }
 
     /// Of it, only events of streams whose names begin with `prefix`.
@@ -88,7 +90,7 @@ impl Only {
     /// Whether the event is asked for at which a reader stands.
     #[inline]
     pub(crate) fn is(&self, held: &Held) -> bool {
-        self.event_type.as_ref().is_none_or(|name| **name == *held.event_type())
+        (self.event_types.is_empty() || self.event_types.iter().any(|name| **name == *held.event_type()))
             && self.named.as_ref().is_none_or(|named| held.stream_name().starts_with(&*named.prefix))
     }
 
@@ -148,9 +150,9 @@ impl Only {
     }
 
     fn listed(&self, index: &SegmentIndex) -> Result<Places, Fault> {
-        let of_type = self.event_type.as_ref().map(|name| of_type(index, name)).transpose()?;
+        let of_types = (!self.event_types.is_empty()).then(|| of_types(index, &self.event_types)).transpose()?;
         let of_streams = self.named.as_ref().map(|named| named.places(index)).transpose()?;
-        Ok(match (of_type, of_streams) {
+        Ok(match (of_types, of_streams) {
             (Some(Places::Listed(mut these)), Some(Places::Listed(those))) => {
                 these.retain(|place| those.binary_search(place).is_ok());
                 Places::Listed(these)
@@ -215,6 +217,20 @@ impl Named {
         listed.dedup(); // a frame may hold several of them
         Ok(Places::Listed(listed))
     }
+}
+
+/// Where a segment holds any of the types.
+fn of_types(index: &SegmentIndex, names: &[Box<str>]) -> Result<Places, Fault> {
+    let mut all = Vec::new();
+    for name in names {
+        match of_type(index, name)? {
+            Places::Listed(listed) => all.extend(listed),
+            Places::Any => return Ok(Places::Any),
+        }
+    }
+    all.sort_unstable();
+    all.dedup(); // a frame may hold several of them
+    Ok(Places::Listed(all))
 }
 
 /// Where a segment holds a type.

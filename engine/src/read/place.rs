@@ -32,7 +32,7 @@ pub(super) fn token_of(segment: &Segment, frame: &Frame<'_>, ordinal: u32) -> To
 }
 
 /// The token of the event at `position`, which was read before; `None` where it cannot be read again.
-pub(super) fn token_at(set: &Arc<SegmentSet>, position: Position) -> Option<Token> {
+pub(crate) fn token_at(set: &Arc<SegmentSet>, position: Position) -> Option<Token> {
     let mut walk = LogWalk::new(Arc::clone(set), position);
     let Ok(Walked::Frame(place)) = walk.next(Position::MAX) else { return None };
     let frame = walk.frame(place);
