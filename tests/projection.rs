@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Storage};
 use treering::{
-    Batch, Durability, ErrorKind, EventView, Expected, Fold, Fork, NewEvent, Projection, Source, Store,
-    SubscribeOptions, Unusable, Visibility,
+    Batch, ContextOptions, ContextPart, Durability, ErrorKind, EventView, Expected, Fold, Fork, NewEvent, NewSnapshot,
+    Projection, Revision, Source, Store, SubscribeOptions, Unusable, Visibility,
 };
 use treering_tests::image::Image;
 use treering_tests::store::{everything, noise, open, open_read_only, put, small};
@@ -88,6 +88,7 @@ proptest! {
         let sources = sources();
         let mut living: Vec<_> = sources.iter().map(|source| Fold::over(source.clone(), Record::default())).collect();
         let mut saved: Vec<_> = living.iter().map(Fold::save).collect();
+        let mut taken_up_from_log = 0;
         for (number, &(stream, count, len)) in batches.iter().enumerate() {
             let payload = noise(number as u64, len);
             let event = NewEvent::new(["t", "u"][number % 2], &payload).metadata(&payload[..len / 4]);
@@ -117,6 +118,18 @@ proptest! {
                     prop_assert_eq!((fold.events(), fold.token()), (expected.events(), expected.token()));
                     prop_assert!(!fold.has_gaps());
                 }
+                if let Source::Stream(_) = source {
+                    // From what is kept in the log, which now and then is more than before.
+                    let mut kept = Fold::over(source.clone(), Record::default());
+                    prop_assert!(store.resume(&mut kept, Visibility::Committed).unwrap().is_empty());
+                    taken_up_from_log += u64::from(kept.events() > 0);
+                    catch_up(&store, &mut kept);
+                    prop_assert_eq!(kept.projection(), expected.projection());
+                    prop_assert_eq!((kept.events(), kept.token()), (expected.events(), expected.token()));
+                    if number % 4 == index % 4 && kept.events() > 0 {
+                        let _ = store.keep(&kept).unwrap();
+                    }
+                }
                 let of_source = match source {
                     Source::Stream(name) => {
                         store.stream(name).unwrap().map_or(0, |stream| stream.head.get() as usize + 1)
@@ -128,6 +141,7 @@ proptest! {
                 prop_assert_eq!(&saved[index], &living[index].save(), "equal states are equal bytes");
             }
         }
+        prop_assert!(batches.len() < 12 || taken_up_from_log > 0);
     }
 }
 
@@ -225,6 +239,93 @@ proptest! {
         let check = treering::checksum::long_check(0, &bytes);
         bytes.extend_from_slice(&check.to_le_bytes());
         prop_assert!(Fold::over_log(Record::default()).resume(&bytes).is_err());
+    }
+}
+
+/// What a fold over `stream` takes up from the log: how many events its state is of, and what was passed over.
+fn resumed(store: &Store, stream: &str, setting: u8) -> (u64, usize) {
+    let mut fold = Fold::over_stream(stream, Record { setting, ..Record::default() });
+    let ignored = store.resume(&mut fold, Visibility::Committed).unwrap();
+    if setting == 0 {
+        let events = fold.events();
+        catch_up(store, &mut fold);
+        assert_eq!(fold.projection(), anew(store, fold.source()).projection(), "{events} taken up");
+        return (events, ignored.len());
+    }
+    (fold.events(), ignored.len())
+}
+
+#[test]
+fn p16_a_kept_state_is_of_its_version_stream_and_forks_and_in_no_context() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    let add = |stream: &str, count: u64| {
+        for number in 0..count {
+            let _ = put(&store, stream, &noise(number, 100));
+        }
+    };
+    let keep = |stream: &str, setting: u8| {
+        let mut fold = Fold::over_stream(stream, Record { setting, ..Record::default() });
+        catch_up(&store, &mut fold);
+        store.keep(&fold).unwrap().snapshot
+    };
+    add("a", 5);
+    assert_eq!(resumed(&store, "a", 0), (0, 0));
+    let kept = keep("a", 0);
+    assert_eq!((kept.range.clone(), &*kept.label), (Revision(0)..Revision(5), "$projection/record"));
+    add("a", 3);
+    keep("a", 7);
+    add("a", 2);
+    assert_eq!((resumed(&store, "a", 0), resumed(&store, "a", 7), resumed(&store, "a", 8)), ((5, 0), (8, 0), (0, 0)));
+    let _ = store.fork(&Fork::new("a", "early").at(Revision(6))).unwrap();
+    let _ = store.fork(&Fork::new("a", "late")).unwrap();
+    add("early", 4);
+    assert_eq!((resumed(&store, "early", 0), resumed(&store, "late", 7)), ((5, 0), (8, 0)), "a fork has its parent's");
+    assert_eq!(resumed(&store, "early", 7), (0, 0), "but not from behind the fork point");
+    keep("early", 0);
+    assert_eq!((resumed(&store, "early", 0), resumed(&store, "a", 0)), ((11, 0), (5, 0)), "and the parent none of it");
+    add("b", 5);
+    assert_eq!((resumed(&store, "b", 0), resumed(&store, "none", 0)), ((0, 0), (0, 0)));
+
+    let context = store.context("a", ContextOptions::new().visibility(Visibility::Committed)).unwrap();
+    assert_eq!(context.parts, [ContextPart::Events(Revision(0), Revision(9))]);
+    let own = [NewEvent::new("x", "state")];
+    let error =
+        store.snapshot(&NewSnapshot::new("a", Revision(0)..Revision(3), "$projection/record", &own)).unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("for the engine's own"), "{error}");
+
+    let mut of_log = Fold::over_log(Record::default());
+    assert_eq!(store.keep(&of_log).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(store.resume(&mut of_log, Visibility::Committed).unwrap_err().kind(), ErrorKind::Invalid);
+    let nothing = Fold::over_stream("a", Record::default());
+    assert_eq!(store.keep(&nothing).unwrap_err().kind(), ErrorKind::Invalid);
+    let reader = open_read_only(&storage);
+    assert_eq!(resumed(&reader, "a", 0), (5, 0), "who reads only takes them up too");
+    assert_eq!(reader.keep(&anew(&reader, &Source::Stream("a".to_owned()))).unwrap_err().kind(), ErrorKind::ReadOnly);
+}
+
+/// The newest state is hit: the one before it is taken up, and what was passed over is told.
+#[test]
+fn p16_a_kept_state_that_is_lost_is_told_and_an_older_one_taken_up() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    let source = Source::Stream("a".to_owned());
+    let mut places = Vec::new();
+    for round in 0..3 {
+        let _ = put(&store, "a", &noise(round, 100));
+        places.push(store.keep(&anew(&store, &source)).unwrap().snapshot.position);
+    }
+    let _ = put(&store, "a", b"behind");
+    store.close().unwrap();
+    let segment = Image::take(&storage).last_segment();
+    let file = storage.open(&segment, Access::ReadWrite).unwrap();
+    for (hit, expected) in [(places[2], 2), (places[1], 1), (places[0], 0)] {
+        let at = hit.get() + 400; // in the payload
+        let mut byte = [0];
+        file.read_at(&mut byte, at).unwrap();
+        file.write_at(&[byte[0] ^ 1], at).unwrap();
+        let (events, ignored) = resumed(&open_read_only(&storage), "a", 0);
+        assert!(events == expected && ignored >= 1, "{events} {ignored}");
     }
 }
 

@@ -3,6 +3,8 @@
 //! It wires the parts together and has no logic of its own. A store is opened for writing by one process alone or by
 //! several together, for reading by any number.
 
+mod projections;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +22,6 @@ use crate::index::streams::Stream;
 use crate::lineage::{self, ForkPoint, Parting, StreamReader};
 use crate::options::{Options, ReadMode};
 use crate::process::claims::Claims;
-use crate::projection::{Fold, Projection};
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::recovery::cutter::Cutter;
 use crate::recovery::{DirectoryStat, OpenReport, checkpoint, open};
@@ -518,24 +519,6 @@ impl Store {
     /// begin behind a token.
     pub fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         Subscription::new(&self.view, options)
-    }
-
-    /// Has a fold take everything behind its place, and says how many events that were.
-    ///
-    /// Damage goes to `damage`, which gives it back to stop there (`Err` does always) or takes it: then the fold goes on
-    /// behind it and [has gaps](Fold::has_gaps). Stopped or not, the fold holds what was read so far.
-    ///
-    /// # Errors
-    /// What `damage` gives back; [`Io`](ErrorKind::Io) from the system; [`NotFound`](ErrorKind::NotFound) for a stream that was there and is not; as
-    /// [`read_all`](Store::read_all) where a saved state was taken up whose last event this log does not hold: then make the fold
-    /// anew and catch up from the first event.
-    pub fn catch_up<P: Projection>(
-        &self,
-        fold: &mut Fold<P>,
-        visibility: Visibility,
-        damage: impl FnMut(Error) -> Result<()>,
-    ) -> Result<u64> {
-        fold.catch_up(&self.view, visibility, damage)
     }
 
     /// Figures of the store.

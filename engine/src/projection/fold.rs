@@ -2,7 +2,7 @@
 
 use crate::follow::view::View;
 use crate::format::token::Token;
-use crate::projection::saved::{Saved, Unusable};
+use crate::projection::saved::{Read, Saved, Unusable};
 use crate::projection::{EventView, Projection};
 use crate::read::{Event, EventRef, ReadAllOptions, ReadOptions};
 use crate::watermark::Visibility;
@@ -54,7 +54,18 @@ impl<P: Projection> Fold<P> {
     /// Why the bytes are of no use; then the fold is to be made anew, and built from the first event.
     pub fn resume(&mut self, saved: &[u8]) -> Result<(), Unusable> {
         let saved = Saved::decode(saved)?;
-        saved.is_of(self.projection.name(), &self.projection.version(), &self.source)?;
+        saved.is_of(self.projection.name(), &self.projection.version(), Some(&self.source))?;
+        self.take_up(&saved)
+    }
+
+    /// The same for a state whose source was proven in another way: a fork has that of its parent.
+    pub(super) fn resume_kept(&mut self, saved: &[u8]) -> Result<(), Unusable> {
+        let saved = Saved::decode(saved)?;
+        saved.is_of(self.projection.name(), &self.projection.version(), None)?;
+        self.take_up(&saved)
+    }
+
+    fn take_up(&mut self, saved: &Read<'_>) -> Result<(), Unusable> {
         self.projection.load(saved.state).map_err(Unusable::State)?;
         (self.after, self.events, self.has_gaps) = (saved.after, saved.events, saved.has_gaps);
         Ok(())

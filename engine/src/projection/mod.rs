@@ -13,9 +13,10 @@
 //! The binding to the history is a [`Token`](crate::Token). It names the stored check of its event's frame, and each frame's
 //! check covers that of the frame before it: so it stands for the whole log up to there, and nothing is hashed again.
 //!
-//! Where saved states are kept is left to the caller.
+//! Where a saved state is kept is left to the caller; the log itself is one place ([`kept`]).
 
 mod fold;
+pub(crate) mod kept;
 mod saved;
 
 pub use fold::{Fold, Source};

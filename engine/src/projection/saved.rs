@@ -139,8 +139,8 @@ fn decode(bytes: &[u8]) -> Result<Read<'_>, Fault> {
 }
 
 impl Read<'_> {
-    /// Whether it is of this projection over this source.
-    pub(super) fn is_of(&self, name: &str, version: &str, source: &Source) -> Result<(), Unusable> {
+    /// Whether it is of this projection, and over this source where one is given.
+    pub(super) fn is_of(&self, name: &str, version: &str, source: Option<&Source>) -> Result<(), Unusable> {
         let other = |what, expected: &str, found: &str| {
             Err(Unusable::Other { what, expected: expected.to_owned(), found: found.to_owned() })
         };
@@ -151,10 +151,10 @@ impl Read<'_> {
             return other("version", version, self.version);
         }
         match (source, self.stream) {
-            (Source::Log, None) => Ok(()),
-            (Source::Stream(expected), Some(found)) if expected == found => Ok(()),
-            (Source::Stream(expected), found) => other("source", expected, found.unwrap_or("the whole log")),
-            (Source::Log, Some(found)) => other("source", "the whole log", found),
+            (None, _) | (Some(Source::Log), None) => Ok(()),
+            (Some(Source::Stream(expected)), Some(found)) if expected == found => Ok(()),
+            (Some(Source::Stream(expected)), found) => other("source", expected, found.unwrap_or("the whole log")),
+            (Some(Source::Log), Some(found)) => other("source", "the whole log", found),
         }
     }
 }

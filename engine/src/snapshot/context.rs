@@ -10,7 +10,7 @@ use crate::index::streams::Stream;
 use crate::lineage::StreamReader;
 use crate::read::{EventRef, ReadOptions};
 use crate::snapshot::find::{self, Wanted};
-use crate::snapshot::{Ignored, Snapshot};
+use crate::snapshot::{ENGINES_LABELS, Ignored, Snapshot, label_of};
 use crate::watermark::Visibility;
 
 /// Which context is asked for.
@@ -131,7 +131,7 @@ pub(crate) fn context(view: &View, name: &str, options: ContextOptions<'_>) -> R
     let mut parts = Vec::new();
     let mut end = at.0 + 1;
     while end > 0 {
-        let wanted = Wanted { end: Revision(end), before, is_proven: options.is_proven };
+        let wanted = Wanted { end: Revision(end), before, version: None, is_proven: options.is_proven };
         let Some(snapshot) = furthest(view, &stream, options.label, wanted, &mut context.ignored)? else { break };
         if snapshot.range.end.0 < end {
             parts.push(ContextPart::Events(snapshot.range.end, Revision(end - 1)));
@@ -153,13 +153,16 @@ fn furthest(
     view: &View,
     stream: &Stream,
     label: Option<&str>,
-    mut wanted: Wanted,
+    mut wanted: Wanted<'_>,
     ignored: &mut Vec<Ignored>,
 ) -> Result<Option<Snapshot>> {
     let mut best: Option<Snapshot> = None;
     let mut source = stream.clone();
     loop {
         for side in find::side_streams(view, source.id, label)? {
+            if label.is_none() && label_of(&side.name, source.id).is_some_and(|of| of.starts_with(ENGINES_LABELS)) {
+                continue;
+            }
             let found = find::newest(view, &source, &side, wanted, ignored)?;
             let reaches = |snapshot: &Snapshot| (snapshot.range.end, snapshot.position);
             if let Some(found) = found {
@@ -188,6 +191,23 @@ fn furthest(
         let Some(parent) = view.finder.streams.read().by_id(link.parent).cloned() else { return Ok(best) };
         source = parent;
     }
+}
+
+/// The newest snapshot of a stream, or of its ancestors before it leaves them, with this label and version, of those that
+/// are visible and lie before a place.
+pub(crate) fn newest_of(
+    view: &View,
+    name: &str,
+    (label, version): (&str, &str),
+    (visibility, before): (Visibility, Position),
+    ignored: &mut Vec<Ignored>,
+) -> Result<Option<Snapshot>> {
+    let Some(stream) = view.stream(name)? else { return Ok(None) };
+    let visible = view.visible(visibility);
+    let Some(head) = StreamReader::head(&view.finder, name, visible)? else { return Ok(None) };
+    let end = Revision(head.0 + 1);
+    let wanted = Wanted { end, before: before.min(visible), version: Some(version), is_proven: false };
+    furthest(view, &stream, Some(label), wanted, ignored)
 }
 
 /// Where an event of the stream lies; where it is lost, where that begins.

@@ -17,11 +17,13 @@ use crate::{DamageClass, Error, ErrorKind, Result};
 
 /// What a snapshot must be to be used.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct Wanted<'a> {
     /// It stands for revisions below this one.
     pub(super) end: Revision,
     /// It lies before this place.
     pub(super) before: Position,
+    /// It is of this version, where one is given; others are passed over in silence.
+    pub(super) version: Option<&'a str>,
     /// Its chain is folded and compared.
     pub(super) is_proven: bool,
 }
@@ -48,7 +50,7 @@ pub(super) fn newest(
     view: &View,
     source: &Stream,
     side: &Stream,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     ignored: &mut Vec<Ignored>,
 ) -> Result<Option<Snapshot>> {
     let mut found = None;
@@ -56,6 +58,7 @@ pub(super) fn newest(
         match step {
             Err(error) => ignored.push(Ignored { stream: Arc::clone(&side.name), snapshot: None, why: error }),
             Ok(snapshot) if snapshot.position >= wanted.before || snapshot.range.end > wanted.end => {}
+            Ok(snapshot) if wanted.version.is_some_and(|version| *snapshot.version != *version) => {}
             Ok(snapshot) => match check(view, source, &snapshot, wanted.is_proven)? {
                 None => {
                     found = Some(snapshot);

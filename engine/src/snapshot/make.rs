@@ -10,7 +10,7 @@ use crate::format::item::Item;
 use crate::ids::{BatchId, Revision};
 use crate::index::streams::Stream;
 use crate::options::Durability;
-use crate::snapshot::{Snapshot, find, side_stream};
+use crate::snapshot::{ENGINES_LABELS, Snapshot, find, side_stream};
 use crate::{Error, ErrorKind, Result, limits};
 
 /// Events that are to stand for a range of a stream.
@@ -24,12 +24,24 @@ pub struct NewSnapshot<'a> {
     events: &'a [NewEvent<'a>],
     id: Option<BatchId>,
     durability: Option<Durability>,
+    is_engines: bool,
 }
 
 impl<'a> NewSnapshot<'a> {
     /// Of the revisions `range` of `stream`, its end not included, under a label: the name of a strategy, a model, a projection.
     pub fn new(stream: &'a str, range: Range<Revision>, label: &'a str, events: &'a [NewEvent<'a>]) -> NewSnapshot<'a> {
-        NewSnapshot { stream, range, label, version: "", events, id: None, durability: None }
+        NewSnapshot { stream, range, label, version: "", events, id: None, durability: None, is_engines: false }
+    }
+
+    /// With a label that belongs to the engine.
+    pub(crate) fn of_state(
+        stream: &'a str,
+        range: Range<Revision>,
+        label: &'a str,
+        version: &'a str,
+        events: &'a [NewEvent<'a>],
+    ) -> NewSnapshot<'a> {
+        NewSnapshot { version, is_engines: true, ..NewSnapshot::new(stream, range, label, events) }
     }
 
     /// The version of what made it. Default: none.
@@ -54,6 +66,12 @@ impl<'a> NewSnapshot<'a> {
         let invalid = |what: String| Err(Error::new(ErrorKind::Invalid, what));
         if self.label.is_empty() {
             return invalid("a snapshot's label must not be empty; it tells strategies and models apart".into());
+        }
+        if self.label.starts_with(ENGINES_LABELS) && !self.is_engines {
+            return invalid(format!(
+                "a snapshot's label must not begin with {ENGINES_LABELS}, which is for the engine's own, as {:?} does",
+                self.label
+            ));
         }
         for (what, text) in [("label", self.label), ("version", self.version)] {
             if text.len() > limits::LABEL_BYTES_MAX {

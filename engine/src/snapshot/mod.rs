@@ -23,6 +23,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use context::context;
+pub(crate) use context::newest_of;
 pub use context::{Context, ContextOptions, ContextPart, ContextReader};
 pub(crate) use find::{of_event, of_stream};
 pub(crate) use make::make;
@@ -31,6 +32,11 @@ pub use make::{NewSnapshot, Snapshotted};
 use crate::Error;
 use crate::ids::{Position, Revision, StreamId};
 use crate::limits::SNAPSHOT_PREFIX;
+
+/// How labels begin that belong to the engine: such snapshots stand beside a stream and in no context of it.
+const ENGINES_LABELS: &str = "$";
+/// How labels begin of states of projections.
+pub(crate) const PROJECTION_LABELS: &str = "$projection/";
 
 /// Events that stand for a range of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
