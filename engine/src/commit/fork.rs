@@ -59,30 +59,32 @@ impl Writer {
         if unknown_until > Position::ZERO {
             return Err(head_unknown(fork.name)); // a stream of this name may be among what is lost
         }
-        let parent = streams.by_name(fork.parent).cloned().ok_or_else(|| {
+        let parent = streams.by_name(fork.parent).ok_or_else(|| {
             let message = format!("there is no stream {:?} to fork; `streams` lists those there are", fork.parent);
             Error::new(ErrorKind::NotFound, message)
         })?;
-        drop(streams);
         let revision = fork.revision.unwrap_or(parent.last_event);
         if revision > parent.last_event {
-            return Err(no_revision(&parent, revision));
+            return Err(no_revision(parent, revision));
         }
+        // Not a copy of all that is known of the parent: that grows with its history.
+        let (parent, slot, first) = (parent.id, parent.slot, parent.first);
+        drop(streams);
         let forks = &self.finder.forks;
-        let owner = match revision < parent.first {
-            true => self.by_id(forks.owner_of(parent.id, revision)?)?,
-            false => parent.clone(),
+        let slot = match revision < first {
+            true => self.slot_of(forks.owner_of(parent, revision)?)?,
+            false => slot,
         };
-        let mut parent_place = self.finder.frame_holding(&owner, revision)?;
+        let mut parent_place = self.finder.frame_of_slot(slot, revision)?;
         parent_place.0 += if planted(Plant::ForkPlaceOff) { 8 } else { 0 };
-        let (jump, jump_depth) = forks.jump_of_child(parent.id)?;
-        let depth = forks.depth(parent.id)? + 1;
-        Ok(Item::Fork { name: fork.name, parent: parent.id, revision, parent_place, depth, jump, jump_depth })
+        let (jump, jump_depth) = forks.jump_of_child(parent)?;
+        let depth = forks.depth(parent)? + 1;
+        Ok(Item::Fork { name: fork.name, parent, revision, parent_place, depth, jump, jump_depth })
     }
 
-    fn by_id(&self, stream: StreamId) -> Result<Stream> {
+    fn slot_of(&self, stream: StreamId) -> Result<u32> {
         self.streams.load_id(stream)?;
-        self.streams.read().by_id(stream).cloned().ok_or_else(|| {
+        self.streams.read().by_id(stream).map(|stream| stream.slot).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("stream {stream} of the lineage is not known; `verify` says more"))
         })
     }

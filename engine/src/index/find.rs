@@ -215,14 +215,33 @@ impl Finder {
         stream.place_before(revision).or_else(|| self.indexed_near(&stream, revision).0)
     }
 
+    /// As [`frame_holding`](Self::frame_holding), of a stream of the table, of which nothing is copied where all is as it should be.
+    pub(crate) fn frame_of_slot(&self, slot: u32, revision: Revision) -> Result<Position> {
+        let way = self.stretch(slot, revision)?;
+        let place = self.look(&way, |sections| sections.get(sections.index_of(revision)).1)?;
+        let stream = self.streams.read().by_slot(slot).id;
+        match place.filter(|place| self.is_in(*place, stream, revision)) {
+            Some(place) => Ok(place),
+            None => {
+                let stream = self.streams.read().by_slot(slot).clone();
+                self.frame_holding(&stream, revision)
+            }
+        }
+    }
+
+    /// Whether the frame at a place is whole and holds a section of the stream that may hold the revision.
+    fn is_in(&self, place: Position, stream: StreamId, revision: Revision) -> bool {
+        let Ok(segment) = self.set.holding(place) else { return false };
+        let Ok(frame) = segment.frame(place, segment.file_end()) else { return false };
+        let section = section_of(frame, stream).ok().flatten();
+        section.is_some_and(|section| section.first_revision <= revision)
+    }
+
     /// The frame that holds a revision of the stream, or the damage in its place.
     pub(crate) fn frame_holding(&self, stream: &Stream, revision: Revision) -> Result<Position> {
         let stretch = stream.stretch(revision);
         if let Some(place) = self.place_of(&stretch, revision)? {
-            let segment = self.set.holding(place);
-            let frame = segment.as_ref().ok().map(|segment| segment.frame(place, segment.file_end()));
-            let section = frame.and_then(|frame| section_of(frame.ok()?, stream.id).ok()?);
-            if section.is_some_and(|section| section.first_revision <= revision) {
+            if self.is_in(place, stream.id, revision) {
                 return Ok(place);
             }
             self.forget(&stretch, revision);

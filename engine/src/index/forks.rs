@@ -49,8 +49,17 @@ pub(crate) struct Forks {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     link: ForkLink,
-    /// The stream of the lineage to which the event was appended that is shared last, once that was asked for.
-    owner: Option<StreamId>,
+    /// What holds the event that is shared last, once that was asked for.
+    owner: Option<Owner>,
+}
+
+/// What holds the event that a fork shares last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// The stream of the lineage to which it was appended.
+    pub(crate) stream: StreamId,
+    /// The frame that holds it; `None` where the lineage says which stream it is, and not the item.
+    pub(crate) place: Option<Position>,
 }
 
 impl Forks {
@@ -74,11 +83,11 @@ impl Forks {
         Ok(link)
     }
 
-    /// The stream of the lineage to which the event was appended that a fork shares last.
+    /// What holds the event that a fork shares last.
     ///
     /// # Errors
     /// As [`of`](Self::of); [`Damage`](crate::ErrorKind::Damage) where neither the event's frame nor the lineage says it.
-    pub(crate) fn owner(&self, fork: StreamId, link: &ForkLink) -> Result<StreamId> {
+    pub(crate) fn owner(&self, fork: StreamId, link: &ForkLink) -> Result<Owner> {
         if let Some(Some(Known { owner: Some(owner), .. })) = self.known.lock().get(&fork) {
             return Ok(*owner);
         }
@@ -102,7 +111,7 @@ impl Forks {
                 Some(_) => {}
             }
             let Some(link) = self.of(at)? else { return Ok(at) };
-            at = self.owner(at, &link)?;
+            at = self.owner(at, &link)?.stream;
         }
     }
 
@@ -234,13 +243,14 @@ impl Forks {
         }
     }
 
-    fn find_owner(&self, link: &ForkLink) -> Result<StreamId> {
+    fn find_owner(&self, link: &ForkLink) -> Result<Owner> {
         // The item leads to the frame. What it holds is believed of a stream of the lineage alone.
         if let Some(there) = self.section_at(link)
             && (there == link.parent || self.ancestor(link.parent, self.depth(there)?)? == Some(there))
         {
-            return Ok(there);
+            return Ok(Owner { stream: there, place: Some(link.place) });
         }
+        let by_lineage = |stream| Ok(Owner { stream, place: None });
         let mut at = link.parent;
         loop {
             self.streams.load_id(at)?;
@@ -248,9 +258,9 @@ impl Forks {
             match first {
                 Some(first) if first > link.revision => match self.of(at)? {
                     Some(above) if above.parent < at => at = above.parent,
-                    _ => return Ok(at),
+                    _ => return by_lineage(at),
                 },
-                Some(_) => return Ok(at),
+                Some(_) => return by_lineage(at),
                 None => {
                     let damage = damage_at(&self.set, Position(at.0));
                     return Err(damage.map_or_else(|| no_parent(at), Error::from_damage));

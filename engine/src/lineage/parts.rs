@@ -53,6 +53,7 @@ pub(crate) fn own(stream: &Stream) -> Part {
         from: stream.first,
         to: stream.last_event,
         lost_up_to: stream.head,
+        place: None,
     }
 }
 
@@ -67,17 +68,18 @@ struct Step {
 fn step(finder: &Finder, at: StreamId, from: Revision, upto: Revision) -> Result<Option<Step>> {
     let Some(link) = finder.forks.of(at)? else { return Ok(None) };
     let owner = finder.forks.owner(at, &link)?;
-    finder.streams.load_id(owner)?;
+    finder.streams.load_id(owner.stream)?;
     let streams = finder.streams.read();
-    let Some(stream) = streams.by_id(owner) else { return Ok(None) };
+    let Some(stream) = streams.by_id(owner.stream) else { return Ok(None) };
     let upto = upto.min(link.revision);
     let part = (upto >= stream.first).then(|| Part {
-        stream: owner,
+        stream: owner.stream,
         slot: stream.slot,
         name: Arc::clone(&stream.name),
         from: stream.first.max(from),
         to: stream.last_event.min(upto),
         lost_up_to: upto,
+        place: owner.place.filter(|_| upto == link.revision && upto <= stream.last_event),
     });
-    Ok(Some(Step { part, first: stream.first, owner }))
+    Ok(Some(Step { part, first: stream.first, owner: owner.stream }))
 }

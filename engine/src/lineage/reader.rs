@@ -11,6 +11,9 @@ use crate::read::own_reader::{self, OwnReader, Part};
 use crate::read::{Event, EventRef, ReadOptions};
 use crate::{Error, Result};
 
+/// So many parts ahead of the one that is read, the bytes are fetched.
+const AHEAD: usize = 8;
+
 /// Reads the events of one stream: those that were visible when it was made. Those that a fork shares with its parent come as
 /// they are there, with the stream to which they were appended as theirs.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl StreamReader {
         }
         // What was accepted as lost behind the last event is told where it was asked for.
         let lost_up_to = high.map_or(lost_up_to, |high| high.min(lost_up_to));
-        let part = Part { stream: id, slot, name, from: from.max(first), to, lost_up_to };
+        let part = Part { stream: id, slot, name, from: from.max(first), to, lost_up_to, place: None };
         if from < first {
             return reader.across(finder, part, from, first, token).map(Some);
         }
@@ -167,7 +170,12 @@ impl StreamReader {
             return Some(Err(lost));
         }
         match self.parts.pop() {
-            Some(part) => self.own.begin(part),
+            Some(part) => {
+                if let Some(place) = self.parts.iter().rev().nth(AHEAD).and_then(|part| part.place) {
+                    self.own.touch(place);
+                }
+                self.own.begin(part);
+            }
             None => return self.lost.take().map(Err),
         }
         Some(Ok(()))

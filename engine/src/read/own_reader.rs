@@ -34,6 +34,8 @@ pub(crate) struct Part {
     pub(crate) to: Revision,
     /// Revisions behind that up to here are lost.
     pub(crate) lost_up_to: Revision,
+    /// The frame that holds `to`, where that is known.
+    pub(crate) place: Option<Position>,
 }
 
 /// Reads parts of streams.
@@ -107,7 +109,7 @@ impl OwnReader {
 
     /// Goes on with a part of a stream; what is left of the one before is not read.
     pub(crate) fn begin(&mut self, part: Part) {
-        let Part { stream, slot, name, from, to, lost_up_to } = part;
+        let Part { stream, slot, name, from, to, lost_up_to, place } = part;
         (self.stream, self.slot, self.name) = (stream, slot, name);
         self.range = (from <= to).then_some((from, to));
         if let Some(held) = &mut self.held {
@@ -116,6 +118,10 @@ impl OwnReader {
         self.places.clear();
         self.beyond = None;
         self.told = None;
+        // Of a part that is one event, or is read from its end, no places are asked for.
+        if let Some(place) = place.filter(|_| from == to || self.backwards && from < to) {
+            self.places.push_back(Place::Frame(place));
+        }
         let (begin, end) = (from.min(lost_up_to), lost_up_to.max(to));
         let due = (from <= end).then_some(if self.backwards { end } else { begin });
         self.gaps = Gaps { due, lost_up_to, is_told: false, is_waiting: false };
@@ -373,7 +379,7 @@ impl OwnReader {
 
     /// Has the bytes fetched where a frame will soon be read.
     #[inline]
-    fn touch(&self, position: Position) {
+    pub(crate) fn touch(&self, position: Position) {
         if let Some(segment) = &self.segment {
             segment.prefetch(position, TOUCHED_BYTES);
         }
