@@ -61,6 +61,18 @@ fn p05_flipped_bits_of_a_jumbo_segment_cost_its_one_event() {
     check(Shape::Jumbo, Class::Flips, budget(10_000, 100), 10_000);
 }
 
+/// Where the frame of a fork is lost, nothing but what it alone said is: its name and where it leaves its parent, unless an index
+/// block says them too.
+#[test]
+fn p05_every_flipped_bit_of_a_store_with_forks_is_reported_and_costs_its_frame_at_most() {
+    check(Shape::Forked, Class::Flips, budget(20_000, 50), 20_000);
+}
+
+#[test]
+fn p05_lost_sectors_and_blocks_of_another_place_take_no_fork_but_those_that_they_hold() {
+    check(Shape::Forked, Class::Blocks, budget(1_600, 2), 1_000);
+}
+
 /// [FRM-5]
 #[test]
 fn p03_blocks_of_another_place_store_or_time_are_never_taken_for_what_was_there() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use treering::storage::Storage;
 use treering::storage::mem::MemStorage;
 use treering::{
-    Batch, Compression, Durability, Expected, NewEvent, ReadAllOptions, ReadOptions, Store, SubscribeOptions,
+    Batch, Compression, Durability, Expected, Fork, NewEvent, ReadAllOptions, ReadOptions, Store, SubscribeOptions,
     Visibility, maintain,
 };
 use treering_tests::image::Image;
@@ -76,6 +76,12 @@ fn payloads(store: &Store) -> BTreeSet<Vec<u8>> {
             }
         }
         let _ = store.event(&stream.name, stream.head, Visibility::Committed);
+        let _ = store.fork_point(&stream.name);
+        let _ = store.lineage(&stream.name).map(|points| points.iter().for_each(|_| step()));
+    }
+    for fork in store.forks().unwrap_or_default() {
+        step();
+        let _ = store.parting(&fork.name, &fork.parent_name);
     }
     if let Ok(mut subscription) = store.subscribe(SubscribeOptions::all().visibility(Visibility::Committed)) {
         while let Ok(Some(event)) = subscription.try_next() {
@@ -113,6 +119,7 @@ fn exercise(image: &Image, written: &BTreeSet<Vec<u8>>) {
             store.streams().unwrap().iter().take(4).map(|stream| stream.name.to_string()).chain(["new".into()])
         {
             let _ = try_put(&store, &stream, b"appended", Durability::Synced);
+            let _ = store.fork(&Fork::new(&stream, &format!("fork of {stream}")).durability(Durability::Written));
         }
         check(&store);
         let _ = store.close();
@@ -127,6 +134,7 @@ fn stores() -> Vec<(String, Image)> {
     let wanted = [
         "valid/items",
         "valid/forks",
+        "valid/forks-in-segments",
         "valid/fields",
         "valid/jumbo",
         "valid/several-streams",
@@ -134,6 +142,7 @@ fn stores() -> Vec<(String, Image)> {
         "valid/segments",
         "damaged/accepted",
         "damaged/accepted-heads",
+        "damaged/forks-frame",
         "damaged/header",
         "damaged/head-blocks-both",
         "void/tear-then-roll",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use treering::checksum::Seeds;
 use treering::format::batch::Sections;
 use treering::format::frame::{FRAME_HEADER_BYTES, Frame, KIND_BATCH, KIND_INDEX_BLOCK};
+use treering::format::item::Item;
 use treering::format::open::HeadBlock;
 use treering::format::segment_header::FIRST_FRAME_OFFSET;
 use treering::format::watermark::{WATERMARK_SLOT_STRIDE, Watermark};
@@ -28,7 +29,7 @@ pub(super) struct Span {
     pub(super) bodies_end: u64,
     /// Its events: position, stream, and the bytes of the file that its body depends on.
     pub(super) events: Vec<(u64, StreamId, Range<u64>)>,
-    /// Streams that it creates.
+    /// Streams that it creates, forks too.
     pub(super) creates: Vec<StreamId>,
     pub(super) position: u64,
     /// How far the log was durable when it was written.
@@ -229,6 +230,13 @@ fn span_of(at: u64, frame: &Frame<'_>) -> Span {
                 None => own..own + (entry.metadata_len + entry.payload_len) as u64,
             };
             span.events.push((section.position(entry.index).0, section.stream, body));
+        }
+    }
+    let (mut items, count) = sections.items().unwrap();
+    for number in 0..u64::from(count) {
+        let position = Position(frame.position.0 + u64::from(frame.events()) + number);
+        if let Item::Fork { .. } = Item::decode(&mut items, frame.position, position).unwrap() {
+            span.creates.push(StreamId(position.0));
         }
     }
     span

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use treering::storage::Storage;
 use treering::storage::mem::{Fault, MemStorage, Operation};
-use treering::{Batch, BootId, Compression, Durability, Expected, NewEvent, Options, Receipt, Store};
+use treering::{Batch, BootId, Compression, Durability, Expected, Fork, NewEvent, Options, Receipt, Revision, Store};
 
 use crate::image::Image;
 use crate::store::{noise, small};
@@ -62,17 +62,20 @@ pub enum Shape {
     Jumbo,
     /// The writer was killed and its control page stands; of the end no more is witnessed than frames and watermark say.
     Killed,
+    /// Forks of streams and of forks, in a segment that was full and in the active one, with and without events of their own; index
+    /// blocks name them. It was closed.
+    Forked,
     /// As [`Every`](Shape::Every), then a writer was killed, and watermark and control page are lost.
     Unwitnessed,
 }
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Shape; 6] =
-        [Shape::Every, Shape::Full, Shape::Left, Shape::Jumbo, Shape::Killed, Shape::Unwitnessed];
+    pub const ALL: [Shape; 7] =
+        [Shape::Every, Shape::Full, Shape::Left, Shape::Jumbo, Shape::Killed, Shape::Forked, Shape::Unwitnessed];
 
     /// The small ones, which together have all that the large ones have.
-    pub const SMALL: [Shape; 4] = [Shape::Full, Shape::Left, Shape::Jumbo, Shape::Killed];
+    pub const SMALL: [Shape; 5] = [Shape::Full, Shape::Left, Shape::Jumbo, Shape::Killed, Shape::Forked];
 
     /// Its name in a replay line.
     #[must_use]
@@ -83,6 +86,7 @@ impl Shape {
             Shape::Left => "left",
             Shape::Jumbo => "jumbo",
             Shape::Killed => "killed",
+            Shape::Forked => "forked",
             Shape::Unwitnessed => "unwitnessed",
         }
     }
@@ -96,6 +100,7 @@ impl Shape {
             Shape::Left => maker.left(),
             Shape::Jumbo => maker.jumbo(),
             Shape::Killed => maker.killed(),
+            Shape::Forked => maker.forked(),
             Shape::Unwitnessed => {
                 maker.every();
                 maker.kill_a_writer(4, 6);
@@ -221,6 +226,27 @@ impl Maker {
         store.close().unwrap();
     }
 
+    fn forked(&mut self) {
+        let store = self.boot(1);
+        self.some(&store, 5, Durability::Synced);
+        fork(&store, "a", Some(1), "fork of a");
+        fork(&store, "b", None, "fork of b");
+        own(&store, "fork of a", 3);
+        self.some(&store, 4, Durability::Synced);
+        fork(&store, "fork of a", Some(3), "below");
+        fork(&store, "fork of a", Some(0), "early");
+        own(&store, "below", 2);
+        own(&store, "fork of a", 1);
+        self.some(&store, 8, Durability::Synced);
+        fork(&store, "below", None, "silent");
+        self.remember();
+        fork(&store, "silent", None, "late");
+        own(&store, "late", 2);
+        own(&store, "early", 1);
+        self.some(&store, 3, Durability::Synced);
+        store.close().unwrap();
+    }
+
     fn killed(&mut self) {
         self.life(1, 5);
         self.remember();
@@ -232,6 +258,20 @@ impl Maker {
         self.some(&store, synced, Durability::Synced);
         self.some(&store, written, Durability::Written);
         self.kill(store);
+    }
+}
+
+fn fork(store: &Store, parent: &str, at: Option<u64>, name: &str) {
+    let fork = Fork::new(parent, name).durability(Durability::Synced);
+    let _ = store.fork(&at.map_or(fork, |at| fork.at(Revision(at)))).unwrap();
+}
+
+/// Events of a fork's own.
+fn own(store: &Store, name: &str, count: u64) {
+    for number in 0..count {
+        let payload = noise(70 + number, 60 + 50 * number as usize);
+        let events = [NewEvent::new("own", &payload)];
+        let _ = store.append(&Batch::to(name, Expected::Exists, &events).durability(Durability::Synced)).unwrap();
     }
 }
 

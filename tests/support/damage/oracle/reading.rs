@@ -57,14 +57,27 @@ fn read_store(store: &Store, what: &str) -> Found {
     found
 }
 
-/// Reads every stream, forwards and backwards; each gives the events that the log gives of it.
+/// Reads every stream, forwards and backwards; each gives the events that the log gives of it, a fork also what its parent gives
+/// up to its fork point, as far as anything says where that is.
 fn read_streams(store: &Store, found: &mut Found, what: &str) {
     let mut by_stream: BTreeMap<StreamId, Vec<u64>> = BTreeMap::new();
     for (position, event) in &found.events {
         by_stream.entry(event.stream_id).or_default().push(*position);
     }
+    let mut whole: BTreeMap<StreamId, Vec<u64>> = BTreeMap::new();
     for stream in store.streams().unwrap() {
-        let wanted = by_stream.remove(&stream.id).unwrap_or_default();
+        let mut wanted = match store.fork_point(&stream.name) {
+            // A parent is older than its forks.
+            Ok(Some(point)) => whole.get(&point.parent).cloned().unwrap_or_default(),
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                assert!(error.damage().is_some(), "{what}: where {:?} leaves its parent: {error}", stream.name);
+                Vec::new()
+            }
+        };
+        wanted.retain(|position| found.events[position].revision < stream.first);
+        wanted.extend(by_stream.remove(&stream.id).unwrap_or_default());
+        whole.insert(stream.id, wanted.clone());
         let forwards = read_stream(store, &stream.name, stream.head.0, false, found, what);
         let mut backwards = read_stream(store, &stream.name, stream.head.0, true, found, what);
         backwards.reverse();
