@@ -6,6 +6,9 @@
 //! `number` say where the event stood in the store that it came from; taking a line back gives it a new place there, but
 //! the same stream, revision, id, type, times, metadata and payload. `token` is for reading on behind the event, in the same
 //! store (`--after`); an export leaves it out.
+//!
+//! An export also has a line for each fork, behind the last event that it shares and before the first of its own: where it leaves
+//! its parent ([`ForkLine`]). What it shares stands in the export once.
 
 use std::borrow::Cow;
 
@@ -62,6 +65,17 @@ impl<'a> EventLine<'a> {
     }
 }
 
+/// One exported fork.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForkLine {
+    /// Its name.
+    pub(crate) fork: String,
+    /// The stream that it leaves.
+    pub(crate) parent: String,
+    /// The last revision that both share.
+    pub(crate) revision: u64,
+}
+
 fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
@@ -107,8 +121,24 @@ struct Read<'a> {
     payload_base64: Option<Cow<'a, str>>,
 }
 
+/// What a line of an export holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Back {
+    /// An event.
+    Event(TakenBack),
+    /// A fork.
+    Fork(ForkLine),
+}
+
 /// Reads a line; on failure says in words what is wrong with it.
-pub(crate) fn take_back(line: &[u8]) -> Result<TakenBack, String> {
+pub(crate) fn take_back(line: &[u8]) -> Result<Back, String> {
+    if let Ok(fork) = serde_json::from_slice::<ForkLine>(line) {
+        return Ok(Back::Fork(fork));
+    }
+    take_event(line).map(Back::Event)
+}
+
+fn take_event(line: &[u8]) -> Result<TakenBack, String> {
     let read: Read<'_> = serde_json::from_slice(line).map_err(|error| {
         let message = error.to_string();
         message.split(" at line ").next().unwrap_or(&message).to_owned()
@@ -157,7 +187,7 @@ mod tests {
             ..EventLine::with_bytes(metadata, payload)
         };
         let text = serde_json::to_string(&line).unwrap();
-        let back = take_back(text.as_bytes()).unwrap();
+        let back = take_event(text.as_bytes()).unwrap();
         (text, back)
     }
 
@@ -194,9 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn a_fork_comes_back_and_is_no_event() {
+        let fork = ForkLine { fork: "ü\n".into(), parent: "s".into(), revision: u64::MAX };
+        let text = serde_json::to_string(&fork).unwrap();
+        assert_eq!(take_back(text.as_bytes()), Ok(Back::Fork(fork)));
+        let event = r#"{"fork":1,"stream":"s","revision":0,"type":"t","recorded_at":5,"payload":"p"}"#;
+        assert!(matches!(take_back(event.as_bytes()), Ok(Back::Event(_))));
+    }
+
+    #[test]
     fn fields_that_a_later_version_adds_are_passed_over() {
         let line = r#"{"stream":"s","revision":0,"type":"t","recorded_at":5,"payload":"p","tags":["new"]}"#;
-        let back = take_back(line.as_bytes()).unwrap();
+        let back = take_event(line.as_bytes()).unwrap();
         assert_eq!((back.payload, back.metadata, back.batch), (b"p".to_vec(), Vec::new(), None));
     }
 }

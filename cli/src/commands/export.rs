@@ -2,13 +2,19 @@
 //!
 //! All streams come in the order of the log; named ones come one after the other. Either way the events of a stream come
 //! in its order, so [`crate::commands::import`] takes them back with their revisions.
+//!
+//! A fork is a line of its own, behind the last event that it shares and before the first of its own; what it shares comes once.
+//! Of named streams those events come too that they share with others. A fork then names as its parent the stream that has its
+//! history, where the one that it was forked from does not come itself.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use treering::{Options, ReadAllOptions, ReadOptions, Store};
+use treering::{EventRef, ForkPoint, Options, ReadAllOptions, ReadOptions, Store};
 
 use crate::commands::cat::{moment, no_such_stream, visibility};
 use crate::commands::show::{DamageMet, Shown};
+use crate::event_json::ForkLine;
 use crate::exit::Outcome;
 use crate::output::{Out, bytes_bar};
 
@@ -21,6 +27,7 @@ Examples:
   treering export s --at 2026-02-12 > then.jsonl the store as it was when that day began (UTC)
   treering import new all.jsonl                 and back: ids, times and revisions are equal
 
+A fork is a line {\"fork\":…,\"parent\":…,\"revision\":…}; what it shares with its parent comes once.
 Payload and metadata are strings where they are UTF-8, else payload_base64 and metadata_base64. Times are integers,
 nanoseconds since 1970 UTC. Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
@@ -52,8 +59,13 @@ pub(crate) fn run(args: Args) -> Outcome {
         (all, one) = (all.at(at), one.at(at));
     }
     if args.streams.is_empty() {
-        let end = at.unwrap_or(store.watermarks().committed).get();
-        let bar = bytes_bar(end);
+        let end = at.unwrap_or(match args.durable {
+            true => store.watermarks().durable,
+            false => store.watermarks().committed,
+        });
+        let bar = bytes_bar(end.get());
+        // Each where it was made: a parent's shared events and the parent itself come before it.
+        let mut forks = store.forks()?.into_iter().filter(|fork| fork.stream.get() < end.get()).peekable();
         let mut reader = store.read_all(all)?;
         let mut events: u64 = 0;
         while let Some(next) = reader.next() {
@@ -63,13 +75,20 @@ pub(crate) fn run(args: Args) -> Outcome {
                     if events.is_multiple_of(1024) {
                         bar.set_position(event.position().get());
                     }
+                    while let Some(fork) = forks.next_if(|fork| fork.stream.get() < event.position().get()) {
+                        out.json(&line_of(&fork, &fork.parent_name))?;
+                    }
                     Shown::from(&event).without_token().as_json(&mut out)?;
                 }
                 Err(error) => damage.take(error)?,
             }
         }
+        for fork in forks {
+            out.json(&line_of(&fork, &fork.parent_name))?;
+        }
         bar.finish_and_clear();
     }
+    let mut named = Named::default();
     for name in &args.streams {
         if store.stream(name)?.is_none() {
             // What was asked for and is there comes all the same.
@@ -77,13 +96,54 @@ pub(crate) fn run(args: Args) -> Outcome {
             return Err(no_such_stream(name));
         }
         let mut reader = store.read_stream(name, one)?;
+        let mut before: Option<String> = None;
         while let Some(next) = reader.next() {
             match next {
-                Ok(event) => Shown::from(&event).without_token().as_json(&mut out)?,
+                Ok(event) => named.event(&store, &event, &mut before, &mut out)?,
                 Err(error) => damage.take(error)?,
             }
         }
+        named.fork(&store, name, before.as_deref(), &mut out)?;
     }
     out.flush()?;
     damage.outcome()
+}
+
+fn line_of(fork: &ForkPoint, parent: &str) -> ForkLine {
+    ForkLine { fork: (*fork.name).to_owned(), parent: parent.to_owned(), revision: fork.revision.get() }
+}
+
+/// What came so far of named streams: how many revisions of each, those that it shares counted.
+#[derive(Debug, Default)]
+struct Named {
+    came: HashMap<String, u64>,
+}
+
+impl Named {
+    /// An event of a stream that was asked for, which may be shared, and may have come.
+    fn event(&mut self, store: &Store, event: &EventRef<'_>, before: &mut Option<String>, out: &mut Out) -> Outcome {
+        let (stream, revision) = (event.stream(), event.revision().get());
+        if before.as_deref() != Some(stream) {
+            self.fork(store, stream, before.as_deref(), out)?;
+            *before = Some(stream.to_owned());
+        }
+        let came = self.came.entry(stream.to_owned()).or_default();
+        if revision < *came {
+            return Ok(());
+        }
+        *came = revision + 1;
+        Shown::from(event).without_token().as_json(out)
+    }
+
+    /// Says that a stream is a fork, where it is one and that was not said; `holder` is the stream that has its history.
+    fn fork(&mut self, store: &Store, name: &str, holder: Option<&str>, out: &mut Out) -> Outcome {
+        if self.came.contains_key(name) {
+            return Ok(());
+        }
+        let (Some(fork), Some(holder)) = (store.fork_point(name)?, holder) else { return Ok(()) };
+        let revision = fork.revision.get();
+        let has_parent = self.came.get(&*fork.parent_name).is_some_and(|came| *came > revision);
+        self.came.insert(name.to_owned(), revision + 1);
+        out.json(&line_of(&fork, if has_parent { &fork.parent_name } else { holder }))
+    }
 }

@@ -134,3 +134,95 @@ fn an_export_that_is_not_whole_is_refused_before_anything_is_added() {
         assert_eq!(place.run_on(&copy, "streams", &["--json"]).ok(), b"");
     }
 }
+
+/// A session with two forks, one of them forked again without anything of its own, and everything going on.
+fn with_forks() -> Place {
+    let place = Place::new();
+    place.feed("append", &["session"], b"zero\none\ntwo\n").ok();
+    place.run("fork", &["session@1", "opus"]).ok();
+    place.feed("append", &["opus"], b"opus 2\nopus 3\n").ok();
+    place.run("fork", &["opus@2", "silent"]).ok();
+    place.feed("append", &["session"], b"three\n").ok();
+    place.run("fork", &["silent@0", "early"]).ok();
+    place.feed("append", &["early"], b"\xff\n").ok();
+    place
+}
+
+/// What each stream of the store is, and where forks leave their parents.
+fn lineages(place: &Place, store: &std::path::Path) -> (Vec<Value>, Vec<(String, Vec<u8>)>) {
+    let mut forks = place.run_on(store, "forks", &["--json"]).json();
+    for fork in &mut forks {
+        let fork = fork.as_object_mut().unwrap();
+        assert!(fork.remove("id").is_some() && fork.remove("parent_id").is_some());
+    }
+    let names = ["session", "opus", "silent", "early"];
+    (forks, names.map(|name| (name.to_owned(), place.run_on(store, "cat", &[name, "--raw"]).ok())).into())
+}
+
+#[test]
+fn forks_survive_an_export_and_an_import() {
+    let place = with_forks();
+    let export = place.run("export", &[]).ok();
+    let text = String::from_utf8(export.clone()).unwrap();
+    assert_eq!(text.lines().count(), 7 + 3, "what is shared comes once");
+    assert!(text.contains("{\"fork\":\"silent\",\"parent\":\"opus\",\"revision\":2}\n"), "{text}");
+    let path = place.write("export.jsonl", &export);
+    let (copy, path) = (place.path("copy"), path.to_str().unwrap());
+    let summary = place.run_on(&copy, "import", &[path, "--json"]).json().pop().unwrap();
+    assert_eq!((&summary["events"], &summary["streams"]), (&7.into(), &4.into()));
+    assert_eq!(lineages(&place, &copy), lineages(&place, &place.store()));
+    let back = place.run_on(&copy, "verify", &["--json"]).json().pop().unwrap();
+    assert_eq!(back["clean"], true);
+    // Once more nothing is added, and what came in between is.
+    let summary = place.run_on(&copy, "import", &[path, "--json"]).json().pop().unwrap();
+    assert_eq!(summary["events"], 0);
+    place.run("fork", &["early", "newest"]).ok();
+    place.feed("append", &["silent"], b"not silent any more\n").ok();
+    let path = place.write("later.jsonl", place.run("export", &[]).ok());
+    place.run_on(&copy, "import", &[path.to_str().unwrap()]).ok();
+    assert_eq!(lineages(&place, &copy), lineages(&place, &place.store()));
+    assert_eq!(place.run_on(&copy, "forks", &["--json"]).json().len(), 4);
+}
+
+#[test]
+fn named_forks_come_with_what_they_share() {
+    let place = with_forks();
+    for (number, names) in
+        [&["early"][..], &["silent", "early"], &["opus", "session", "silent"], &["session"]].into_iter().enumerate()
+    {
+        let path = place.write("some.jsonl", place.run("export", names).ok());
+        let copy = place.path(&format!("copy {number}"));
+        place.run_on(&copy, "import", &[path.to_str().unwrap()]).ok();
+        for name in names {
+            assert_eq!(place.run_on(&copy, "cat", &[name, "--raw"]).ok(), place.raw(name), "{names:?}: {name}");
+        }
+        // In the store that it came from all of it is there.
+        let summary = place.last_json("import", &[path.to_str().unwrap(), "--json"]);
+        assert_eq!((&summary["events"], place.run("streams", &["--json"]).json().len()), (&0.into(), 4), "{names:?}");
+    }
+    // The one that it was forked from does not come: it names the one that has its history.
+    let lines = place.run("export", &["early"]).json();
+    assert_eq!(lines[1], serde_json::json!({"fork": "early", "parent": "session", "revision": 0}));
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn a_fork_whose_name_is_taken_goes_beside_it_with_what_comes_of_it() {
+    let place = with_forks();
+    let path = place.write("export.jsonl", place.run("export", &[]).ok());
+    let copy = place.path("copy");
+    let mut append = crate::support::treering(["append"])
+        .arg(&copy)
+        .arg("opus")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut append.stdin.take().unwrap(), b"another opus\n").unwrap();
+    assert!(append.wait().unwrap().success());
+    place.run_on(&copy, "import", &[path.to_str().unwrap()]).ok();
+    let cat = |name: &str| place.run_on(&copy, "cat", &[name, "--raw"]).ok();
+    assert_eq!((cat("opus"), cat("opus~2")), (b"another opus\n".to_vec(), place.raw("opus")));
+    assert_eq!((cat("silent"), cat("early")), (place.raw("silent"), place.raw("early")));
+    let forks = place.run_on(&copy, "forks", &["--json"]).json();
+    assert_eq!(forks[1]["parent"], "opus~2", "{forks:?}");
+}

@@ -9,15 +9,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-use treering::{Batch, BatchId, Durability, ErrorKind, Expected, NewEvent, Revision, Store, Visibility};
+use treering::{Batch, BatchId, Durability, ErrorKind, Expected, Fork, NewEvent, Revision, Store, Visibility};
 
 use super::Run;
 use super::log_file::{Trouble, from_start};
 use super::report::{FileReport, Report, Result as FileResult};
-use crate::event_json::TakenBack;
+use crate::event_json::{Back, TakenBack};
 use crate::exit::Failure;
 use crate::import::record::Format;
-use crate::import::take_back::{self, Standing, Target, Unusable};
+use crate::import::take_back::{self, Held, Standing, Target, Unusable};
 
 /// Lines that name no batch are appended in batches of so many events.
 const BATCH_EVENTS: usize = 256;
@@ -43,7 +43,7 @@ pub(super) fn import(run: &Run<'_>, path: &Path, file: &File, report: &mut Repor
         Some(name) => name.to_owned(),
         None => format!("{}{name}", run.prefix),
     };
-    let targets = take_back::plan(read, |stream, event| stand(store, stream, event), rename)?;
+    let targets = take_back::plan(read, &InStore(store), rename)?;
     if run.stream.is_some() && targets.len() > 1 {
         return Err(Trouble::Run(Failure::Usage(format!(
             "{} holds {} streams, which cannot all be called the same; use --stream-prefix",
@@ -58,10 +58,22 @@ pub(super) fn import(run: &Run<'_>, path: &Path, file: &File, report: &mut Repor
     let mut group = Group::default();
     let mut lines = from_start(file)?;
     while let Some(line) = lines.next_line()? {
-        let Some(event) = take_back::event(&line)? else { continue };
-        let Some(target) = targets.get(&event.stream) else {
-            return Err(Trouble::File(format!("line {}: the file changed while it was read", line.number)));
+        let changed = || Trouble::File(format!("line {}: the file changed while it was read", line.number));
+        let event = match take_back::read(&line)? {
+            Some(Back::Event(event)) => event,
+            Some(Back::Fork(fork)) => {
+                let target = targets.get(&fork.fork).ok_or_else(changed)?;
+                let parent = targets.get(&fork.parent).ok_or_else(changed)?;
+                if target.is_new_fork {
+                    std::mem::take(&mut group).append(store)?;
+                    let fork = Fork::new(&parent.name, &target.name).at(Revision(fork.revision));
+                    let _forked = store.fork(&fork.durability(Durability::Written))?;
+                }
+                continue;
+            }
+            None => continue,
         };
+        let target = targets.get(&event.stream).ok_or_else(changed)?;
         if target.first_new.is_none_or(|first| event.revision < first) {
             continue;
         }
@@ -88,6 +100,7 @@ pub(super) fn import(run: &Run<'_>, path: &Path, file: &File, report: &mut Repor
 fn told_at_first(path: &Path, target: &Target, wanted: &str) -> FileReport {
     let mut told = FileReport::new(path, Some(Format::Treering));
     told.result = match target.first_new {
+        _ if target.is_new_fork => FileResult::New,
         None => FileResult::Unchanged,
         Some(0) => FileResult::New,
         Some(_) => FileResult::Grown,
@@ -97,7 +110,28 @@ fn told_at_first(path: &Path, target: &Target, wanted: &str) -> FileReport {
     told
 }
 
-/// How an exported event stands to the stream of that name.
+/// The store that is imported into.
+struct InStore<'s>(&'s Store);
+
+impl Held for InStore<'_> {
+    type Error = Trouble;
+
+    fn event(&self, stream: &str, event: &TakenBack) -> Result<Standing, Trouble> {
+        stand(self.0, stream, event)
+    }
+
+    fn fork(&self, stream: &str, parent: &str, revision: u64) -> Result<Standing, Trouble> {
+        let store = self.0;
+        let Some(info) = store.stream(stream)? else { return Ok(Standing::Beyond) };
+        if info.first.get() != revision + 1 || store.stream(parent)?.is_none() {
+            return Ok(Standing::Other);
+        }
+        // By what both hold: in an export of some streams a fork may name the stream that has its history in its parent's place.
+        let is_same = store.parting(stream, parent)?.shared_events() > revision;
+        Ok(if is_same { Standing::Same } else { Standing::Other })
+    }
+}
+
 fn stand(store: &Store, stream: &str, event: &TakenBack) -> Result<Standing, Trouble> {
     let Some(info) = store.stream(stream)? else { return Ok(Standing::Beyond) };
     if info.head.get() < event.revision {
