@@ -10,8 +10,8 @@ use treering::limits;
 use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{
-    accept, append, bench, cat, claim, demo, diff, dump, export, fork, forks, import, intents, project, reindex,
-    salvage, stat, streams, tail, unlock, verify, watch,
+    accept, append, bench, cat, claim, context, cursor, demo, diff, dump, export, fork, forks, import, intents,
+    project, reindex, salvage, snapshot, snapshots, stat, streams, tail, unlock, verify, watch,
 };
 use crate::exit::Outcome;
 
@@ -34,6 +34,7 @@ Examples:
   treering claim s SESSION -- agent                      one agent at a time
   treering project s SESSION --as transcript             the conversation as Markdown
   treering fork s SESSION@41 second-try                  goes on from revision 41, beside the first
+  treering context s SESSION --budget 8000               its newest summaries, and what came behind them
   treering verify s                                      every checksum and chain
   treering accept s --dry-run                            what is lost, and what going on without it means
 
@@ -63,6 +64,10 @@ enum Command {
     Forks(forks::Args),
     Diff(diff::Args),
     Intents(intents::Args),
+    Snapshot(snapshot::Args),
+    Snapshots(snapshots::Args),
+    Context(context::Args),
+    Cursor(cursor::Args),
     Streams(streams::Args),
     Stat(stat::Args),
     Verify(verify::Args),
@@ -93,6 +98,10 @@ impl Cli {
             Command::Forks(args) => forks::run(args),
             Command::Diff(args) => diff::run(args),
             Command::Intents(args) => intents::run(args),
+            Command::Snapshot(args) => snapshot::run(args),
+            Command::Snapshots(args) => snapshots::run(args),
+            Command::Context(args) => context::run(args),
+            Command::Cursor(args) => cursor::run(args),
             Command::Streams(args) => streams::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),

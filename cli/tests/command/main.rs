@@ -6,6 +6,7 @@
 mod append;
 mod bad_input;
 mod claim;
+mod cursor;
 mod damage;
 mod demo;
 mod export;
@@ -15,5 +16,6 @@ mod import;
 mod killed;
 mod project;
 mod read;
+mod snapshot;
 mod support;
 mod watch;
