@@ -150,6 +150,22 @@ fn a_timeline_has_every_event() {
     assert!(text.contains("What is here? \\u{1b}[31m"), "{text}");
 }
 
+/// A fork comes to what its parent came to at the fork point, then to what is its own.
+#[test]
+fn a_fork_is_shown_with_the_history_that_it_shares() {
+    let place = session();
+    place.run("fork", &["s@4", "other"]).ok();
+    for kind in KINDS {
+        let parent = project(&place, kind, &["--at", "4", "--json"]).text();
+        assert_eq!(place.run("project", &["other", "--as", kind, "--json"]).text(), parent, "{kind}");
+    }
+    let result = json!({ "call": "c1", "content": "another answer" }).to_string();
+    place.feed("append", &["other", "--type", "tool_result"], result.as_bytes()).ok();
+    let text = place.run("project", &["other", "--as", "transcript"]).text();
+    assert!(text.contains("I list it.") && text.contains("another answer") && !text.contains("a\nb"), "{text}");
+    assert!(!project(&place, "transcript", &[]).text().contains("another answer"));
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let place = session();

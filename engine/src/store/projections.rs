@@ -13,9 +13,9 @@ impl Store {
     /// behind it and [has gaps](Fold::has_gaps). Stopped or not, the fold holds what was read so far.
     ///
     /// # Errors
-    /// What `damage` gives back; [`Io`](crate::ErrorKind::Io) from the system; [`NotFound`](crate::ErrorKind::NotFound) for a stream that was there and is not; as
-    /// [`read_all`](Store::read_all) where a saved state was taken up whose last event this log does not hold: then make the fold
-    /// anew and catch up from the first event.
+    /// What `damage` gives back; [`Io`](crate::ErrorKind::Io) from the system; [`NotFound`](crate::ErrorKind::NotFound) for a
+    /// stream that was there and is not; as [`read_all`](Store::read_all) where a saved state was taken up whose last event this
+    /// log does not hold: then make the fold anew and catch up from the first event.
     pub fn catch_up<P: Projection>(
         &self,
         fold: &mut Fold<P>,
@@ -30,9 +30,10 @@ impl Store {
     /// stays: keep one now and then, not behind each event.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid): the fold is over the whole log, or has taken no event. [`Limit`](crate::ErrorKind::Limit): name or
-    /// version of the projection are too long for a label. [`Damage`](crate::ErrorKind::Damage): events of the stream are lost, so
-    /// nothing can be bound to it. Else as [`append`](Store::append).
+    /// [`Invalid`](crate::ErrorKind::Invalid): the fold is over the whole log, or has taken no event.
+    /// [`Limit`](crate::ErrorKind::Limit): name or version of the projection are too long for a label.
+    /// [`Damage`](crate::ErrorKind::Damage): events of the stream are lost, so nothing can be bound to it. Else as
+    /// [`append`](Store::append).
     pub fn keep<P: Projection>(&self, fold: &Fold<P>) -> Result<Snapshotted> {
         kept::keep(&self.view, self.writer()?, fold)
     }
@@ -42,8 +43,8 @@ impl Store {
     /// bound to what is there, or is lost, is told; then an older one is taken up, or none.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid): the fold is over the whole log; or the projection refuses a state of its own name and version,
-    /// and the fold is to be made anew. [`Io`](crate::ErrorKind::Io) from the system.
+    /// [`Invalid`](crate::ErrorKind::Invalid): the fold is over the whole log; or the projection refuses a state of its own name
+    /// and version, and the fold is to be made anew. [`Io`](crate::ErrorKind::Io) from the system.
     pub fn resume<P: Projection>(&self, fold: &mut Fold<P>, visibility: Visibility) -> Result<Vec<Ignored>> {
         kept::resume(&self.view, fold, visibility)
     }
