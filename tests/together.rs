@@ -360,7 +360,7 @@ fn p09_a_process_without_descriptors_says_so_and_the_next_one_goes_on() {
 fn crowd(folder: &Path, processes: u64, events: u64) {
     let mut said = Said::default();
     let start = |number: u64| {
-        let what = if number % 2 == 0 { "written" } else { "synced" };
+        let what = if number.is_multiple_of(2) { "written" } else { "synced" };
         command(folder, what, events, &format!("member {number}"), None).spawn().unwrap()
     };
     let children: Vec<Child> = (0..processes).map(start).collect();
