@@ -22,7 +22,7 @@
 //!
 //! **The lost wake-up.** Who waits reads the count of turns, tries the lock, and sleeps while the count is the one it read; who
 //! ends a turn lets the lock go before it counts. A process that was killed wakes nobody, and one within its slice does not
-//! either: a sleeper looks again after [`NAP`] by itself.
+//! either: a sleeper looks again by itself, after [`NAP`], or later where very many wait.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +48,10 @@ const SLICE: Duration = Duration::from_millis(1);
 const STAND_BACK: Duration = Duration::from_micros(300);
 /// So long who waits for a lock sleeps, at most, before it tries again.
 const NAP: Duration = Duration::from_micros(200);
+/// So many who wait look again after one nap each; of more each takes longer naps.
+const TOGETHER: u64 = 16;
+/// The longest nap, in naps.
+const NAPS_MAX: u64 = 128;
 /// So often who waits for a turn tries again before it sleeps: most turns are over before it would be awake again.
 const TRIES: u32 = 12;
 /// After so many pauses in which nobody took the turn, those who wait are taken for dead.
@@ -318,14 +322,22 @@ impl Turns {
         if let Some(words) = counted {
             words.count_up(word::WANTED);
         }
+        let mut fruitless = 0;
         let waited = loop {
+            // Very many that look again every moment would leave no time for whoever has its turn. Those who wait for one look
+            // as often all together as a few do; for a sync, whose end wakes everybody, less often the longer it takes.
+            let nap = match counted {
+                Some(words) => NAP * (1 + waiting(words).min(NAPS_MAX * TOGETHER) / TOGETHER) as u32,
+                None => NAP * (1 << fruitless / 8).min(NAPS_MAX as u32),
+            };
+            fruitless = (fruitless + 1).min(64);
             let seen = words.map_or(0, |words| words.load(word));
             match attempt() {
                 Ok(true) => break Ok(()),
                 Ok(false) if now() >= until => break Err(self.out_of_patience(&describe(), word)),
                 Ok(false) => match words {
-                    Some(words) => words.wait(word, seen, NAP),
-                    None => thread::sleep(NAP),
+                    Some(words) => words.wait(word, seen, nap),
+                    None => thread::sleep(nap),
                 },
                 Err(error) => break Err(lock_error(error)),
             }
