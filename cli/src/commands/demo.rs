@@ -2,9 +2,11 @@
 //!
 //! A worker process advances an agent's session, a follower in this process shows it live from the log, the worker is
 //! killed with SIGKILL in the middle of a turn, another picks up from the log alone, a late one is refused by its expected
-//! revision, and everything that was acknowledged is checked to be there. Nothing is staged: workers are this program run
+//! revision, two models go on from the middle of the session, a summary is put beside it, and everything that was acknowledged is
+//! checked to be there. Nothing is staged: workers are this program run
 //! again, the kill is real, every figure is measured in the run.
 
+mod branches;
 mod story;
 pub(crate) mod worker;
 
@@ -97,6 +99,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let stale = Revision(second.found.saturating_sub(1));
     let actual = late_worker(&path, stale)?;
     story.late_worker_refused(stale.get(), actual)?;
+    branches::grow(&path, &mut story)?;
 
     store.refresh()?;
     let found = check(&store)?;

@@ -14,6 +14,9 @@ fn the_demo_loses_nothing_and_keeps_its_store() {
     let found = step("worker_reads_log")[1]["events"].as_u64().unwrap();
     assert!(found >= killed && found < 39, "{killed} acknowledged, {found} found");
     assert_eq!(step("late_worker_refused")[0]["actual"], 38);
+    let branched = &step("branched")[0];
+    assert_eq!((&branched["shared"], &branched["added"]), (&20.into(), &serde_json::json!([1, 1])));
+    assert_eq!((&branched["context_events"], &branched["raw_events"]), (&3.into(), &39.into()));
     let end = told.last().unwrap();
     assert_eq!((&end["step"], &end["lost"], &end["clean"]), (&"end".into(), &0.into(), &true.into()));
     assert_eq!(place.events(), end["events"].as_u64().unwrap());

@@ -31,6 +31,19 @@ pub(super) struct Ending<'a> {
     pub(super) disk_bytes: u64,
 }
 
+/// What forks and a summary came to.
+pub(super) struct Branches<'a> {
+    pub(super) at: u64,
+    pub(super) names: &'a [String],
+    pub(super) fork_bytes: u64,
+    pub(super) shared: u64,
+    pub(super) added: [u64; 2],
+    /// So many events the summary stands for.
+    pub(super) stands_for: u64,
+    pub(super) context_events: u64,
+    pub(super) raw_events: u64,
+}
+
 /// The telling.
 pub(super) struct Story {
     out: Out,
@@ -138,6 +151,33 @@ impl Story {
         )
     }
 
+    pub(super) fn branched(&mut self, branches: &Branches<'_>) -> Outcome {
+        let Branches { at, names, fork_bytes, shared, added, stands_for, context_events, raw_events } = *branches;
+        self.tell(
+            json!({
+                "step": "branched",
+                "at": at,
+                "forks": names,
+                "fork_bytes": fork_bytes,
+                "shared": shared,
+                "added": added,
+                "summary_stands_for": stands_for,
+                "context_events": context_events,
+                "raw_events": raw_events,
+            }),
+            format_args!(
+                "\n5. Two models go on from revision {at}, each in a fork of its own: {fork_bytes} bytes in the log, nothing copied.\n   \
+                 They share {} and each added {}.\n   \
+                 A summary is put beside the session: one event that stands for {}. With it the context is\n   \
+                 {}, and all {raw_events} of the session are there as before.",
+                counted(shared, "event"),
+                counted(added[0], "event"),
+                stands_for,
+                counted(context_events, "event"),
+            ),
+        )
+    }
+
     pub(super) fn ends(&mut self, mut ending: Ending<'_>) -> Outcome {
         let store = ending.path.display().to_string();
         let (append_median, append_worst) = middle_and_worst(&mut ending.appends);
@@ -162,7 +202,7 @@ impl Story {
             "commands": commands,
         });
         let text = format!(
-            "\n5. The store is verified: {}.\n\n\
+            "\n6. The store is verified: {}.\n\n\
              Kept\n   \
              {} in {}, {} on disk, in {store}\n   \
              {} were given, {} of them lost\n\n\
@@ -202,6 +242,8 @@ fn commands(store: &str) -> Vec<String> {
         format!("{program} streams {store}"),
         format!("{program} cat {store} {session} --last 5"),
         format!("{program} cat {store} {session} --raw"),
+        format!("{program} forks {store}"),
+        format!("{program} context {store} {session}"),
         format!("{program} stat {store}"),
         format!("{program} verify {store}"),
         format!("echo '{{\"note\":\"mine\"}}' | {program} append {store} notes"),
