@@ -330,12 +330,14 @@ fn p18_clocks_that_jump_change_nothing_for_processes_that_share_a_store() {
     assert!(report.is_clean() && report.events == 200, "{:#?}", report.damage);
 }
 
-/// Whatever number of descriptors a process may have: it does its work, or says what it wants, and the next one goes on.
+/// Whatever number of descriptors a process may have: it does its work, or says what it wants; one that has the store open beside it
+/// goes on, and so does the next.
 #[test]
-fn p09_a_process_without_descriptors_says_so_and_the_next_one_goes_on() {
+fn p09_a_process_without_descriptors_says_so_and_those_beside_it_go_on() {
     let folder = made();
     let mut said = Said::default();
     let (mut told, mut own) = (0, 0);
+    let beside = Store::open(folder.path(), together()).unwrap();
     for limit in 4..40u64 {
         let limited = format!("-n {limit}");
         let output = command(folder.path(), "written", 40, &limited, Some(&limited)).output().unwrap();
@@ -345,12 +347,15 @@ fn p09_a_process_without_descriptors_says_so_and_the_next_one_goes_on() {
             assert!(error.contains("ulimit -n"), "{limited}: {error}");
             told += 1;
         }
-        let store = Store::open(folder.path(), together()).unwrap();
-        let receipt = try_put(&store, "m", format!("beside {limit}").as_bytes(), Durability::Written).unwrap();
-        said.got.push((receipt.sections[0].last_revision.0, receipt.position.0));
-        own += 1;
-        store.close().unwrap();
+        let next = Store::open(folder.path(), together()).unwrap();
+        for (store, name, level) in [(&beside, "beside", Durability::Synced), (&next, "next", Durability::Written)] {
+            let receipt = try_put(store, "m", format!("{name} {limit}").as_bytes(), level).unwrap();
+            said.got.push((receipt.sections[0].last_revision.0, receipt.position.0));
+            own += 1;
+        }
+        next.close().unwrap();
     }
+    beside.close().unwrap();
     assert!(told > 2, "some had too few: {told}");
     assert!(said.closed > 5, "and some enough: {}", said.closed);
     assert!(said.got.len() as u64 > own + 200, "{}", said.got.len());

@@ -77,6 +77,8 @@ enum Synced {
     Here(LogEnd),
     /// Another process had done it.
     Elsewhere,
+    /// It is not: what others wrote could not be read, say for want of descriptors. Nothing was written or synced.
+    Not(Error),
 }
 
 impl Writer {
@@ -155,6 +157,10 @@ impl Writer {
                 Err(error)
             }
             // Nothing was written or synced: who waits is told, and may try again.
+            Ok(Synced::Not(error)) => {
+                self.group.served(Some(self.marks.get().durable), now() - start);
+                Err(error)
+            }
             Err(error) if error.kind() == ErrorKind::Locked => {
                 self.group.served(Some(self.marks.get().durable), now() - start);
                 Err(error)
@@ -185,16 +191,11 @@ impl Writer {
             return Ok(Synced::Elsewhere);
         };
         if self.is_shared() {
-            self.check_others()?;
-            if !self.control.is_current() {
-                drop(self.at_end()?); // goes over to the one that there is
+            match self.look_around() {
+                Ok(()) => {}
+                Err(error) if self.poison.is_set() => return Err(error),
+                Err(error) => return Ok(Synced::Not(error)),
             }
-            if self.marks.get().durable >= wanted {
-                return Ok(Synced::Elsewhere);
-            }
-            self.turns.gather(&self.control);
-            // What others have appended by now is served by the same sync.
-            self.refresh()?;
             if self.marks.get().durable >= wanted {
                 return Ok(Synced::Elsewhere);
             }
@@ -241,6 +242,17 @@ impl Writer {
         }
         drop(lock);
         Ok(Synced::Here(committed))
+    }
+
+    /// What others have done, before this process syncs for all.
+    fn look_around(&self) -> Result<()> {
+        self.check_others()?;
+        if !self.control.is_current() {
+            drop(self.at_end()?); // goes over to the one that there is
+        }
+        self.turns.gather(&self.control);
+        // What others have appended by now is served by the same sync.
+        self.refresh()
     }
 
     /// Writes to where they are those bytes that a sync of these files says nothing of: of what was written before they were

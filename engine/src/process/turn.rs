@@ -328,7 +328,7 @@ impl Turns {
             // as often all together as a few do; for a sync, whose end wakes everybody, less often the longer it takes.
             let nap = match counted {
                 Some(words) => NAP * (1 + waiting(words).min(NAPS_MAX * TOGETHER) / TOGETHER) as u32,
-                None => NAP * (1 << fruitless / 8).min(NAPS_MAX as u32),
+                None => NAP * (1 << (fruitless / 8)).min(NAPS_MAX as u32),
             };
             fruitless = (fruitless + 1).min(64);
             let seen = words.map_or(0, |words| words.load(word));

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use treering::{
-    Batch, BatchId, Durability, Epoch, Error, ErrorKind, Expected, Fork, NewEvent, Receipt, Revision, Store,
+    Batch, BatchId, Durability, Epoch, Error, ErrorKind, Expected, Fork, NewEvent, NewSnapshot, Receipt, Revision,
+    Store, Visibility,
 };
 
 use super::check::Seen;
@@ -22,6 +23,8 @@ pub struct Plan {
     pub sections: Vec<(String, Vec<Vec<u8>>)>,
     /// The fork that it makes instead.
     pub fork: Option<Forking>,
+    /// The snapshot that it is, or the cursor that it moves: then its section is of the engine's stream for it.
+    pub beside: Option<Beside>,
     /// What its append waits for.
     pub level: Durability,
 }
@@ -37,18 +40,62 @@ pub struct Forking {
     pub name: String,
 }
 
+/// What stands beside a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// A snapshot of the revisions of a stream below `end`.
+    #[allow(missing_docs)]
+    Snapshot { source: String, end: u64 },
+    /// The place of a cursor behind an event of a stream.
+    #[allow(missing_docs)]
+    Cursor { stream: String, revision: u64 },
+}
+
+impl Beside {
+    /// The last event that must be there before it can be made.
+    #[must_use]
+    pub fn needs(&self) -> (&str, u64) {
+        match self {
+            Beside::Snapshot { source, end } => (source, end - 1),
+            Beside::Cursor { stream, revision } => (stream, *revision),
+        }
+    }
+}
+
+/// The label of snapshots, and the name of the cursor.
+const LABEL: &str = "sum";
+
 impl Plan {
     /// One event of `len` bytes that depend on `number`, to one stream.
     #[must_use]
     pub fn one(number: u64, stream: &str, len: usize, level: Durability) -> Plan {
-        Plan { number, sections: vec![(stream.into(), vec![noise(number, len)])], fork: None, level }
+        Plan { number, sections: vec![(stream.into(), vec![noise(number, len)])], fork: None, beside: None, level }
     }
 
     /// A fork `name` of `parent`, whose last shared revision is `revision`.
     #[must_use]
     pub fn fork(number: u64, parent: &str, revision: u64, name: &str, level: Durability) -> Plan {
         let fork = Forking { parent: parent.into(), revision, name: name.into() };
-        Plan { number, sections: Vec::new(), fork: Some(fork), level }
+        Plan { number, sections: Vec::new(), fork: Some(fork), beside: None, level }
+    }
+
+    /// A snapshot of the revisions of `source` below `end`, of as many events as there are payloads.
+    ///
+    /// # Panics
+    /// Where there is no such stream.
+    #[must_use]
+    pub fn snapshot(number: u64, store: &Store, source: &str, end: u64, lens: &[usize], level: Durability) -> Plan {
+        let id = store.stream(source).expect("the stream is looked up").expect("there is such a stream").id.0;
+        let payloads = lens.iter().enumerate().map(|(at, len)| noise(number * 100 + at as u64, *len)).collect();
+        let beside = Some(Beside::Snapshot { source: source.into(), end });
+        Plan { number, sections: vec![(format!("$snapshot/{id:016x}/{LABEL}"), payloads)], fork: None, beside, level }
+    }
+
+    /// A move of the cursor behind an event.
+    #[must_use]
+    pub fn cursor(number: u64, stream: &str, revision: u64, level: Durability) -> Plan {
+        let beside = Some(Beside::Cursor { stream: stream.into(), revision });
+        Plan { number, sections: vec![(format!("$cursor/{LABEL}"), vec![Vec::new()])], fork: None, beside, level }
     }
 
     /// Its id.
@@ -88,6 +135,19 @@ impl Plan {
             .iter()
             .map(|(_, payloads)| payloads.iter().map(|payload| NewEvent::new("t", payload)).collect())
             .collect();
+        match &self.beside {
+            None => {}
+            Some(Beside::Snapshot { source, end }) => {
+                let new = NewSnapshot::new(source, Revision(0)..Revision(*end), LABEL, &events[0]);
+                return store.snapshot(&new.with_id(self.id()).durability(self.level)).map(|made| made.receipt);
+            }
+            Some(Beside::Cursor { stream, revision }) => {
+                let event = store.event(stream, Revision(*revision), Visibility::Committed)?;
+                let token = event.expect("it was looked for before").token();
+                let batch = Batch::with_id(self.id()).cursor(LABEL, &token, Expected::Any);
+                return store.append(&batch.durability(self.level));
+            }
+        }
         let mut batch = Batch::with_id(self.id()).durability(self.level);
         for ((stream, _), events) in self.sections.iter().zip(&events) {
             batch = batch.section(stream, Expected::Any, events);

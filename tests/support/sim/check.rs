@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use treering::{
-    BatchId, BootId, Durability, Epoch, ErrorKind, Incarnation, LogReader, Position, ReadAllOptions, ReadOptions,
-    Receipt, Revision, Store, Visibility, maintain,
+    BatchId, BootId, ContextOptions, Durability, Epoch, ErrorKind, Incarnation, LogReader, Position, ReadAllOptions,
+    ReadOptions, Receipt, Revision, Store, Visibility, maintain,
 };
 
-use super::account::{Account, Demand, Entry, Forking, Oracle, Outcome, Plan};
+use super::account::{Account, Beside, Demand, Entry, Oracle, Outcome, Plan};
 use super::{Call, Image, SimStorage, control, loss, options};
 
 /// An event as it was found, or a fork, which stands among them where it was made.
@@ -50,7 +50,7 @@ pub fn read(store: &Store) -> Result<(Vec<Seen>, usize), String> {
 }
 
 fn begin_reading(store: &Store) -> Result<LogReader, String> {
-    let options = ReadAllOptions::new().visibility(Visibility::Committed);
+    let options = ReadAllOptions::new().visibility(Visibility::Committed).with_engine_streams();
     store.read_all(options).map_err(|error| format!("reading: {error}"))
 }
 
@@ -265,7 +265,10 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
         }
         streams.insert(&seen.stream, shared);
     }
-    let listed = store.streams().map_err(|error| format!("P11: the streams cannot be listed: {error}"))?;
+    let list = |prefix| store.streams_with_prefix(prefix);
+    let listed = list("").and_then(|listed| Ok([listed, list("$snapshot/")?, list("$cursor/")?].concat()));
+    let listed = listed.map_err(|error| format!("P11: the streams cannot be listed: {error}"))?;
+    check_snapshots(store, &streams)?;
     if streams.len() != listed.len() {
         return Err(format!("P11: {} streams have events, {} are listed", streams.len(), listed.len()));
     }
@@ -292,6 +295,35 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+/// Every snapshot is whole and bound to what is there, and found from its source.
+fn check_snapshots(store: &Store, streams: &std::collections::BTreeMap<&str, Vec<&Seen>>) -> Result<(), String> {
+    let batches = |name: &str| {
+        let ids: std::collections::BTreeSet<BatchId> = streams[name].iter().map(|seen| seen.batch).collect();
+        ids.len()
+    };
+    let there: usize = streams.keys().filter(|name| name.starts_with("$snapshot/")).map(|name| batches(name)).sum();
+    if there == 0 {
+        return Ok(());
+    }
+    let mut found = 0;
+    for name in streams.keys().filter(|name| !name.starts_with('$')) {
+        let snapshots = store.snapshots(name).map_err(|error| format!("P16: snapshots of {name:?}: {error}"))?;
+        if let Some(lost) = snapshots.iter().find_map(|one| one.as_ref().err()) {
+            return Err(format!("P16: a snapshot of {name:?} is lost: {}", lost.why));
+        }
+        found += snapshots.len();
+        let options = ContextOptions::new().visibility(Visibility::Committed).proven();
+        let context = store.context(name, options).map_err(|error| format!("P16: the context of {name:?}: {error}"))?;
+        if let Some(ignored) = context.ignored.first() {
+            return Err(format!("P16: a snapshot of {name:?} does not count: {}", ignored.why));
+        }
+    }
+    match found == there {
+        true => Ok(()),
+        false => Err(format!("P16: {there} snapshots are in the log, {found} are found from their sources")),
+    }
 }
 
 /// Opens the store for reading while others write it, in a process of its own: what it is shown as committed must be all
@@ -378,9 +410,11 @@ fn go_on(
         let was_found = found.iter().any(|(there, _)| *there == index);
         let plan = Plan { level: Durability::Synced, ..entry.plan.clone() };
         // With the power what was only Written goes, and with it what could be forked.
-        let can_be_made = was_found || plan.fork.as_ref().is_none_or(|fork| has_event(&store, fork));
+        let needs = plan.fork.as_ref().map(|fork| (&*fork.parent, fork.revision));
+        let needs = needs.or(plan.beside.as_ref().map(Beside::needs));
+        let can_be_made = was_found || needs.is_none_or(|needs| has_event(&store, needs));
         if !can_be_made && oracle.demand == Demand::Acknowledged {
-            return Err(format!("P16: {:?} cannot be made again: its parent's event is gone", plan.fork));
+            return Err(format!("P16: {plan:?} cannot be made again: an event that it needs is gone"));
         }
         if can_be_made {
             let receipt = account.append(&store, plan, now).map_err(|error| format!("retry: {error:?}"))?;
@@ -398,6 +432,7 @@ fn go_on(
         number,
         sections: vec![("a".into(), vec![vec![1; 90]]), ("second life".into(), vec![vec![2; 700], vec![]])],
         fork: None,
+        beside: None,
         level: Durability::Written,
     };
     let receipt = account.append(&store, plan, now).map_err(|error| format!("append: {error:?}"))?;
@@ -421,9 +456,9 @@ fn go_on(
     Ok(account)
 }
 
-/// Whether the event is there at which a fork leaves its parent.
-fn has_event(store: &Store, fork: &Forking) -> bool {
-    matches!(store.event(&fork.parent, Revision(fork.revision), Visibility::Committed), Ok(Some(_)))
+/// Whether the event is there at which a fork leaves its parent, or that something beside a stream needs.
+fn has_event(store: &Store, (stream, revision): (&str, u64)) -> bool {
+    matches!(store.event(stream, Revision(revision), Visibility::Committed), Ok(Some(_)))
 }
 
 fn check_new(receipt: &Receipt, seen_end: u64, seen_epoch: Option<Epoch>) -> Result<(), String> {

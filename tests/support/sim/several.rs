@@ -213,6 +213,6 @@ impl Walk<'_> {
         let mut sections: Vec<(String, Vec<Vec<u8>>)> = sections.collect();
         sections.dedup_by(|one, other| one.0 == other.0);
         let level = if self.numbers.below(3) == 0 { Durability::Synced } else { Durability::Written };
-        Plan { number, sections, fork: None, level }
+        Plan { number, sections, fork: None, beside: None, level }
     }
 }

@@ -12,9 +12,11 @@ use super::disk::CONTROL;
 use super::{Failure, Fault, Image, SimStorage, options};
 use crate::store::noise;
 
+mod beside;
 mod forks;
 mod losses;
 
+use beside::{snapshots, snapshots_in_several_lives};
 use forks::{forks, forks_across_segments, forks_in_several_lives};
 use losses::{accepts_a_lost_segment, accepts_lost_frames, accepts_lost_names};
 
@@ -71,6 +73,8 @@ workloads! {
     forks
     forks_across_segments
     forks_in_several_lives
+    snapshots
+    snapshots_in_several_lives
     accepts_lost_frames
     accepts_a_lost_segment
     accepts_lost_names
@@ -180,7 +184,7 @@ impl Run {
             let payloads = sizes.iter().enumerate().map(|(at, len)| noise(number * 100 + at as u64, *len));
             ((*stream).to_owned(), payloads.collect())
         });
-        Plan { number, sections: sections.collect(), fork: None, level }
+        Plan { number, sections: sections.collect(), fork: None, beside: None, level }
     }
 
     /// A plan of a fork, whose name has the next number in it.
@@ -202,6 +206,26 @@ impl Run {
     pub fn fork(&mut self, parent: &str, revision: u64, name: &str, level: Durability) {
         let plan = self.fork_plan_named(parent, revision, name, level);
         self.try_append(plan).expect("the fork succeeds");
+    }
+
+    /// Makes a snapshot of the revisions of a stream below `end`.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub fn snapshot(&mut self, source: &str, end: u64, lens: &[usize], level: Durability) {
+        self.next += 1;
+        let plan = Plan::snapshot(self.next, self.store(), source, end, lens, level);
+        self.try_append(plan).expect("the snapshot is made");
+    }
+
+    /// Moves the cursor behind an event.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub fn cursor(&mut self, stream: &str, revision: u64, level: Durability) {
+        self.next += 1;
+        let plan = Plan::cursor(self.next, stream, revision, level);
+        self.try_append(plan).expect("the cursor moves");
     }
 
     /// Appends a plan.
