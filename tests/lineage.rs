@@ -504,3 +504,35 @@ fn p05_a_damaged_event_is_told_to_who_reads_the_fork_as_to_who_reads_its_parent(
     let fine = store.fork(&Fork::new("x", "behind it").at(Revision(8))).unwrap();
     assert_eq!(fine.revision, Revision(8));
 }
+
+/// The frame that made an ancestor is lost, and no index block lists it: whose its events are is still known.
+#[test]
+fn p05_events_of_an_ancestor_whose_own_fork_is_lost_are_read_through_its_forks() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    let _ = put(&store, "s", b"0");
+    let _ = put(&store, "s", b"1");
+    let lost = fork(&store, "s", Some(1), "x");
+    let _ = put(&store, "x", b"of x");
+    let _ = fork(&store, "x", None, "silent");
+    let _ = fork(&store, "silent", None, "late");
+    store.sync().unwrap();
+    let _ = put(&store, "late", b"of late");
+    store.sync().unwrap();
+    let left = storage.deep_copy().unwrap();
+    flip(&left, lost.receipt.position.0);
+    let store = open_read_only(&left);
+    for options in [committed(), committed().backwards()] {
+        let mut reader = store.read_stream("late", options).unwrap();
+        let (mut payloads, mut damage) = (Vec::new(), 0);
+        while let Some(event) = reader.next() {
+            match event {
+                Ok(event) => payloads.push(event.payload().to_vec()),
+                Err(error) => damage += usize::from(error.damage().is_some()),
+            }
+        }
+        payloads.sort();
+        assert_eq!(payloads, [b"of late".to_vec(), b"of x".to_vec()]);
+        assert!(damage > 0, "what was shared before is told");
+    }
+}

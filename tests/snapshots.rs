@@ -5,11 +5,12 @@ use std::sync::Arc;
 use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Storage};
 use treering::{
-    BatchId, ContextOptions, ContextPart, Durability, ErrorKind, Expected, Fork, NewEvent, NewSnapshot, ReadAllOptions,
-    ReadOptions, Revision, Snapshot, Snapshotted, Store, SubscribeOptions, Visibility, maintain,
+    Batch, BatchId, ContextOptions, ContextPart, Durability, ErrorKind, Expected, Fork, NewEvent, NewSnapshot, Options,
+    ReadAllOptions, ReadOptions, Revision, Snapshot, Snapshotted, Store, SubscribeOptions, Visibility, maintain,
 };
 use treering_tests::mutate::{Change, apply};
 use treering_tests::store::{everything, log, open, open_read_only, put, stream};
+use treering_tests::vectors;
 
 fn committed() -> ContextOptions<'static> {
     ContextOptions::new().visibility(Visibility::Committed)
@@ -169,6 +170,8 @@ fn p10_snapshots_are_beside_the_log_and_change_nothing_of_it() {
     let (before, events) = (bytes_of(&storage), everything(&store));
     let end = store.watermarks().committed.0;
     let made = snapshot(&store, "s", 0, 40, "sum");
+    let token = events[3].token();
+    let _ = store.append(&Batch::new().cursor("c", &token, Expected::Any)).unwrap();
     // What was appended while it was computed stays.
     fill(&store, "s", 1);
     assert_eq!(told(&store, "s", committed()), "[0..40 sum] 40-50");
@@ -181,7 +184,7 @@ fn p10_snapshots_are_beside_the_log_and_change_nothing_of_it() {
     assert_eq!(everything(&store)[..50], events[..]);
     assert_eq!(everything(&store).len(), 51);
     let all = log(&store, ReadAllOptions::new().visibility(Visibility::Committed).with_engine_streams());
-    assert_eq!(all.len(), 53);
+    assert_eq!(all.len(), 54);
     assert_eq!(store.streams().unwrap().len(), 1);
     assert_eq!(store.streams_with_prefix("$snapshot/").unwrap().len(), 1);
     let mut following = store.subscribe(SubscribeOptions::all().visibility(Visibility::Committed)).unwrap();
@@ -337,7 +340,7 @@ fn p12_what_cannot_be_a_snapshot_is_refused_with_nothing_written() {
     refused(NewSnapshot::new("s", range(0, 1), "l", &bad), ErrorKind::Invalid, "type");
     // Nobody else appends to the streams that hold them.
     let side = "$snapshot/0000000000002000/l";
-    let error = store.append(&treering::Batch::to(side, Expected::Any, &events)).unwrap_err();
+    let error = store.append(&Batch::to(side, Expected::Any, &events)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     for label in ["/", "a/b", " ", "наблюдатель ✓", "\0", &"l".repeat(255)] {
         let made = store.snapshot(&NewSnapshot::new("s", range(0, 5), label, &events)).unwrap();
@@ -383,4 +386,18 @@ fn p16_snapshots_of_a_growing_stream_are_bound_to_all_of_its_history() {
     store.close().unwrap();
     let report = maintain::verify_on(Arc::new(storage), &mut ()).unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+/// A store that the engine had no part in making.
+#[test]
+fn p19_snapshots_and_cursors_that_another_writer_made_by_the_pages_are_read() {
+    let (_, vector) = vectors::all().into_iter().find(|(name, _)| name == "valid/beside-streams").unwrap();
+    let folder = vectors::copy(&vector);
+    let store = Store::open_read_only(folder.path(), Options::new()).unwrap();
+    assert_eq!(told(&store, "main", committed().proven()), "[0..4 summary] [4..5 summary] 5-5");
+    assert_eq!(told(&store, "main", committed().at(Revision(4))), "[0..4 summary] 4-4");
+    let place = store.cursor_place("mailer").unwrap().unwrap();
+    let event = store.event("main", Revision(5), Visibility::Committed).unwrap().unwrap();
+    assert_eq!((place.token, place.revision), (event.token(), Revision(1)));
+    assert_eq!(store.streams().unwrap().len(), 1);
 }

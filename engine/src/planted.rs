@@ -119,6 +119,14 @@ plants! {
     ForkJumpsToParent
     /// A fork that is met in the log begins at 0.
     ForkHeadRestarts
+    /// A snapshot is not waited for.
+    SnapshotAckBeforeSync
+    /// No item binds the events of a snapshot.
+    SnapshotNotBound
+    /// A snapshot says the chain before its range for that at its end.
+    SnapshotChainStale
+    /// A cursor moves without saying where to.
+    CursorWithoutPlace
     /// Of several segments that a copy does not have only the first is called not copied.
     OneMissingIsCopied
 }

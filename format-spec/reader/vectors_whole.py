@@ -199,6 +199,23 @@ def items():
 
 
 @vector("valid")
+def beside_streams():
+    s = Store("beside streams")
+    s.batch(Section("main", [Event("turn", b"m%d" % i) for i in range(5)]))
+    summaries = "$snapshot/%016x/summary" % s.streams["main"]["id"]
+    engine = 32
+    s.batch(Section(summaries, [Event("summary", b"what m0 to m3 said")], flags=engine),
+            items=[b.snapshot(0, "main", 0, 4, "summary", "1")])
+    s.batch(Section("$cursor/mailer", [Event("$cursor", b"")], flags=engine), items=[b.cursor("mailer", "main", 2)])
+    s.batch(Section("main", [Event("turn", b"m5")]))
+    s.batch(Section("$cursor/mailer", [Event("$cursor", b"")], flags=engine), items=[b.cursor("mailer", "main", 5)])
+    s.batch(Section(summaries, [Event("summary", b"what m4 said")], flags=engine),
+            items=[b.snapshot(0, "main", 4, 5, "summary", "2")])
+    s.index()
+    return Vector("snapshots and a cursor in streams of the engine's own", s)
+
+
+@vector("valid")
 def forks():
     s = Store("forks")
     s.batch(Section("f0", [Event("turn", b"root %d" % i) for i in range(3)]))

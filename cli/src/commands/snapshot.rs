@@ -11,7 +11,7 @@ use crate::args::{Level, level_word};
 use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
 use crate::names::event_type;
-use crate::output::{Out, counted, printable};
+use crate::output::{Out, count, counted, printable};
 
 /// Append a snapshot: events, from standard input, that stand beside a range of a stream
 #[derive(Debug, clap::Args)]
@@ -104,13 +104,13 @@ pub(crate) fn run(args: Args) -> Outcome {
     } else {
         let Snapshot { range, label, .. } = &made.snapshot;
         out.line(format_args!(
-            "{} stands for {} of {}, revisions {} to {}, as {} {}",
+            "{}: {} for {} of {}, revisions {} to {}, {}",
+            printable(label),
             counted(events.len() as u64, "event"),
-            counted(range.end.get() - range.start.get(), "event"),
+            count(range.end.get() - range.start.get()),
             printable(&args.stream),
             range.start,
             range.end.get() - 1,
-            printable(label),
             level_word(made.receipt.level)
         ))?;
     }

@@ -20,7 +20,7 @@ fn a_snapshot_stands_beside_its_range_and_contexts_are_read_through_it() {
     let place = session();
     let before = place.raw("session");
     let told = place.feed("snapshot", &["session", "--range", "0..6", "--label", "sum"], b"what was said\nand more\n");
-    let expected = "2 events stands for 6 events of session, revisions 0 to 5, as sum synced\n";
+    let expected = "sum: 2 events for 6 of session, revisions 0 to 5, synced\n";
     assert_eq!(told.text(), expected);
     let context = place.run("context", &["session", "--json"]).json();
     assert_eq!(texts(&context), ["what was said", "and more", "turn 6", "turn 7", "turn 8", "turn 9"]);

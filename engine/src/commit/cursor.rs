@@ -8,6 +8,7 @@ use crate::commit::writer::Writer;
 use crate::format::item::Item;
 use crate::limits::{CURSOR_NAME_BYTES_MAX, CURSOR_PREFIX};
 use crate::options::Durability;
+use crate::planted::{Plant, planted};
 use crate::{Error, ErrorKind, Result};
 
 /// The event that stands for a place.
@@ -48,7 +49,8 @@ impl Writer {
 
 /// The items of a batch that moves cursors.
 pub(super) fn cursor_items<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Item<'b>> {
-    batch.cursors.iter().map(|moved| Item::Cursor { name: moved.name, token: moved.token })
+    let said = batch.cursors.iter().filter(|_| !planted(Plant::CursorWithoutPlace));
+    said.map(|moved| Item::Cursor { name: moved.name, token: moved.token })
 }
 
 /// The stream that holds the places of a cursor.

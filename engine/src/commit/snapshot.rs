@@ -6,6 +6,7 @@ use crate::commit::writer::Writer;
 use crate::format::item::Item;
 use crate::ids::BatchId;
 use crate::options::Durability;
+use crate::planted::{Plant, planted};
 
 /// What is appended.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +25,10 @@ impl Writer {
         let body_bytes = batch.check_as_engine()?;
         let level = parts.durability.unwrap_or(self.options.durability);
         let mut receipt = Receipt::begun();
-        self.put_with(&batch, body_bytes, level, &mut receipt, |_, _| Ok(vec![item]))?;
-        if level == Durability::Synced {
+        self.put_with(&batch, body_bytes, level, &mut receipt, |_, _| {
+            Ok(if planted(Plant::SnapshotNotBound) { Vec::new() } else { vec![item] })
+        })?;
+        if level == Durability::Synced && !planted(Plant::SnapshotAckBeforeSync) {
             self.wait_durable(receipt.end)?;
             receipt.level = Durability::Synced;
         }

@@ -246,7 +246,7 @@ impl Forks {
     fn find_owner(&self, link: &ForkLink) -> Result<Owner> {
         // The item leads to the frame. What it holds is believed of a stream of the lineage alone.
         if let Some(there) = self.section_at(link)
-            && (there == link.parent || self.ancestor(link.parent, self.depth(there)?)? == Some(there))
+            && (there == link.parent || self.is_ancestor(there, link.parent)?)
         {
             return Ok(Owner { stream: there, place: Some(link.place) });
         }
@@ -266,6 +266,14 @@ impl Forks {
                     return Err(damage.map_or_else(|| no_parent(at), Error::from_damage));
                 }
             }
+        }
+    }
+
+    /// Whether one stream is an ancestor of another; not, where what would say so is lost.
+    fn is_ancestor(&self, there: StreamId, of: StreamId) -> Result<bool> {
+        match self.depth(there).and_then(|depth| self.ancestor(of, depth)) {
+            Err(error) if error.damage().is_some() => Ok(false),
+            found => Ok(found? == Some(there)),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::format::item::Item;
 use crate::ids::{BatchId, Revision};
 use crate::index::streams::Stream;
 use crate::options::Durability;
+use crate::planted::{Plant, planted};
 use crate::snapshot::{ENGINES_LABELS, Snapshot, find, side_stream};
 use crate::{Error, ErrorKind, Result, limits};
 
@@ -113,6 +114,7 @@ pub(crate) fn make(view: &View, writer: &Writer, new: &NewSnapshot<'_>) -> Resul
     let given = find::newest_value(view, &source, first.0)?;
     let chain_before = finder_chain(view, id, first.0, given)?;
     let chain_end = finder_chain(view, id, end.0, Some((first.0, chain_before)).filter(|_| first.0 > 0))?;
+    let chain_end = if planted(Plant::SnapshotChainStale) { chain_before } else { chain_end };
     let owner = finder.forks.owner_of(source.id, Revision(end.0 - 1))?;
     finder.streams.load_id(owner)?;
     let owner = finder.streams.read().by_id(owner).cloned().ok_or_else(|| no_stream(new.stream))?;

@@ -268,7 +268,7 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
     let list = |prefix| store.streams_with_prefix(prefix);
     let listed = list("").and_then(|listed| Ok([listed, list("$snapshot/")?, list("$cursor/")?].concat()));
     let listed = listed.map_err(|error| format!("P11: the streams cannot be listed: {error}"))?;
-    check_snapshots(store, &streams)?;
+    check_beside(store, &streams)?;
     if streams.len() != listed.len() {
         return Err(format!("P11: {} streams have events, {} are listed", streams.len(), listed.len()));
     }
@@ -297,13 +297,19 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
     Ok(())
 }
 
-/// Every snapshot is whole and bound to what is there, and found from its source.
-fn check_snapshots(store: &Store, streams: &std::collections::BTreeMap<&str, Vec<&Seen>>) -> Result<(), String> {
+/// Every snapshot is whole and bound to what is there, and found from its source; the newest place of a cursor counts.
+fn check_beside(store: &Store, streams: &std::collections::BTreeMap<&str, Vec<&Seen>>) -> Result<(), String> {
     let batches = |name: &str| {
         let ids: std::collections::BTreeSet<BatchId> = streams[name].iter().map(|seen| seen.batch).collect();
         ids.len()
     };
     let there: usize = streams.keys().filter(|name| name.starts_with("$snapshot/")).map(|name| batches(name)).sum();
+    for name in streams.keys().filter_map(|name| name.strip_prefix("$cursor/")) {
+        let place = store.cursor_place(name).map_err(|error| format!("P16: the place of the cursor: {error}"))?;
+        if place.is_none_or(|place| place.revision.0 + 1 != streams[&*format!("$cursor/{name}")].len() as u64) {
+            return Err("P16: the place of the cursor is not the newest".into());
+        }
+    }
     if there == 0 {
         return Ok(());
     }
