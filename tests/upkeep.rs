@@ -4,8 +4,9 @@
 use std::io;
 use std::sync::Arc;
 
-use treering::storage::Storage;
+use treering::format::frame::{KIND_INDEX_BLOCK, KIND_SEAL};
 use treering::storage::mem::MemStorage;
+use treering::storage::{Access, Storage};
 use treering::{BootId, Durability, Options, ReadMode, Store, SubscribeOptions, Visibility, maintain};
 use treering_tests::counting::Counting;
 use treering_tests::image::Image;
@@ -186,4 +187,36 @@ fn p10_no_operation_changes_a_byte_below_the_committed_end() {
     store.close().unwrap();
     watch.look("appending behind an accept");
     assert!(end > 60 && watch.done.len() > 75, "{}", watch.done.len());
+}
+
+/// [IDX-1] Seals are appended between batches of every size: none takes a stretch so far that the next frame begins without the
+/// index block that is due before it.
+#[test]
+fn p15_no_frame_begins_a_stride_behind_an_index_block_whoever_appends_it() {
+    const STRIDE: usize = 4 << 10;
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    for number in 0..6000u64 {
+        let _ = put(&store, "s", &noise(number, 300 + (number * 37 % 500) as usize));
+        if number % 8 == 0 {
+            store.sync().unwrap();
+            store.work_in_background().unwrap();
+        }
+    }
+    store.close().unwrap();
+    let mut seals = 0;
+    for entry in storage.list().unwrap().into_iter().filter(|entry| entry.name.ends_with(".segment")) {
+        let file = storage.open(&entry.name, Access::Read).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(&mut bytes, 0).unwrap();
+        let mut covered = None;
+        for frame in frames_of(&bytes) {
+            let kind = bytes[frame.start + 4];
+            let begun = *covered.get_or_insert(frame.start);
+            assert!(kind == KIND_INDEX_BLOCK || frame.start - begun < STRIDE, "{} at {}", entry.name, frame.start);
+            seals += u64::from(kind == KIND_SEAL);
+            covered = Some(if kind == KIND_INDEX_BLOCK { frame.end } else { begun });
+        }
+    }
+    assert!(seals > 100, "{seals} seals");
 }

@@ -222,6 +222,7 @@ impl Writer {
         tail.index.note_other(KIND_SEAL, frame_len);
         tail.seals =
             SealState { last: position, hash: seal.hash, next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)) };
+        self.write_due_index_block(&mut tail);
         drop((tail, turn));
         self.signals.note_unsynced();
         // What lies behind the end was never part of the log: its blocks go back to the disk.

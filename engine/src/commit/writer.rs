@@ -398,7 +398,7 @@ impl Writer {
         }
     }
 
-    fn write_due_index_block(&self, tail: &mut Tail) {
+    pub(super) fn write_due_index_block(&self, tail: &mut Tail) {
         if tail.index.is_due(tail.at, self.set.store.index_stride_bytes) {
             // The batch before it is in the log whatever happens here; for want of space the block is written later.
             let _ = self.write_index_block(tail, 0);
