@@ -9,6 +9,7 @@ use treering::{
     Batch, BatchId, Durability, ErrorKind, Event, Expected, Fork, Forked, NewEvent, Options, ReadOptions, Revision,
     Store, SubscribeOptions, Visibility, maintain,
 };
+use treering_tests::image::Image;
 use treering_tests::store::{block_on, everything, noise, open, open_read_only, put, small, stream};
 
 fn committed() -> ReadOptions<'static> {
@@ -25,24 +26,6 @@ fn fork(store: &Store, parent: &str, at: Option<u64>, name: &str) -> Forked {
 
 fn places(events: &[Event]) -> Vec<(u64, u64)> {
     events.iter().map(|event| (event.revision.0, event.position.0)).collect()
-}
-
-/// Everything that the files of the log hold, name by name.
-fn log_bytes(storage: &MemStorage) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = storage
-        .list()
-        .unwrap()
-        .into_iter()
-        .filter(|entry| entry.name.ends_with(".segment"))
-        .map(|entry| {
-            let file = storage.open(&entry.name, Access::Read).unwrap();
-            let mut bytes = vec![0; file.len().unwrap() as usize];
-            file.read_at(&mut bytes, 0).unwrap();
-            (entry.name, bytes)
-        })
-        .collect();
-    files.sort();
-    files
 }
 
 /// A parent with batches, forks at its head and in the midst of a batch, a fork of a fork below its fork point, one without
@@ -200,11 +183,11 @@ fn p10_forking_changes_no_byte_of_the_log_and_verify_finds_it_whole() {
     let store = open(&storage);
     family(&store);
     store.sync().unwrap();
-    let (before, end) = (log_bytes(&storage), store.watermarks().committed);
+    let (before, end) = (Image::take(&storage).segments(), store.watermarks().committed);
     let forked = fork(&store, "early", Some(3), "one more");
     assert!(forked.receipt.position >= end);
     let segment_bytes = small_segment();
-    for ((name, old), (_, new)) in before.iter().zip(&log_bytes(&storage)) {
+    for ((name, old), (_, new)) in before.iter().zip(&Image::take(&storage).segments()) {
         let base = u64::from_str_radix(&name[..16], 16).unwrap() * segment_bytes;
         let len = (end.0.saturating_sub(base) as usize).min(old.len());
         assert_eq!(old[..len], new[..len], "{name}");

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use treering::storage::mem::MemStorage;
-use treering::storage::{Access, Storage};
 use treering::{
     Batch, BatchId, ContextOptions, ContextPart, Durability, ErrorKind, Expected, Fork, NewEvent, NewSnapshot, Options,
     ReadAllOptions, ReadOptions, Revision, Snapshot, Snapshotted, Store, SubscribeOptions, Visibility, maintain,
 };
+use treering_tests::image::{Image, put_file};
 use treering_tests::mutate::{Change, apply};
 use treering_tests::store::{everything, log, open, open_read_only, put, stream};
 use treering_tests::vectors;
@@ -167,7 +167,7 @@ fn p10_snapshots_are_beside_the_log_and_change_nothing_of_it() {
     let store = open(&storage);
     fill(&store, "s", 50);
     store.sync().unwrap();
-    let (before, events) = (bytes_of(&storage), everything(&store));
+    let (before, events) = (Image::take(&storage).segments(), everything(&store));
     let end = store.watermarks().committed.0;
     let made = snapshot(&store, "s", 0, 40, "sum");
     let token = events[3].token();
@@ -178,7 +178,10 @@ fn p10_snapshots_are_beside_the_log_and_change_nothing_of_it() {
     for (name, old) in before {
         let base = u64::from_str_radix(&name[..16], 16).unwrap() * (16 << 10);
         let len = (end.saturating_sub(base) as usize).min(old.len());
-        assert_eq!(bytes_of(&storage).into_iter().find(|(other, _)| *other == name).unwrap().1[..len], old[..len]);
+        assert_eq!(
+            Image::take(&storage).segments().into_iter().find(|(other, _)| *other == name).unwrap().1[..len],
+            old[..len]
+        );
     }
     // Who reads or follows the whole log, or lists the streams, does not meet it unless he asks.
     assert_eq!(everything(&store)[..50], events[..]);
@@ -197,24 +200,6 @@ fn p10_snapshots_are_beside_the_log_and_change_nothing_of_it() {
     assert_eq!(&store.subscribe(of_it).unwrap().try_next().unwrap().unwrap().payload[..], b"sum of s 0..40");
 }
 
-fn bytes_of(storage: &MemStorage) -> Vec<(String, Vec<u8>)> {
-    let segments = storage.list().unwrap().into_iter().filter(|entry| entry.name.ends_with(".segment"));
-    let mut all: Vec<_> = segments
-        .map(|entry| {
-            let file = storage.open(&entry.name, Access::Read).unwrap();
-            let mut bytes = vec![0; file.len().unwrap() as usize];
-            file.read_at(&mut bytes, 0).unwrap();
-            (entry.name, bytes)
-        })
-        .collect();
-    all.sort();
-    all
-}
-
-fn put_bytes(storage: &MemStorage, name: &str, bytes: &[u8]) {
-    storage.open(name, Access::ReadWrite).unwrap().write_at(bytes, 0).unwrap();
-}
-
 /// [BAT-16] Somebody who knows the format wrote other chain values, a later range, or another place.
 #[test]
 fn p16_a_snapshot_that_does_not_match_is_ignored_and_told() {
@@ -225,14 +210,14 @@ fn p16_a_snapshot_that_does_not_match_is_ignored_and_told() {
     let made = snapshot(&store, "s", 0, 8, "sum").snapshot;
     store.close().unwrap();
     let name = "0000000000000000.segment";
-    let bytes = bytes_of(&storage)[0].1.clone();
+    let bytes = Image::take(&storage).segments()[0].1.clone();
     let chain_at = bytes.windows(32).position(|window| window == made.chain[1]).unwrap();
     let broken = |at: usize| {
         let copy = storage.deep_copy().unwrap();
         let mut changed = bytes.clone();
         let value = u64::from(changed[at] ^ 1);
         apply(&Change::Word { at, width: 1, value }, name, &mut changed);
-        put_bytes(&copy, name, &changed);
+        put_file(&copy, name, &changed);
         copy
     };
     // The chain at the end, then the one before the range (zeros), then the place.
@@ -259,7 +244,7 @@ fn p16_a_snapshot_whose_own_events_are_lost_is_passed_over_and_told() {
     let made = snapshot(&store, "s", 0, 8, "sum");
     fill(&store, "s", 2);
     store.close().unwrap();
-    let bytes = bytes_of(&storage)[0].1.clone();
+    let bytes = Image::take(&storage).segments()[0].1.clone();
     let text = b"sum of s 0..8";
     let body = bytes.windows(text.len()).position(|window| window == text).unwrap();
     let frame = made.receipt.position.0 as usize;
@@ -267,7 +252,7 @@ fn p16_a_snapshot_whose_own_events_are_lost_is_passed_over_and_told() {
         let storage = storage.deep_copy().unwrap();
         let mut changed = bytes.clone();
         changed[at] ^= 0x20;
-        put_bytes(&storage, "0000000000000000.segment", &changed);
+        put_file(&storage, "0000000000000000.segment", &changed);
         let store = open_read_only(&storage);
         assert_eq!(told(&store, "s", committed()), "[0..4 sum] 4-11");
         let context = store.context("s", committed()).unwrap();
@@ -289,9 +274,9 @@ fn p16_a_snapshot_outlives_the_loss_of_what_it_stands_for_and_none_is_made_of_wh
     let of_it = store.event(&side, Revision(0), Visibility::Committed).unwrap().unwrap().position.0 as usize;
     fill(&store, "s", 2);
     store.close().unwrap();
-    let (name, mut bytes) = bytes_of(&storage).remove(0);
+    let (name, mut bytes) = Image::take(&storage).segments().remove(0);
     bytes[lost + 20] ^= 1;
-    put_bytes(&storage, &name, &bytes);
+    put_file(&storage, &name, &bytes);
     let store = open(&storage);
     assert_eq!(told(&store, "s", committed()), "[0..6 sum] 6-11");
     let end = store.watermarks().committed;
@@ -303,9 +288,9 @@ fn p16_a_snapshot_outlives_the_loss_of_what_it_stands_for_and_none_is_made_of_wh
     let of_side = store.snapshot(&NewSnapshot::new(&side, range(0, 2), "shorter", &events)).unwrap();
     assert_eq!(of_side.snapshot.range, range(0, 2));
     drop(store);
-    let (name, mut bytes) = bytes_of(&storage).remove(0);
+    let (name, mut bytes) = Image::take(&storage).segments().remove(0);
     bytes[of_it + 20] ^= 1;
-    put_bytes(&storage, &name, &bytes);
+    put_file(&storage, &name, &bytes);
     let store = open(&storage);
     let end = store.watermarks().committed;
     let error = store.snapshot(&NewSnapshot::new(&side, range(0, 2), "once more", &events)).unwrap_err();

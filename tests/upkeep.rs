@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use treering::format::frame::{KIND_INDEX_BLOCK, KIND_SEAL};
+use treering::storage::Storage;
 use treering::storage::mem::MemStorage;
-use treering::storage::{Access, Storage};
 use treering::{BootId, Durability, Options, ReadMode, Store, SubscribeOptions, Visibility, maintain};
 use treering_tests::counting::Counting;
 use treering_tests::image::Image;
@@ -205,15 +205,12 @@ fn p15_no_frame_begins_a_stride_behind_an_index_block_whoever_appends_it() {
     }
     store.close().unwrap();
     let mut seals = 0;
-    for entry in storage.list().unwrap().into_iter().filter(|entry| entry.name.ends_with(".segment")) {
-        let file = storage.open(&entry.name, Access::Read).unwrap();
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_at(&mut bytes, 0).unwrap();
+    for (name, bytes) in Image::take(&storage).segments() {
         let mut covered = None;
         for frame in frames_of(&bytes) {
             let kind = bytes[frame.start + 4];
             let begun = *covered.get_or_insert(frame.start);
-            assert!(kind == KIND_INDEX_BLOCK || frame.start - begun < STRIDE, "{} at {}", entry.name, frame.start);
+            assert!(kind == KIND_INDEX_BLOCK || frame.start - begun < STRIDE, "{name} at {}", frame.start);
             seals += u64::from(kind == KIND_SEAL);
             covered = Some(if kind == KIND_INDEX_BLOCK { frame.end } else { begun });
         }

@@ -12,6 +12,8 @@ pub mod floor;
 pub mod memory;
 pub mod workload;
 
+use std::process::ExitCode;
+
 pub use contest::{Contest, Goal, Side};
 
 /// Any failure of a benchmark: it ends the run.
@@ -19,3 +21,35 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The outcome of a step of a benchmark.
 pub type Outcome<T> = Result<T, Failure>;
+
+/// Runs a program of the benchmarks: its usage where it is asked for, an error of its arguments with it, the run otherwise.
+pub fn program<A>(
+    name: &str,
+    usage: &str,
+    read: impl FnOnce(&mut dyn Iterator<Item = String>) -> Result<A, String>,
+    run: impl FnOnce(&A) -> Outcome<()>,
+) -> ExitCode {
+    let mut given = std::env::args().skip(1).peekable();
+    if given.peek().is_some_and(|first| first == "--help") {
+        println!("{usage}");
+        return ExitCode::SUCCESS;
+    }
+    match read(&mut given) {
+        Ok(arguments) => finish(name, run(&arguments)),
+        Err(what) => {
+            eprintln!("{name}: {what}\n{usage}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How a program of the benchmarks ends.
+pub fn finish(name: &str, outcome: Outcome<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -313,6 +313,12 @@ impl Error {
         Error::new(ErrorKind::Forked, message)
     }
 
+    /// There is no stream of this name.
+    #[cold]
+    pub(crate) fn no_stream(name: &str) -> Error {
+        Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
+    }
+
     pub(crate) fn from_conflict(conflict: Conflict, message: String) -> Error {
         let mut error = Error::new(ErrorKind::Conflict, message);
         error.0.conflict = Some(conflict);

@@ -290,9 +290,7 @@ impl Store {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) where there is no such stream; [`Io`](ErrorKind::Io) from the system.
     pub fn context(&self, name: &str, options: ContextOptions<'_>) -> Result<Context> {
-        snapshot::context(&self.view, name, options)?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
-        })
+        snapshot::context(&self.view, name, options)?.ok_or_else(|| Error::no_stream(name))
     }
 
     /// From an event of a snapshot back to the range that it stands for; `None` where it is an event of no snapshot.
@@ -310,9 +308,7 @@ impl Store {
     /// [`NotFound`](ErrorKind::NotFound) where there is no such stream, or there are fewer; [`Damage`](ErrorKind::Damage) where one
     /// of them is lost.
     pub fn chain(&self, name: &str, count: u64) -> Result<[u8; 32]> {
-        let stream = self.view.stream(name)?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
-        })?;
+        let stream = self.view.stream(name)?.ok_or_else(|| Error::no_stream(name))?;
         self.view.chains.behind(&self.view.finder, (stream.id, name), count, None)
     }
 
@@ -475,9 +471,7 @@ impl Store {
     /// [`NotFound`](ErrorKind::NotFound) where there is no such stream; as [`read_all`](Store::read_all) where it is to begin
     /// behind a token.
     pub fn read_stream(&self, name: &str, options: ReadOptions<'_>) -> Result<StreamReader> {
-        self.view.stream_reader(name, options)?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
-        })
+        self.view.stream_reader(name, options)?.ok_or_else(|| Error::no_stream(name))
     }
 
     /// Reads the whole log.

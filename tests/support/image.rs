@@ -58,6 +58,12 @@ impl Image {
         Image(files.collect())
     }
 
+    /// The files of the log, in its order.
+    #[must_use]
+    pub fn segments(self) -> Vec<(String, Vec<u8>)> {
+        self.0.into_iter().filter(|(name, _)| name.ends_with(".segment")).collect()
+    }
+
     /// Puts the files back; others go. A file that is there stays where it lies, and only the blocks that differ are written:
     /// of many changes in turn each costs what it changed.
     ///

@@ -35,13 +35,7 @@ fn main() -> ExitCode {
             (path, _) => directory = PathBuf::from(path),
         }
     }
-    match run(held, &directory) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("claims: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    treering_benches::finish("claims", run(held, &directory))
 }
 
 fn wrong(what: &str) -> ExitCode {

@@ -35,7 +35,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn read(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    fn read(given: &mut dyn Iterator<Item = String>) -> Result<Arguments, String> {
         let mut arguments =
             Arguments { is_json: false, histories: Vec::new(), directory: PathBuf::from("target/contexts") };
         while let Some(argument) = given.next() {
@@ -57,25 +57,7 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let mut given = std::env::args().skip(1).peekable();
-    if given.peek().is_some_and(|first| first == "--help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let arguments = match Arguments::read(given) {
-        Ok(arguments) => arguments,
-        Err(what) => {
-            eprintln!("contexts: {what}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("contexts: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    treering_benches::program("contexts", USAGE, |given| Arguments::read(given), run)
 }
 
 /// What one store showed.

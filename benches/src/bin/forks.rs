@@ -36,7 +36,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn read(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    fn read(given: &mut dyn Iterator<Item = String>) -> Result<Arguments, String> {
         let mut arguments = Arguments {
             is_json: false,
             histories: Vec::new(),
@@ -66,25 +66,7 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let mut given = std::env::args().skip(1).peekable();
-    if given.peek().is_some_and(|first| first == "--help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let arguments = match Arguments::read(given) {
-        Ok(arguments) => arguments,
-        Err(what) => {
-            eprintln!("forks: {what}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("forks: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    treering_benches::program("forks", USAGE, |given| Arguments::read(given), run)
 }
 
 type Row = (String, f64, &'static str);

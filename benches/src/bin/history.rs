@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use treering::{Batch, Durability, Event, Expected, NewEvent, Options, ReadOptions, Revision, Store, Visibility};
-use treering_benches::{Failure, Outcome};
+use treering_benches::{Failure, Outcome, finish, program};
 
 const USAGE: &str = "\
 usage: history [--json] [--events N]... [--streams N] [--bytes N] [DIR]
@@ -38,7 +38,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn read(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    fn read(given: &mut dyn Iterator<Item = String>) -> Result<Arguments, String> {
         let mut arguments = Arguments {
             is_json: false,
             events: Vec::new(),
@@ -68,31 +68,11 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let mut given = std::env::args().skip(1).peekable();
-    if given.peek().is_some_and(|first| first == KILLED_CHILD) {
-        return finish(be_killed(Path::new(&given.nth(1).unwrap_or_default())));
+    let mut given = std::env::args().skip(1);
+    if given.next().is_some_and(|first| first == KILLED_CHILD) {
+        return finish("history", be_killed(Path::new(&given.next().unwrap_or_default())));
     }
-    if given.peek().is_some_and(|first| first == "--help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    match Arguments::read(given) {
-        Ok(arguments) => finish(run(&arguments)),
-        Err(what) => {
-            eprintln!("history: {what}\n{USAGE}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn finish(outcome: Outcome<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("history: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program("history", USAGE, |given| Arguments::read(given), run)
 }
 
 fn run(arguments: &Arguments) -> Outcome<()> {

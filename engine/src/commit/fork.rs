@@ -59,10 +59,7 @@ impl Writer {
         if unknown_until > Position::ZERO {
             return Err(head_unknown(fork.name)); // a stream of this name may be among what is lost
         }
-        let parent = streams.by_name(fork.parent).ok_or_else(|| {
-            let message = format!("there is no stream {:?} to fork; `streams` lists those there are", fork.parent);
-            Error::new(ErrorKind::NotFound, message)
-        })?;
+        let parent = streams.by_name(fork.parent).ok_or_else(|| Error::no_stream(fork.parent))?;
         let revision = fork.revision.unwrap_or(parent.last_event);
         if revision > parent.last_event {
             return Err(no_revision(parent, revision));

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use foldhash::HashMap;
+
 use crate::ids::{Revision, StreamId};
 use crate::index::find::Finder;
 use crate::index::streams::Stream;
 use crate::lineage::parts;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// Where a stream leaves another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,7 @@ impl Parting {
 /// Where a stream leaves its parent; `None` where it is no fork.
 ///
 /// # Errors
-/// [`Damage`](ErrorKind::Damage) where the frame is lost that says it.
+/// [`Damage`](crate::ErrorKind::Damage) where the frame is lost that says it.
 pub(crate) fn fork_point(finder: &Finder, stream: StreamId) -> Result<Option<ForkPoint>> {
     let Some(link) = finder.forks.of(stream)? else { return Ok(None) };
     let name = |stream: StreamId| {
@@ -86,20 +88,18 @@ pub(crate) fn lineage(finder: &Finder, name: &str) -> Result<Vec<ForkPoint>> {
 /// What two streams share, and where they part.
 ///
 /// # Errors
-/// [`NotFound`](ErrorKind::NotFound) where there is no such stream; [`Damage`](ErrorKind::Damage) where the lineage of one is
+/// [`NotFound`](crate::ErrorKind::NotFound) where there is no such stream; [`Damage`](crate::ErrorKind::Damage) where the lineage of one is
 /// lost before they meet.
 pub(crate) fn parting(finder: &Finder, one: &str, other: &str) -> Result<Parting> {
     let (one, other) = (named(finder, one)?, named(finder, other)?);
     let (these, those) = (owned(finder, &one)?, owned(finder, &other)?);
     // Newest first. Where both have a part of one stream, they share it up to where the first of them leaves it, and all
     // that comes before: the first such part is the newest.
-    let mut shared = None;
-    for part in &these.parts {
-        if let Some(same) = those.parts.iter().find(|same| same.stream == part.stream) {
-            shared = Some((Arc::clone(&part.name), part.to.min(same.to)));
-            break;
-        }
-    }
+    let ends: HashMap<StreamId, Revision> = those.parts.iter().map(|part| (part.stream, part.to)).collect();
+    let shared = these.parts.iter().find_map(|part| {
+        let to = ends.get(&part.stream)?;
+        Some((Arc::clone(&part.name), part.to.min(*to)))
+    });
     if let (None, Some(lost)) = (&shared, these.lost.or(those.lost)) {
         return Err(lost);
     }
@@ -120,7 +120,5 @@ fn owned(finder: &Finder, stream: &Stream) -> Result<parts::Shared> {
 
 fn named(finder: &Finder, name: &str) -> Result<Stream> {
     finder.streams.load(name)?;
-    finder.streams.read().by_name(name).cloned().ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
-    })
+    finder.streams.read().by_name(name).cloned().ok_or_else(|| Error::no_stream(name))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::format::token::Token;
-use crate::ids::{Position, Revision};
+use crate::ids::{Position, Revision, StreamId};
 use crate::index::find::Finder;
 use crate::index::streams::Stream;
 use crate::lineage::parts;
@@ -45,15 +45,8 @@ impl StreamReader {
         let ReadOptions { backwards, event_type, after_token, .. } = options;
         let own = OwnReader::new(finder, backwards, event_type, after_token);
         let mut reader = StreamReader { own, parts: Vec::new(), backwards, lost: None };
-        if first.0 > 0 && id.0 >= visible.0 {
-            return Ok(Some(reader)); // it was forked later
-        }
-        let head = match head_position < visible {
-            true => Some(last_event),
-            false => own_reader::head_below(finder, slot, visible, first, last_event)?
-                .or_else(|| first.0.checked_sub(1).map(Revision)),
-        };
-        let Some(head) = head else { return Ok(Some(reader)) };
+        let known = KnownHead { id, slot, first, last_event, head_position };
+        let Some(head) = known.below(finder, visible)? else { return Ok(Some(reader)) };
         if head_position >= visible {
             lost_up_to = head;
         }
@@ -115,14 +108,7 @@ impl StreamReader {
         let Some(stream) = table.by_name(name) else { return Ok(None) };
         let Stream { id, slot, first, last_event, head_position, .. } = *stream;
         drop(table);
-        if first.0 > 0 && id.0 >= visible.0 {
-            return Ok(None); // it was forked later
-        }
-        match head_position < visible {
-            true => Ok(Some(last_event)),
-            false => Ok(own_reader::head_below(finder, slot, visible, first, last_event)?
-                .or_else(|| first.0.checked_sub(1).map(Revision))),
-        }
+        KnownHead { id, slot, first, last_event, head_position }.below(finder, visible)
     }
 
     /// The next event; `None` behind the last.
@@ -194,6 +180,30 @@ impl StreamReader {
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         self.own.token()
+    }
+}
+
+/// What the table knows of a stream's end.
+struct KnownHead {
+    id: StreamId,
+    slot: u32,
+    first: Revision,
+    last_event: Revision,
+    head_position: Position,
+}
+
+impl KnownHead {
+    /// The last revision that lies below `visible`; `None` where there is none.
+    fn below(&self, finder: &Finder, visible: Position) -> Result<Option<Revision>> {
+        let KnownHead { id, slot, first, last_event, head_position } = *self;
+        if first.0 > 0 && id.0 >= visible.0 {
+            return Ok(None); // it was forked later
+        }
+        if head_position < visible {
+            return Ok(Some(last_event));
+        }
+        let own = own_reader::head_below(finder, slot, visible, first, last_event)?;
+        Ok(own.or_else(|| first.0.checked_sub(1).map(Revision)))
     }
 }
 

@@ -36,7 +36,7 @@ impl<'a> ContextOptions<'a> {
         self
     }
 
-    /// As it was when this revision was the head.
+    /// As it was when this revision was the head. Beyond the head it is that of the head.
     #[must_use]
     pub fn at(mut self, revision: Revision) -> ContextOptions<'a> {
         self.at = Some(revision);

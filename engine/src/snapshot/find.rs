@@ -8,7 +8,7 @@ use crate::format::batch::Sections;
 use crate::format::frame::Frame;
 use crate::format::item::Item;
 use crate::ids::{Position, Revision, StreamId};
-use crate::index::find::{damage_at, section_of};
+use crate::index::find::{Finder, damage_at, section_of};
 use crate::index::streams::Stream;
 use crate::lineage::{ChainValue, StreamReader};
 use crate::read::ReadOptions;
@@ -76,7 +76,7 @@ pub(super) fn newest(
 
 /// All snapshots of a stream, the oldest of each label first; those that are lost are errors.
 pub(crate) fn of_stream(view: &View, name: &str) -> Result<Vec<std::result::Result<Snapshot, Ignored>>> {
-    let source = view.stream(name)?.ok_or_else(|| super::make::no_stream(name))?;
+    let source = view.stream(name)?.ok_or_else(|| Error::no_stream(name))?;
     let mut all = Vec::new();
     for side in side_streams(view, source.id, None)? {
         let begun = all.len();
@@ -236,24 +236,34 @@ fn check(view: &View, source: &Stream, snapshot: &Snapshot, is_proven: bool) -> 
     Ok(None)
 }
 
-/// Whether the frame that a snapshot names really holds the last event of its range. Where that is lost nothing speaks against the
-/// snapshot, which may be all that is left.
+/// Why the frame that a snapshot names is not the one that holds the last event of its range; `None` where it is.
 fn check_place(view: &View, snapshot: &Snapshot) -> Result<Option<Error>> {
-    let last = Revision(snapshot.range.end.0 - 1);
-    let owner = match view.finder.forks.owner_of(snapshot.source, last) {
+    let holds = holds_last(&view.finder, snapshot.source, snapshot.range.end, snapshot.place)?;
+    Ok((!holds).then(|| mismatch(snapshot, NOT_THERE)))
+}
+
+/// What is wrong with a snapshot where [`holds_last`] says no.
+pub(crate) const NOT_THERE: &str = "the frame that it names does not hold the last event of the range";
+
+/// Whether the frame at `place` really holds the last event before `end` of the source. Where that is lost nothing speaks against
+/// the snapshot, which may be all that is left.
+///
+/// # Errors
+/// As reading the log, where that is not damage.
+pub(crate) fn holds_last(finder: &Finder, source: StreamId, end: Revision, place: Position) -> Result<bool> {
+    let last = Revision(end.0 - 1);
+    let owner = match finder.forks.owner_of(source, last) {
         Ok(owner) => owner,
-        Err(error) if error.damage().is_some() => return Ok(None),
+        Err(error) if error.damage().is_some() => return Ok(true),
         Err(error) => return Err(error),
     };
-    let Ok(segment) = view.set.holding(snapshot.place) else { return Ok(None) };
-    let frame = segment.frame(snapshot.place, segment.file_end()).ok();
-    if frame.is_none() && damage_at(&view.set, snapshot.place).is_some() {
-        return Ok(None);
+    let Ok(segment) = finder.set.holding(place) else { return Ok(true) };
+    let frame = segment.frame(place, segment.file_end()).ok();
+    if frame.is_none() && damage_at(&finder.set, place).is_some() {
+        return Ok(true);
     }
-    let holds = frame.and_then(|frame| section_of(frame, owner).ok().flatten()).is_some_and(|section| {
-        (section.first_revision..=section.last_revision()).contains(&last) && snapshot.place < snapshot.position
-    });
-    Ok((!holds).then(|| mismatch(snapshot, "the frame that it names does not hold the last event of the range")))
+    let section = frame.and_then(|frame| section_of(frame, owner).ok().flatten());
+    Ok(section.is_some_and(|section| (section.first_revision..=section.last_revision()).contains(&last)))
 }
 
 fn mismatch(snapshot: &Snapshot, why: &str) -> Error {

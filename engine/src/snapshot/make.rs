@@ -6,9 +6,11 @@ use crate::append::{NewEvent, Receipt};
 use crate::commit::snapshot::SnapshotParts;
 use crate::commit::writer::Writer;
 use crate::follow::view::View;
+use crate::format::chain::Link;
 use crate::format::item::Item;
-use crate::ids::{BatchId, Revision};
+use crate::ids::{BatchId, Revision, StreamId};
 use crate::index::streams::Stream;
+use crate::lineage::ChainValue;
 use crate::options::Durability;
 use crate::planted::{Plant, planted};
 use crate::snapshot::{ENGINES_LABELS, Snapshot, find, side_stream};
@@ -104,20 +106,22 @@ pub struct Snapshotted {
 /// Appends a snapshot. What it is bound to is found out before the turn of a writer is taken, since it does not change.
 pub(crate) fn make(view: &View, writer: &Writer, new: &NewSnapshot<'_>) -> Result<Snapshotted> {
     new.check()?;
+    // The range may be of events that another process has appended just now.
+    view.refresh()?;
     let finder = &view.finder;
-    let source = view.stream(new.stream)?.ok_or_else(|| no_stream(new.stream))?;
+    let source = view.stream(new.stream)?.ok_or_else(|| Error::no_stream(new.stream))?;
     let Range { start: first, end } = new.range;
     if end.0 - 1 > source.last_event.0 {
         return Err(beyond(&source, &new.range));
     }
     let id = (source.id, new.stream);
     let given = find::newest_value(view, &source, first.0)?;
-    let chain_before = finder_chain(view, id, first.0, given)?;
-    let chain_end = finder_chain(view, id, end.0, Some((first.0, chain_before)).filter(|_| first.0 > 0))?;
+    let chain_before = chain_behind(view, id, first.0, given)?;
+    let chain_end = chain_behind(view, id, end.0, Some((first.0, chain_before)).filter(|_| first.0 > 0))?;
     let chain_end = if planted(Plant::SnapshotChainStale) { chain_before } else { chain_end };
     let owner = finder.forks.owner_of(source.id, Revision(end.0 - 1))?;
     finder.streams.load_id(owner)?;
-    let owner = finder.streams.read().by_id(owner).cloned().ok_or_else(|| no_stream(new.stream))?;
+    let owner = finder.streams.read().by_id(owner).cloned().ok_or_else(|| Error::no_stream(new.stream))?;
     let place = finder.frame_holding(&owner, Revision(end.0 - 1))?;
     let side = side_stream(source.id, new.label);
     let item = Item::Snapshot {
@@ -148,12 +152,8 @@ pub(crate) fn make(view: &View, writer: &Writer, new: &NewSnapshot<'_>) -> Resul
     Ok(Snapshotted { snapshot, receipt })
 }
 
-fn finder_chain(
-    view: &View,
-    id: (crate::StreamId, &str),
-    count: u64,
-    given: Option<crate::lineage::ChainValue>,
-) -> Result<[u8; 32]> {
+/// The chain behind so many events of the source; what it cannot be folded over is told as what it is to the range.
+fn chain_behind(view: &View, id: (StreamId, &str), count: u64, given: Option<ChainValue>) -> Result<Link> {
     view.chains.behind(&view.finder, id, count, given).map_err(|error| {
         let message = format!("the range cannot be bound to its history: {error}");
         match error.damage() {
@@ -161,10 +161,6 @@ fn finder_chain(
             None => error,
         }
     })
-}
-
-pub(super) fn no_stream(name: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no stream {name:?}; `streams` lists those there are"))
 }
 
 #[cold]

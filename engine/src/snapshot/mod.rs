@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub(crate) use context::context;
 pub(crate) use context::newest_of;
 pub use context::{Context, ContextOptions, ContextPart, ContextReader};
-pub(crate) use find::{of_event, of_stream};
+pub(crate) use find::{NOT_THERE, holds_last, of_event, of_stream};
 pub(crate) use make::make;
 pub use make::{NewSnapshot, Snapshotted};
 

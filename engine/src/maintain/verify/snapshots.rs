@@ -8,10 +8,11 @@ use std::sync::Arc;
 use crate::error::{Damage, DamageClass};
 use crate::format::chain::Link;
 use crate::ids::{Position, Revision, StreamId};
-use crate::index::find::{Finder, section_of};
+use crate::index::find::Finder;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::lineage::Chains;
 use crate::recovery::open::Found;
+use crate::snapshot;
 use crate::{Error, Result};
 
 /// What an item says of a snapshot, and the frame that it stands in.
@@ -57,7 +58,6 @@ pub(super) fn check(found: &Found, mut all: Vec<Bound>) -> Result<Vec<Damage>> {
 
 fn mismatch(finder: &Arc<Finder>, chains: &Chains, bound: &Bound) -> Result<Option<&'static str>> {
     let Some(name) = finder.streams.name_of(bound.source)? else { return Ok(None) }; // that was told
-    let last = Revision(bound.end.0 - 1);
     let is_missing = |error: &Error| error.kind() == crate::ErrorKind::NotFound;
     for (count, said) in [bound.first, bound.end].into_iter().zip(bound.chain) {
         match chains.behind(finder, (bound.source, &name), count.0, None) {
@@ -67,14 +67,6 @@ fn mismatch(finder: &Arc<Finder>, chains: &Chains, bound: &Bound) -> Result<Opti
             Err(error) => return Err(error),
         }
     }
-    let owner = finder.forks.owner_of(bound.source, last)?;
-    let segment = finder.set.holding(bound.place)?;
-    let Ok(frame) = segment.frame(bound.place, segment.file_end()) else { return Ok(Some(NOT_THERE)) };
-    let holds = section_of(frame, owner)
-        .ok()
-        .flatten()
-        .is_some_and(|section| (section.first_revision..=section.last_revision()).contains(&last));
-    Ok((!holds).then_some(NOT_THERE))
+    let holds = snapshot::holds_last(finder, bound.source, bound.end, bound.place)?;
+    Ok((!holds).then_some(snapshot::NOT_THERE))
 }
-
-const NOT_THERE: &str = "the frame that it names does not hold the last event of the range";
