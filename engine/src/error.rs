@@ -293,8 +293,7 @@ impl Error {
             io::ErrorKind::OutOfMemory => {
                 (ErrorKind::Io, "; the limit on memory (ulimit -v) is too low for its mapping")
             }
-            // EMFILE and ENFILE, which have no kind of their own.
-            _ if matches!(source.raw_os_error(), Some(23 | 24)) => {
+            _ if wants_descriptors(&source) => {
                 (ErrorKind::Io, "; raise the limit on open files (ulimit -n) or close some")
             }
             _ => (ErrorKind::Io, ""),
@@ -302,6 +301,11 @@ impl Error {
         let mut error = Error::new(kind, format!("cannot {doing} {file}: {source}{way_out}"));
         error.0.source = Some(source);
         error
+    }
+
+    /// Whether nothing was done, for want of descriptors: only calls that would have given one fail so.
+    pub(crate) fn is_for_want_of_descriptors(&self) -> bool {
+        self.0.source.as_ref().is_some_and(wants_descriptors)
     }
 
     /// What was opened by `process` is used in a fork of it.
@@ -390,6 +394,11 @@ impl Error {
     pub fn is_outcome_unknown(&self) -> bool {
         self.0.kind == ErrorKind::Poisoned
     }
+}
+
+/// EMFILE and ENFILE, which have no kind of their own.
+fn wants_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 impl fmt::Display for Error {

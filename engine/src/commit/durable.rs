@@ -156,12 +156,12 @@ impl Writer {
                 self.group.served(None, std::time::Duration::ZERO);
                 Err(error)
             }
-            // Nothing was written or synced: who waits is told, and may try again.
+            // Nothing was written or synced, but for bytes that stood there: who waits is told, and may try again.
             Ok(Synced::Not(error)) => {
                 self.group.served(Some(self.marks.get().durable), now() - start);
                 Err(error)
             }
-            Err(error) if error.kind() == ErrorKind::Locked => {
+            Err(error) if error.kind() == ErrorKind::Locked || error.is_for_want_of_descriptors() => {
                 self.group.served(Some(self.marks.get().durable), now() - start);
                 Err(error)
             }
