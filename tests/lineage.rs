@@ -267,6 +267,57 @@ fn p16_a_lineage_ten_thousand_deep_reads_as_one_stream() {
     assert!(report.is_clean(), "{report:?}");
 }
 
+/// Forks of forks whose fork points go up and down: who has each event is found from every one of them, past all that
+/// lies between.
+#[test]
+fn p16_the_owner_of_any_revision_is_found_through_fork_points_that_go_up_and_down() {
+    const FORKS: u64 = 400;
+    let storage = MemStorage::new();
+    let options = || Options::new().segment_bytes(1 << 20).index_stride_bytes(16 << 10).mapped_writes(false);
+    let store = Store::open_on(Arc::new(storage.clone()), options()).unwrap();
+    let mut random = noise(7, 16 * FORKS as usize).into_iter().map(u64::from);
+    let mut below = |end: u64| (random.next().unwrap() * 256 + random.next().unwrap()) % end;
+    let name = |number: u64| number.to_string();
+    // What each stream reads as, and how deep it is.
+    let mut streams: Vec<(Vec<String>, u64)> = vec![(vec![], 0)];
+    let add = |number: u64, events: &mut Vec<String>| {
+        let payload = format!("{number}: {}", events.len());
+        let _ = put(&store, &name(number), payload.as_bytes());
+        events.push(payload);
+    };
+    (0..30).for_each(|_| add(0, &mut streams[0].0));
+    for number in 1..=FORKS {
+        // Mostly of the newest: the lineage becomes deep.
+        let parent = if below(8) == 0 { below(number) } else { number - 1 };
+        let (shared, depth) = &streams[parent as usize];
+        let last = shared.len() as u64 - 1;
+        let at = if below(4) == 0 { below(last + 1) } else { last - below(3).min(last) };
+        let _ = fork(&store, &name(parent), Some(at), &name(number));
+        let (mut events, depth) = (shared[..=at as usize].to_vec(), depth + 1);
+        (0..below(4)).for_each(|_| add(number, &mut events));
+        streams.push((events, depth));
+    }
+    assert!(streams.iter().any(|(_, depth)| *depth > 30));
+    let check = |store: &Store| {
+        for (number, (events, depth)) in (0u64..).zip(&streams) {
+            let lineage = store.lineage(&name(number)).unwrap();
+            assert_eq!(lineage.len() as u64, *depth);
+            for (revision, payload) in (0u64..).zip(events) {
+                let event = store.event(&name(number), Revision(revision), Visibility::Committed).unwrap().unwrap();
+                assert_eq!(&event.payload[..], payload.as_bytes(), "{number} at {revision}");
+            }
+            let upto = Revision(events.len() as u64 / 2);
+            let half = stream(store, &name(number), committed().backwards().from(upto));
+            assert!(half.iter().rev().zip(events).all(|(event, payload)| &event.payload[..] == payload.as_bytes()));
+        }
+    };
+    check(&store);
+    store.close().unwrap();
+    check(&Store::open_read_only_on(Arc::new(storage.clone()), options()).unwrap());
+    check(&Store::open_read_only_on(Arc::new(without_indexes(&storage)), options()).unwrap());
+    assert!(maintain::verify_on(Arc::new(storage), &mut ()).unwrap().is_clean());
+}
+
 #[test]
 fn p16_ten_thousand_forks_of_one_stream_each_go_on_alone() {
     const FORKS: u64 = 10_000;

@@ -117,6 +117,8 @@ plants! {
     ForkPlaceOff
     /// The jump link of every fork leads to its parent.
     ForkJumpsToParent
+    /// A fork whose link leaps says its own fork revision as the lowest.
+    ForkLowestOwn
     /// A fork that is met in the log begins at 0.
     ForkHeadRestarts
     /// A snapshot is not waited for.

@@ -317,8 +317,9 @@ class Store:
     def _section(self, segment, position, first, s, recorded):
         known = self.streams.get(s.stream)
         stream = {"id": known["id"], "first": known["next"], "fork": known.get("fork"), "depth": known["depth"],
-                  "jump": known["jump"], "back": known["place"]} if known else {
-                      "id": first, "first": 0, "fork": None, "depth": 0, "jump": s.stream, "back": None}
+                  "jump": known["jump"], "lowest": known["lowest"], "back": known["place"]} if known else {
+                      "id": first, "first": 0, "fork": None, "depth": 0, "jump": s.stream, "lowest": None,
+                      "back": None}
         raw = b"".join(e.metadata + e.payload for e in s.events)
         body = raw
         if s.codec is not None:
@@ -499,14 +500,17 @@ def fork(name, parent, revision):
         p = store.streams[parent]
         near = store.streams[p["jump"]]
         far = store.streams[near["jump"]]
-        jump = near["jump"] if p["depth"] - near["depth"] == near["depth"] - far["depth"] else parent
+        jump, lowest = parent, revision
+        if p["depth"] - near["depth"] == near["depth"] - far["depth"]:
+            jump, lowest = near["jump"], min([revision] + [s["lowest"] for s in (p, near) if s["fork"]])
         body = [("name_length", var(len(name.encode()))), ("name", name.encode()), ("parent_back", var(position - p["id"])),
                 ("fork_revision", var(revision)), ("place_back", var((frame - place) // 8)), ("depth", var(p["depth"] + 1)),
-                ("jump_back", var(position - store.streams[jump]["id"])), ("jump_depth", var(store.streams[jump]["depth"]))]
+                ("jump_back", var(position - store.streams[jump]["id"])), ("jump_depth", var(store.streams[jump]["depth"])),
+                ("lowest_back", var(revision - lowest))]
 
         def done():
             store.streams[name] = {"id": position, "next": revision + 1, "place": frame, "depth": p["depth"] + 1,
-                                   "fork": (p["id"], revision, parent), "jump": jump}
+                                   "fork": (p["id"], revision, parent), "jump": jump, "lowest": lowest}
         done.id, done.name = position, name
         return 1, body, done
     return build

@@ -79,6 +79,9 @@ class Streams:
     def jump(self, stream):
         return self.forks[stream].jump if stream in self.forks else stream
 
+    def lowest(self, stream):
+        return self.forks[stream].lowest if stream in self.forks else NONE
+
     def owner(self, stream, revision):
         """The stream of the lineage to which the event was appended that a stream has at a revision."""
         while stream in self.forks and revision <= self.forks[stream].revision and self.owners[stream] < stream:
@@ -169,7 +172,7 @@ class Reader:
                 parent, revision = self.index_forks[s.stream]
                 streams.owners[s.stream] = streams.owner(parent, revision)
                 streams.forks[s.stream] = Fork(s.stream, name, parent, revision, 0, streams.depth(parent) + 1, parent,
-                                               streams.depth(parent))
+                                               streams.depth(parent), revision)
             if not self.lossy():
                 problem = "a section of a stream that nothing made"
         else:
@@ -256,8 +259,10 @@ class Reader:
             return "a fork behind its parent's head (BAT-14)"
         near, d = streams.jump(parent), streams.depth
         far = streams.jump(near)
-        jump = far if d(parent) - d(near) == d(near) - d(far) else parent
-        if fork.depth != d(parent) + 1 or (fork.jump, fork.jump_depth) != (jump, d(jump)):
+        jump, lowest = parent, fork.revision
+        if d(parent) - d(near) == d(near) - d(far):
+            jump, lowest = far, min(fork.revision, streams.lowest(parent), streams.lowest(near))
+        if (fork.depth, fork.jump, fork.jump_depth, fork.lowest) != (d(parent) + 1, jump, d(jump), lowest):
             return None if self.lossy() else "a wrong depth or jump link (BAT-14)"
         owner, held = streams.owner(parent, fork.revision), streams.held.get(fork.place, ())
         if not any(s == owner and first <= fork.revision < first + count for s, first, count in held):

@@ -283,7 +283,7 @@ def event_check(entry, body, seeds):
     return crc(crc(value, entry.type.encode()), body)
 
 
-Fork = namedtuple("Fork", "position name parent revision place depth jump jump_depth")
+Fork = namedtuple("Fork", "position name parent revision place depth jump jump_depth lowest")
 Snapshot = namedtuple("Snapshot", "position section source first end place chain_first chain_end label version")
 CursorItem = namedtuple("CursorItem", "position name token")
 Claim = namedtuple("Claim", "position stream note")
@@ -326,8 +326,8 @@ def _item(c, header, position, sections):
         return start - distance
 
     if kind == 1:
-        item = Fork(position, i.text(i.var(), 1, NAME_MAX), back(position), i.var(NUMBER_MAX), back(frame, 8), i.var(),
-                    back(position), i.var())
+        name, parent, revision = i.text(i.var(), 1, NAME_MAX), back(position), i.var(NUMBER_MAX)
+        item = Fork(position, name, parent, revision, back(frame, 8), i.var(), back(position), i.var(), back(revision))
     elif kind == 2:
         index = i.var()
         if index >= len(sections):

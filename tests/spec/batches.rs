@@ -129,6 +129,7 @@ fn items_are_those_of_the_page() {
         depth: 2,
         jump: StreamId(8192),
         jump_depth: 1,
+        lowest: Revision(300),
     };
     let snapshot = Item::Snapshot {
         section: 6,
@@ -154,6 +155,7 @@ fn items_are_those_of_the_page() {
                 ("depth", 2.into()),
                 ("jump_back", back(own, 8192)),
                 ("jump_depth", 1.into()),
+                ("lowest_back", 400.into()),
             ],
         ),
         (

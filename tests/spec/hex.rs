@@ -195,6 +195,7 @@ fn the_fork_and_the_index_block_of_the_pages_are_read_and_made_again() {
         depth: 1,
         jump: StreamId(8192),
         jump_depth: 0,
+        lowest: Revision(0),
     };
     assert_eq!((count, &item, wire.left()), (1, &fork, 0));
     let mut out = Vec::new();

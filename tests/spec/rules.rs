@@ -147,6 +147,7 @@ fn forks_are_placed_behind_their_parents() {
             ("depth", 1.into()),
             ("jump_back", 8.into()),
             ("jump_depth", 0.into()),
+            ("lowest_back", 0.into()),
         ];
         let body = encode("fork", &fields);
         encode("item", &[("kind", 1.into()), ("length", (body.len() as u64).into()), ("body", raw(body))])

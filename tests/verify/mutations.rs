@@ -303,8 +303,17 @@ fn small_store_once() -> &'static (MemStorage, Vec<u64>) {
     STORE.get_or_init(small_store)
 }
 
-/// Place, depth, jump link and its depth, to be changed.
-type Changed<'c> = &'c dyn Fn(&mut Position, &mut u64, &mut StreamId, &mut u64);
+/// What a fork says of its lineage, to be changed.
+#[derive(Debug, PartialEq)]
+struct Said {
+    place: Position,
+    depth: u64,
+    jump: StreamId,
+    jump_depth: u64,
+    lowest: Revision,
+}
+
+type Changed<'c> = &'c dyn Fn(&mut Said);
 
 /// The segment with another item in the fork that is its last frame, under right checks.
 fn with_other_item(bytes: &[u8], change: Changed<'_>) -> Vec<u8> {
@@ -314,15 +323,18 @@ fn with_other_item(bytes: &[u8], change: Changed<'_>) -> Vec<u8> {
     let frame = Frame::decode(&bytes[at.clone()], Seeds::new(header.salt), position).unwrap();
     let (mut wire, items) = Sections::new(frame).unwrap().items().unwrap();
     let counts = frame.plain().len() - wire.rest().len();
-    let Item::Fork { name, parent, revision, mut parent_place, mut depth, mut jump, mut jump_depth } =
+    let Item::Fork { name, parent, revision, parent_place: place, depth, jump, jump_depth, lowest } =
         Item::decode(&mut wire, position, position).unwrap()
     else {
         panic!("the last frame is a fork's")
     };
     assert_eq!((items, wire.rest().len()), (1, 0));
-    change(&mut parent_place, &mut depth, &mut jump, &mut jump_depth);
+    let mut said = Said { place, depth, jump, jump_depth, lowest };
+    change(&mut said);
+    let Said { place: parent_place, depth, jump, jump_depth, lowest } = said;
+    let item = Item::Fork { name, parent, revision, parent_place, depth, jump, jump_depth, lowest };
     let mut new = Vec::new();
-    Item::Fork { name, parent, revision, parent_place, depth, jump, jump_depth }.encode(&mut new, position, position);
+    item.encode(&mut new, position, position);
     let mut changed = bytes.to_vec();
     apply(
         &Change::Splice { frame: at.start, range: counts..frame.plain().len(), bytes: new },
@@ -356,19 +368,21 @@ fn p05_a_fork_that_says_something_wrong_of_its_lineage_is_found() {
         }
         verify(&changed)
     };
-    let same = with_other_item(&bytes, &|place, depth, jump, jump_depth| {
-        assert_eq!((*place, *depth, *jump, *jump_depth), (own.position, 4, three, 3), "the ones that are right");
+    let same = with_other_item(&bytes, &|said| {
+        let right = Said { place: own.position, depth: 4, jump: three, jump_depth: 3, lowest: Revision(2) };
+        assert_eq!(*said, right);
     });
     let report = verified(&same);
     assert!(report.is_clean() && report.streams == 5, "{report:#?}");
-    let wrong: [(&str, Changed<'_>); 6] = [
+    let wrong: [(&str, Changed<'_>); 7] = [
         // The parent's parent has that revision too: another event.
-        ("does not hold it", &|place, _, _, _| *place = roots[2]),
-        ("does not hold it", &|place, _, _, _| place.0 += 8),
-        ("that is 4", &|_, depth, _, _| *depth = 5),
-        ("the jump link", &|_, _, jump, _| jump.0 += 8),
-        ("the jump link", &|_, _, jump, _| jump.0 -= 8),
-        ("the jump link", &|_, _, _, jump_depth| *jump_depth = 2),
+        ("does not hold it", &|said| said.place = roots[2]),
+        ("does not hold it", &|said| said.place.0 += 8),
+        ("that is 4", &|said| said.depth = 5),
+        ("the jump link", &|said| said.jump.0 += 8),
+        ("the jump link", &|said| said.jump.0 -= 8),
+        ("the jump link", &|said| said.jump_depth = 2),
+        ("the lowest fork revision", &|said| said.lowest.0 -= 1),
     ];
     for (number, (expected, change)) in wrong.iter().enumerate() {
         let report = verified(&with_other_item(&bytes, change));

@@ -9,6 +9,7 @@ use crate::commit::writer::Writer;
 use crate::error::Conflict;
 use crate::format::item::Item;
 use crate::ids::{Epoch, Position, Revision, StreamId};
+use crate::index::forks::Jump;
 use crate::index::streams::Stream;
 use crate::options::Durability;
 use crate::planted::{Plant, planted};
@@ -74,9 +75,9 @@ impl Writer {
         };
         let mut parent_place = self.finder.frame_of_slot(slot, revision)?;
         parent_place.0 += if planted(Plant::ForkPlaceOff) { 8 } else { 0 };
-        let (jump, jump_depth) = forks.jump_of_child(parent)?;
+        let Jump { to: jump, depth: jump_depth, lowest } = forks.jump_of_child(parent, revision)?;
         let depth = forks.depth(parent)? + 1;
-        Ok(Item::Fork { name: fork.name, parent, revision, parent_place, depth, jump, jump_depth })
+        Ok(Item::Fork { name: fork.name, parent, revision, parent_place, depth, jump, jump_depth, lowest })
     }
 
     fn slot_of(&self, stream: StreamId) -> Result<u32> {

@@ -46,6 +46,8 @@ pub enum Item<'a> {
         jump: StreamId,
         /// Depth of that ancestor.
         jump_depth: u64,
+        /// The lowest fork revision among this fork and the ancestors that the link leaps over.
+        lowest: Revision,
     },
     /// The events of one section stand for a range of another stream.
     Snapshot {
@@ -185,7 +187,7 @@ impl<'a> Item<'a> {
     pub fn encode(&self, out: &mut Vec<u8>, frame: Position, position: Position) {
         let mut body = Vec::new();
         let kind = match self {
-            Item::Fork { name, parent, revision, parent_place, depth, jump, jump_depth } => {
+            Item::Fork { name, parent, revision, parent_place, depth, jump, jump_depth, lowest } => {
                 put_bytes(&mut body, name.as_bytes());
                 put_var(&mut body, position.0 - parent.0);
                 put_var(&mut body, revision.0);
@@ -193,6 +195,7 @@ impl<'a> Item<'a> {
                 put_var(&mut body, *depth);
                 put_var(&mut body, position.0 - jump.0);
                 put_var(&mut body, *jump_depth);
+                put_var(&mut body, revision.0 - lowest.0);
                 ITEM_FORK
             }
             Item::Snapshot { section, source, first, end, place, chain_before, chain_end, label, version } => {
@@ -247,14 +250,17 @@ impl<'a> Item<'a> {
                 if name.is_empty() || name.len() > limits::STREAM_NAME_BYTES_MAX {
                     return Err(Fault::bad(format!("a stream name of {} bytes", name.len())));
                 }
+                let parent = StreamId(back(position.0, wire.var()?, "a fork's parent")?);
+                let revision = Revision(wire.var_up_to(limits::NUMBER_MAX, "a fork's revision")?);
                 let item = Item::Fork {
                     name: text(name, "the name of a fork")?,
-                    parent: StreamId(back(position.0, wire.var()?, "a fork's parent")?),
-                    revision: Revision(wire.var_up_to(limits::NUMBER_MAX, "a fork's revision")?),
+                    parent,
+                    revision,
                     parent_place: place(wire.var()?, "a fork's place")?,
                     depth: wire.var()?,
                     jump: StreamId(back(position.0, wire.var()?, "a fork's jump link")?),
                     jump_depth: wire.var()?,
+                    lowest: Revision(back(revision.0, wire.var()?, "a fork's lowest revision")?),
                 };
                 match item {
                     // A parent is older than its child, so no lineage has a cycle.
@@ -349,6 +355,7 @@ mod tests {
                 depth: 2,
                 jump: StreamId(8192),
                 jump_depth: 0,
+                lowest: Revision(2),
             },
             Item::Snapshot {
                 section: 0,
@@ -384,6 +391,7 @@ mod tests {
             depth,
             jump: StreamId(5),
             jump_depth: 0,
+            lowest: Revision(0),
         };
         for bad in [fork(OWN.0, 1), fork(9, 0)] {
             assert!(matches!(Item::decode(&mut Wire::new(&encode(bad)), FRAME, OWN), Err(Fault::Bad(_))));

@@ -36,6 +36,8 @@ pub(crate) struct ForkLink {
     pub(crate) depth: u64,
     pub(crate) jump: StreamId,
     pub(crate) jump_depth: u64,
+    /// The lowest revision at which it, or an ancestor that the link leaps over, leaves its parent.
+    pub(crate) lowest: Revision,
 }
 
 /// The forks of a store, read on demand.
@@ -44,6 +46,15 @@ pub(crate) struct Forks {
     set: Arc<SegmentSet>,
     streams: Arc<Streams>,
     known: Mutex<HashMap<StreamId, Option<Known>>>,
+}
+
+/// Where the link of a fork leads that is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jump {
+    pub(crate) to: StreamId,
+    pub(crate) depth: u64,
+    /// The lowest fork revision before that, of the fork's own and those of the ancestors between.
+    pub(crate) lowest: Revision,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,22 +107,27 @@ impl Forks {
         Ok(owner)
     }
 
-    /// The stream of the lineage of `stream` to which its event at `revision` was appended.
+    /// The stream of the lineage of `stream` to which its event at `revision` was appended: the first from there that leaves its
+    /// parent before that, or leaves none. Takes as many looks as a skew-binary list does, logarithmic in the depth.
     ///
     /// # Errors
-    /// As [`owner`](Self::owner).
+    /// [`Damage`](crate::ErrorKind::Damage) where the lineage is lost on the way.
     pub(crate) fn owner_of(&self, stream: StreamId, revision: Revision) -> Result<StreamId> {
         let mut at = stream;
         loop {
-            self.streams.load_id(at)?;
-            let first = self.streams.read().by_id(at).map(|stream| stream.first);
-            match first {
-                Some(first) if first <= revision => return Ok(at),
-                None => return Err(no_parent(at)),
-                Some(_) => {}
-            }
-            let Some(link) = self.of(at)? else { return Ok(at) };
-            at = self.owner(at, &link)?.stream;
+            at = match self.of(at) {
+                Ok(Some(link)) if link.revision < revision => return Ok(at),
+                Ok(Some(link)) if link.lowest >= revision && link.jump < at => link.jump,
+                Ok(Some(link)) => link.parent,
+                Ok(None) => return Ok(at),
+                // What made it is lost: whether it has an event of its own there may stand elsewhere.
+                Err(error) if error.damage().is_some() => {
+                    self.streams.load_id(at)?;
+                    let first = self.streams.read().by_id(at).map(|stream| stream.first);
+                    return first.filter(|first| *first <= revision).map(|_| at).ok_or(error);
+                }
+                Err(error) => return Err(error),
+            };
         }
     }
 
@@ -149,15 +165,21 @@ impl Forks {
         }
     }
 
-    /// The link that a fork of `parent` gets: the ancestor and its depth, by the rule of skew-binary numbers.
+    /// The link that a fork of `parent` at `revision` gets: an ancestor by the rule of skew-binary numbers.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub(crate) fn jump_of_child(&self, parent: StreamId) -> Result<(StreamId, u64)> {
-        let Some(link) = self.of(parent)? else { return Ok((parent, 0)) };
-        let over = self.of(link.jump)?.map_or((link.jump, 0), |over| (over.jump, over.jump_depth));
-        let is_even = link.depth.saturating_sub(link.jump_depth) == link.jump_depth.saturating_sub(over.1);
-        Ok(if is_even && !planted(Plant::ForkJumpsToParent) { over } else { (parent, link.depth) })
+    pub(crate) fn jump_of_child(&self, parent: StreamId, revision: Revision) -> Result<Jump> {
+        let Some(link) = self.of(parent)? else { return Ok(Jump { to: parent, depth: 0, lowest: revision }) };
+        let over = self.of(link.jump)?;
+        let (to, depth) = over.map_or((link.jump, 0), |over| (over.jump, over.jump_depth));
+        let is_even = link.depth.saturating_sub(link.jump_depth) == link.jump_depth.saturating_sub(depth);
+        if !is_even || planted(Plant::ForkJumpsToParent) {
+            return Ok(Jump { to: parent, depth: link.depth, lowest: revision });
+        }
+        let above = over.map_or(link.lowest, |over| over.lowest.min(link.lowest));
+        let lowest = if planted(Plant::ForkLowestOwn) { revision } else { revision.min(above) };
+        Ok(Jump { to, depth, lowest })
     }
 
     /// The link of a fork whose frame is lost, as an index block has it; those of its ancestors that are lost too are looked up on
@@ -197,7 +219,15 @@ impl Forks {
         for ((fork, parent, revision), above) in lost.into_iter().rev().zip(depth..) {
             // Where the shared event lies is found by way of the parent.
             let place = Position::ZERO;
-            let link = ForkLink { parent, revision, place, depth: above + 1, jump: parent, jump_depth: above };
+            let link = ForkLink {
+                parent,
+                revision,
+                place,
+                depth: above + 1,
+                jump: parent,
+                jump_depth: above,
+                lowest: revision,
+            };
             if fork != stream {
                 self.keep(fork, Some(Known { link, owner: None }));
             }
@@ -250,23 +280,13 @@ impl Forks {
         {
             return Ok(Owner { stream: there, place: Some(link.place) });
         }
-        let by_lineage = |stream| Ok(Owner { stream, place: None });
-        let mut at = link.parent;
-        loop {
-            self.streams.load_id(at)?;
-            let first = self.streams.read().by_id(at).map(|stream| stream.first);
-            match first {
-                Some(first) if first > link.revision => match self.of(at)? {
-                    Some(above) if above.parent < at => at = above.parent,
-                    _ => return by_lineage(at),
-                },
-                Some(_) => return by_lineage(at),
-                None => {
-                    let damage = damage_at(&self.set, Position(at.0));
-                    return Err(damage.map_or_else(|| no_parent(at), Error::from_damage));
-                }
-            }
+        let stream = self.owner_of(link.parent, link.revision)?;
+        self.streams.load_id(stream)?;
+        if self.streams.read().by_id(stream).is_none() {
+            let damage = damage_at(&self.set, Position(stream.0));
+            return Err(damage.map_or_else(|| no_parent(stream), Error::from_damage));
         }
+        Ok(Owner { stream, place: None })
     }
 
     /// Whether one stream is an ancestor of another; not, where what would say so is lost.
@@ -307,11 +327,11 @@ fn item_in(frame: &Frame<'_>, stream: StreamId) -> Result<Option<ForkLink>, Faul
     let (mut items, count) = Sections::new(*frame)?.items()?;
     for number in 0..u64::from(count) {
         let position = Position(frame.position.0 + u64::from(frame.events()) + number);
-        if let Item::Fork { parent, revision, parent_place: place, depth, jump, jump_depth, .. } =
+        if let Item::Fork { parent, revision, parent_place: place, depth, jump, jump_depth, lowest, .. } =
             Item::decode(&mut items, frame.position, position)?
             && position.0 == stream.0
         {
-            return Ok(Some(ForkLink { parent, revision, place, depth, jump, jump_depth }));
+            return Ok(Some(ForkLink { parent, revision, place, depth, jump, jump_depth, lowest }));
         }
     }
     Ok(None)

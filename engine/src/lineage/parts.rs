@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ids::{Revision, StreamId};
 use crate::index::find::Finder;
+use crate::index::forks::Owner;
 use crate::index::streams::Stream;
 use crate::read::own_reader::Part;
 use crate::{Error, Result};
@@ -64,10 +65,14 @@ struct Step {
     owner: StreamId,
 }
 
-/// From a fork to the stream that holds the event it shares last.
+/// From a fork to the stream that holds the event at `upto`, or the one it shares last.
 fn step(finder: &Finder, at: StreamId, from: Revision, upto: Revision) -> Result<Option<Step>> {
     let Some(link) = finder.forks.of(at)? else { return Ok(None) };
-    let owner = finder.forks.owner(at, &link)?;
+    // From far behind, no ancestor is asked that has nothing of what is wanted.
+    let owner = match upto < link.revision {
+        true => Owner { stream: finder.forks.owner_of(at, upto)?, place: None },
+        false => finder.forks.owner(at, &link)?,
+    };
     finder.streams.load_id(owner.stream)?;
     let streams = finder.streams.read();
     let Some(stream) = streams.by_id(owner.stream) else { return Ok(None) };
@@ -79,7 +84,7 @@ fn step(finder: &Finder, at: StreamId, from: Revision, upto: Revision) -> Result
         from: stream.first.max(from),
         to: stream.last_event.min(upto),
         lost_up_to: upto,
-        place: owner.place.filter(|_| upto == link.revision && upto <= stream.last_event),
+        place: owner.place.filter(|_| upto <= stream.last_event),
     });
     Ok(Some(Step { part, first: stream.first, owner: owner.stream }))
 }

@@ -57,6 +57,7 @@ const CLAIMED: &[(&str, &str)] = &[
     ("ForkNotListed", "crash-states"),
     ("ForkPlaceOff", "crash-states"),
     ("ForkJumpsToParent", "crash-states"),
+    ("ForkLowestOwn", "crash-states"),
     ("ForkHeadRestarts", "crash-states"),
     ("SnapshotAckBeforeSync", "crash-states"),
     ("SnapshotNotBound", "crash-states"),

@@ -319,6 +319,7 @@ fn item(fields: &mut Fields<'_, '_>, frame: &Frame<'_>, position: u64) -> Result
             fields.var("depth")?;
             fields.back("jump", position, 1)?;
             fields.var("jump's depth")?;
+            fields.var("lowest, below fork revision")?;
         }
         ITEM_SNAPSHOT => {
             fields.var("snapshot, section")?;

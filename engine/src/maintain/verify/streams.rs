@@ -29,6 +29,8 @@ pub(super) struct Stream {
     depth: u64,
     /// Where its jump link leads: of a stream that is no fork to itself.
     jump: StreamId,
+    /// The lowest fork revision before that; of a stream that is no fork the highest number there is.
+    lowest: Revision,
     /// The stream of its lineage that holds the event that it shares last; itself where it is no fork.
     owner: StreamId,
     /// Revision of its next event.
@@ -43,7 +45,18 @@ pub(super) struct Stream {
 
 impl Stream {
     fn new(id: StreamId, next: u64, last_place: Position, losses: u64) -> Stream {
-        Stream { name: None, parent: None, depth: 0, jump: id, owner: id, next, last_place, losses, named_in: None }
+        Stream {
+            name: None,
+            parent: None,
+            depth: 0,
+            jump: id,
+            lowest: Revision(u64::MAX),
+            owner: id,
+            next,
+            last_place,
+            losses,
+            named_in: None,
+        }
     }
 }
 
@@ -57,6 +70,7 @@ struct Descent {
     depth: u64,
     jump: StreamId,
     jump_depth: u64,
+    lowest: Revision,
 }
 
 /// What a fork's lineage is, as it follows from the items before.
@@ -65,6 +79,7 @@ struct Lineage {
     depth: u64,
     jump: StreamId,
     jump_depth: u64,
+    lowest: Revision,
     owner: StreamId,
 }
 
@@ -180,13 +195,13 @@ impl Streams {
                 return Err(Fault::bad("a frame has more items than bytes"));
             }
             match Item::decode(&mut wire, frame.position, position)? {
-                Item::Fork { name, parent, revision, parent_place: place, depth, jump, jump_depth } => {
+                Item::Fork { name, parent, revision, parent_place: place, depth, jump, jump_depth, lowest } => {
                     let id = StreamId(position.0);
                     forked.push(id);
-                    let descent = Descent { parent, revision, place, depth, jump, jump_depth };
-                    let Lineage { depth, jump, owner, .. } = self.check_fork(descent, holds, problems);
+                    let descent = Descent { parent, revision, place, depth, jump, jump_depth, lowest };
+                    let Lineage { depth, jump, lowest, owner, .. } = self.check_fork(descent, holds, problems);
                     let made = Stream::new(id, revision.0.saturating_add(1), frame.position, self.losses);
-                    let made = Stream { parent: Some((parent, revision)), depth, jump, owner, ..made };
+                    let made = Stream { parent: Some((parent, revision)), depth, jump, lowest, owner, ..made };
                     self.create(id, name.as_bytes(), made, problems);
                 }
                 Item::Accept(accept) => {
@@ -218,7 +233,7 @@ impl Streams {
 
     /// Holds what a fork says of its lineage against the log before it; returns what it is to be known by.
     fn check_fork(&self, said: Descent, holds: Holds<'_>, problems: &mut Vec<String>) -> Lineage {
-        let Descent { parent, revision, place, depth, jump, jump_depth } = said;
+        let Descent { parent, revision, place, depth, jump, jump_depth, lowest } = said;
         self.must_exist(parent, problems);
         let lineage = match self.by_id.get(&parent) {
             Some(known) if self.losses == 0 => {
@@ -230,7 +245,7 @@ impl Streams {
             }
             _ => None,
         };
-        let Some(due) = lineage else { return Lineage { depth, jump, jump_depth, owner: parent } };
+        let Some(due) = lineage else { return Lineage { depth, jump, jump_depth, lowest, owner: parent } };
         if depth != due.depth {
             problems.push(format!("a fork of stream {parent} says depth {depth}, that is {}", due.depth));
         }
@@ -238,6 +253,13 @@ impl Streams {
             problems.push(format!(
                 "the jump link of a fork of stream {parent} leads to stream {jump} at depth {jump_depth}, {} at {} is due",
                 due.jump, due.jump_depth
+            ));
+        }
+        if lowest != due.lowest {
+            problems.push(format!(
+                "a fork of stream {parent} says that revision {lowest} is the lowest fork revision its jump link leaps over, \
+                 that is {}",
+                due.lowest
             ));
         }
         if !holds(place, due.owner, revision) {
@@ -255,14 +277,17 @@ impl Streams {
         let far = self.by_id.get(&near.jump)?;
         // The rule of skew-binary numbers: two links of one length become one.
         let is_even = known.depth.checked_sub(near.depth)? == near.depth.checked_sub(far.depth)?;
-        let (jump, jump_depth) = if is_even { (near.jump, far.depth) } else { (parent, known.depth) };
+        let (jump, jump_depth, lowest) = match is_even {
+            true => (near.jump, far.depth, revision.min(known.lowest).min(near.lowest)),
+            false => (parent, known.depth, revision),
+        };
         // Of ancestors that added nothing to what is shared none is looked at.
         let (mut owner, mut at) = (parent, known);
         while at.parent.is_some_and(|(_, shared)| revision <= shared) && at.owner < owner {
             owner = at.owner;
             at = self.by_id.get(&owner)?;
         }
-        Some(Lineage { depth: known.depth + 1, jump, jump_depth, owner })
+        Some(Lineage { depth: known.depth + 1, jump, jump_depth, lowest, owner })
     }
 
     fn check_fence(&self, stream: StreamId, claim: Position, problems: &mut Vec<String>) {
