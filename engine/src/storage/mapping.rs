@@ -38,6 +38,8 @@ pub(super) struct Region {
     lost: [AtomicUsize; 2],
     /// Whether a file is behind it, so that a page may be absent.
     of_file: bool,
+    /// Whether nothing is read around what is asked for: see [`of_growing_file`](Self::of_growing_file).
+    is_exact: bool,
     /// Whether its pages may be stored to.
     writable: bool,
     /// The process that may store to it, where others share the memory.
@@ -58,6 +60,17 @@ impl Region {
         Region::new(memory, true, false, None)
     }
 
+    /// Wraps a mapping for reading of a file that is still written to, behind what is read.
+    ///
+    /// Where the kernel reads on ahead it makes pages large, also those that nobody has written yet; and at each small write
+    /// into a large page ext4 goes through all of its blocks, which made an append half as long again. So here it reads what is
+    /// asked for and no more.
+    pub(super) fn of_growing_file(memory: MmapRaw) -> Region {
+        let region = Region { is_exact: true, ..Region::new(memory, true, false, None) };
+        let _ = region.memory.advise(Advice::Random); // a hint, without which all is as right
+        region
+    }
+
     /// Wraps a shared mapping of a file for reading and storing, by this process alone.
     pub(super) fn of_writable_file(memory: MmapRaw, home: Home) -> Region {
         Region::new(memory, true, true, Some(home))
@@ -71,6 +84,7 @@ impl Region {
             source: None,
             lost: [AtomicUsize::new(usize::MAX), AtomicUsize::new(0)],
             of_file,
+            is_exact: false,
             writable,
             home,
             writers: AtomicUsize::new(0),
@@ -323,6 +337,9 @@ impl Mapping {
         }
         match &self.region {
             Some(region) if region.of_file && !range.is_empty() => {
+                if region.is_exact {
+                    let _ = region.advise(Advice::WillNeed, range.clone()); // all of it at once, instead of page by page
+                }
                 match region.advise(Advice::PopulateRead, range.clone()) {
                     Err(error) if is_unknown(&error) => Ok(()),
                     done => done,

@@ -17,7 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use parking_lot::Mutex;
@@ -47,6 +47,8 @@ pub(super) struct OsFile {
     descriptor: OwnedFd,
     /// The file system could not allocate blocks ahead, so that a store into a mapping may meet a full disk.
     allocates_late: AtomicBool,
+    /// Up to here the limit on the size of files was found to let this process write.
+    allowed: AtomicU64,
     /// The locks that were taken through this open file; held while one is asked for, which never waits.
     held: Mutex<Held>,
     home: Home,
@@ -64,6 +66,14 @@ impl Held {
         !self.whole && self.bytes.is_empty()
     }
 }
+
+/// The limit is asked for once for so many bytes of a file. A process whose limit is lowered while it writes may be ended by the
+/// signal within them, as by any other.
+const ALLOWED_STEP: u64 = 1 << 20;
+
+/// A file that has no data in its last so many bytes is taken for one that is still written. What the last event of a full segment
+/// did not fit into is mostly less.
+const GROWING_BYTES: u64 = 128 << 10;
 
 /// How far a file may reach by the limit of this process. Beyond it the kernel does not only fail a call, but first sends
 /// a signal that ends the process unless somebody catches it.
@@ -108,11 +118,29 @@ fn aligned(memory: &mut [u8]) -> &mut [u8] {
 impl OsFile {
     /// Takes over a descriptor of a regular file, which a process alone may change.
     pub(super) fn new(descriptor: OwnedFd, home: Home) -> OsFile {
-        OsFile { descriptor, allocates_late: AtomicBool::new(false), held: Mutex::default(), home }
+        OsFile {
+            descriptor,
+            allocates_late: AtomicBool::new(false),
+            allowed: AtomicU64::new(0),
+            held: Mutex::default(),
+            home,
+        }
     }
 
     fn stat(&self) -> io::Result<fs::Stat> {
         Ok(fs::fstat(&self.descriptor)?)
+    }
+
+    /// How far a write that is to reach `end` may go.
+    fn limit_for(&self, end: u64) -> u64 {
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        if end <= allowed {
+            return allowed;
+        }
+        let limit = size_limit();
+        let step = end.checked_next_multiple_of(ALLOWED_STEP).unwrap_or(u64::MAX);
+        self.allowed.store(step.min(limit), Ordering::Relaxed);
+        limit
     }
 
     /// Asks for a lock by `take`, and notes it by `note` where it is given.
@@ -267,7 +295,7 @@ impl StorageFile for OsFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.home.check()?;
-        let limit = size_limit();
+        let limit = self.limit_for(offset.saturating_add(bytes.len() as u64));
         let mut done = 0;
         while done < bytes.len() {
             let Some(at) = offset.checked_add(done as u64).filter(|&at| at < limit) else {
@@ -349,7 +377,9 @@ impl StorageFile for OsFile {
             return Ok(Mapping::empty());
         }
         let memory = MmapOptions::new().len(len).map_raw_read_only(&self.descriptor)?;
-        Ok(Mapping::of(Arc::new(Region::of_file(memory)), len))
+        let is_growing = self.next_data((len as u64).saturating_sub(GROWING_BYTES))?.is_none();
+        let region = if is_growing { Region::of_growing_file(memory) } else { Region::of_file(memory) };
+        Ok(Mapping::of(Arc::new(region), len))
     }
 
     fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping> {

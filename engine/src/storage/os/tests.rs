@@ -99,6 +99,22 @@ fn a_page_that_is_gone_is_an_error_and_no_signal() {
 }
 
 #[test]
+fn a_file_that_is_still_written_is_read_no_further_than_asked() {
+    let (_folder, storage) = folder();
+    let file = storage.create("a", 16 << 20).unwrap();
+    file.allocate(0..4 << 20).unwrap();
+    file.write_at(&[7; 100], 0).unwrap();
+    file.sync_data().unwrap();
+    file.map().unwrap().populate(0..64 << 10).unwrap();
+    // Of blocks that were allocated and not written, those count as data whose pages are in the cache.
+    let data = file.next_data(0).unwrap().unwrap();
+    assert!(data.start == 0 && data.end <= 64 << 10, "{data:?}");
+    // One that is whole is read ahead.
+    file.write_at(&[7; 4096], (16 << 20) - 4096).unwrap();
+    assert_eq!(file.map().unwrap().as_slice()[(16 << 20) - 1], 7);
+}
+
+#[test]
 fn the_birth_of_a_file_lies_near_its_making() {
     let (_folder, storage) = folder();
     let file = storage.create("a", 0).unwrap();
@@ -144,6 +160,12 @@ fn the_limit_on_file_sizes_is_an_error_and_no_signal() {
         file.write_at(&[8; 8192], 0).unwrap();
         assert_eq!(storage.create("long", 8193).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         storage.create("fits", 8192).unwrap();
+        // It is asked for anew where writing goes on, after a mebibyte at the latest.
+        let raised = Rlimit { current: Some(2 << 20), maximum: Some(2 << 20) };
+        if setrlimit(Resource::Fsize, raised).is_ok() {
+            file.write_at(&[9; 8192], (2 << 20) - 8192).unwrap();
+            assert_eq!(file.write_at(&[9; 2], (2 << 20) - 1).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        }
         return;
     }
     let (folder, storage) = folder();
