@@ -75,6 +75,59 @@ fn p13_streams_are_read_by_the_indexes_of_their_segments() {
     assert_reads(&store, &all, 31);
 }
 
+/// Streams that grow steadily, at the ends of the log alone, or in bursts: where one event lies is found by whoever asks for nothing
+/// else, and so are the last few.
+#[test]
+fn p13_one_event_is_found_by_indexes_however_unsteadily_its_stream_grew() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    for round in 0..900_u64 {
+        let payload = noise(round, 20 + round as usize % 90);
+        let to = |name: &str, events: usize| {
+            let events = vec![NewEvent::new("usual", &payload); events];
+            let batch = Batch::to(name, Expected::Any, &events).durability(Durability::Written);
+            let _ = store.append(&batch).expect("is appended");
+        };
+        to("steady", 1);
+        to(&format!("s{}", round % 11), 1 + round as usize % 3);
+        if !(60..=890).contains(&round) {
+            to("ends", 1);
+        }
+        if round % 250 < 30 {
+            to("bursts", if round % 250 == 7 { 40 } else { 1 });
+        }
+        if round == 2 || round > 700 {
+            to("late", 2);
+        }
+        if round % 100 == 0 {
+            settle(&store);
+        }
+    }
+    settle(&store);
+    let all = truth(&store);
+    store.close().unwrap();
+    for start in 0..8_usize {
+        let store = Store::open_read_only_on(Arc::new(storage.clone()), options()).unwrap();
+        assert!(store.stat().unwrap().indexed_segments > 8);
+        for (name, events) in &all {
+            // Backwards in uneven steps, so that seldom the one before has left what this one wants.
+            let mut at = events.len().saturating_sub(1 + start * 3);
+            loop {
+                let event = store.event(name, Revision(at as u64), Visibility::Committed).unwrap().expect("is there");
+                assert_eq!(line(&event), events[at], "{name}");
+                let Some(next) = at.checked_sub(17 + at % 23) else { break };
+                at = next;
+            }
+        }
+        let store = Store::open_read_only_on(Arc::new(storage.clone()), options()).unwrap();
+        for (name, events) in &all {
+            let last = 3 + 20 * start;
+            let expected: Vec<_> = events[events.len().saturating_sub(last)..].to_vec();
+            assert_eq!(read(&store, name, ReadOptions::new().last(last as u64)), expected, "{name}");
+        }
+    }
+}
+
 /// [SIX-2] Whatever becomes of index files under a store that remembers no places, every answer stays.
 #[test]
 fn p11_index_files_that_are_lost_cut_swapped_or_changed_under_a_store_change_no_answer() {

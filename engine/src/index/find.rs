@@ -1,8 +1,8 @@
 //! Finding the frames that hold a stretch of a stream.
 //!
-//! From a remembered place behind the wanted revision the sections lead back, one link each, to the one that holds it;
-//! [`Finder`] keeps what such walks found for the next reader. Where no place is remembered the indexes of segments lead to the
-//! sections ([`older`](super::older)). A damaged frame breaks the links; then the log between two places that are known is
+//! From a remembered place behind the wanted revision the sections lead back, one link each, to the one that holds it. Where no
+//! place is remembered the indexes of segments lead to the sections ([`older`](super::older)). What either way finds is
+//! known to the next reader ([`known_places`](super::known_places)). A damaged frame breaks the links; then the log between two places that are known is
 //! walked instead, which is slower and finds the same.
 
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::error::Damage;
 use crate::format::Fault;
 use crate::format::batch::{Section, Sections};
 use crate::format::frame::{Frame, KIND_BATCH};
-use crate::ids::{Position, Revision, StreamId};
+use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
 use crate::index::forks::Forks;
-use crate::index::known_places::{self, KnownPlaces, StretchKey};
-use crate::index::older::{IndexedChunk, Older, Placed};
+use crate::index::known_places::{KnownPlaces, Located};
+use crate::index::older::Placed;
 use crate::index::on_demand::Streams;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::{Stream, Stretch};
@@ -38,27 +38,18 @@ pub(crate) struct Finder {
     pub(crate) streams: Arc<Streams>,
     pub(crate) indexes: Arc<SegmentIndexes>,
     pub(crate) forks: Forks,
-    pub(super) known: KnownPlaces,
+    pub(crate) known: KnownPlaces,
 }
 
-/// A stretch of a stream's sections, and how it is come by.
+/// What looking for a revision has found.
 #[derive(Debug)]
-pub(crate) struct Way {
-    /// Its first section; `None` where damage hides it.
-    pub(crate) start: Option<Placed>,
-    /// The first section behind it; `None` where it ends with the stream.
-    pub(crate) next: Option<Placed>,
-    by: By,
-}
-
-#[derive(Debug)]
-enum By {
-    /// By links between remembered places.
-    Places(Stretch),
-    /// By the cache, where a walk over links has just left it.
-    Run(StretchKey),
-    /// By an index.
-    Index(known_places::Sections),
+pub(super) struct Found {
+    /// The section in which it is to be looked for.
+    pub(super) section: Located,
+    /// The earliest section of those that were found with it.
+    pub(super) earliest: Placed,
+    /// The segment whose index says so.
+    pub(super) index: Option<SegmentOrdinal>,
 }
 
 impl Finder {
@@ -68,126 +59,89 @@ impl Finder {
         Finder { set, streams, indexes, forks, known: KnownPlaces::default() }
     }
 
-    /// The stretch of the stream at `slot` of the table that holds `revision`.
-    #[inline]
-    pub(crate) fn stretch(&self, slot: u32, revision: Revision) -> Result<Way> {
-        let stretch = self.streams.read().by_slot(slot).stretch(revision);
-        match stretch.start {
-            Some(_) => Ok(Way { start: stretch.start, next: stretch.next, by: By::Places(stretch) }),
-            None => self.older_stretch(stretch, revision),
-        }
-    }
-
+    /// The section in which a revision of the stream at `slot` is to be looked for, whatever is known; `None` where damage hides
+    /// it. What is found on the way is known from then on, and so is what lies before it down to `low`, as far as that can be had.
+    #[cold]
     #[inline(never)]
-    fn older_stretch(&self, stretch: Stretch, revision: Revision) -> Result<Way> {
-        loop {
-            match self.older(&stretch, revision)? {
-                None => return Ok(Way { start: None, next: stretch.next, by: By::Places(stretch) }),
-                Some(Older::Run(key, start, next)) => return Ok(Way { start: Some(start), next, by: By::Run(key) }),
-                Some(Older::Indexed(found)) => match listed(&found) {
-                    Ok(sections) => {
-                        let start = Some(found.chunk.first);
-                        return Ok(Way { start, next: found.next, by: By::Index(sections) });
-                    }
-                    Err(_) => self.indexes.doubt(found.index.head.ordinal),
-                },
+    pub(crate) fn locate(&self, slot: u32, revision: Revision, low: Revision) -> Result<Option<Located>> {
+        let stretch_of = |revision| self.streams.read().by_slot(slot).stretch(revision);
+        let mut stretch = stretch_of(revision);
+        let Some(found) = self.find(&stretch, revision)? else { return Ok(None) };
+        let mut earliest = found.earliest;
+        while earliest.0 > low {
+            let before = Revision(earliest.0.0 - 1);
+            if self.known.get(slot, before).is_some() {
+                break;
+            }
+            stretch = match stretch.start {
+                Some(_) => stretch_of(before),
+                None => Stretch { next: Some(earliest), ..stretch },
+            };
+            match self.find(&stretch, before) {
+                Ok(Some(found)) if found.earliest.0 < earliest.0 => earliest = found.earliest,
+                // Whoever comes there hears of it.
+                _ => break,
             }
         }
+        Ok(Some(found.section))
     }
 
-    /// Where the section lies that holds `revision`, by what is known of its stretch; `None` where damage hides it.
-    #[inline]
-    pub(crate) fn place_of(&self, stretch: &Stretch, revision: Revision) -> Result<Option<Position>> {
-        if stretch.start.is_some() {
-            return self.look_places(stretch, |sections| sections.get(sections.index_of(revision)).1);
-        }
-        match self.older(stretch, revision)? {
-            Some(Older::Indexed(IndexedChunk { index, chunk, .. })) => {
-                let mut place = chunk.first.1;
-                let walked = chunk.walk(&index.file, &index.head, |first, at| {
-                    let is_before = first <= revision;
-                    place = if is_before { at } else { place };
-                    is_before
-                });
-                if walked.is_err() {
-                    self.indexes.doubt(index.head.ordinal);
-                }
-                Ok(walked.is_ok().then_some(place))
-            }
-            Some(Older::Run(key, ..)) => {
-                Ok(self.known.look(key, |sections| sections.get(sections.index_of(revision)).1))
-            }
-            None => Ok(None),
+    /// As [`locate`](Self::locate), in a stretch.
+    fn find(&self, stretch: &Stretch, revision: Revision) -> Result<Option<Found>> {
+        match stretch.start {
+            Some(start) => self.walk(stretch, start, revision),
+            None => self.older(stretch, revision),
         }
     }
 
-    /// Looks at the sections of a stretch, all of them; `None` where damage breaks the links to them.
-    #[inline]
-    pub(crate) fn look<T>(&self, way: &Way, look: impl FnOnce(&known_places::Sections) -> T) -> Result<Option<T>> {
-        match &way.by {
-            By::Places(stretch) => self.look_places(stretch, look),
-            By::Run(key) => Ok(self.known.look(*key, look)),
-            By::Index(sections) => Ok(Some(look(sections))),
+    /// Keeps where sections lie.
+    pub(super) fn keep(&self, stretch: &Stretch, sections: &[Located]) {
+        if stretch.slot != Stream::NO_SLOT {
+            self.known.keep(stretch.slot, sections);
         }
     }
 
-    #[inline]
-    fn look_places<T>(&self, stretch: &Stretch, look: impl FnOnce(&known_places::Sections) -> T) -> Result<Option<T>> {
-        let Some(key) = key_of(stretch) else { return Ok(None) };
-        let mut look = Some(look);
-        let done = self
-            .known
-            .look(key, |known| (known.upto() >= stretch.upto()).then(|| look.take().expect("one look only")(known)));
-        if let Some(Some(done)) = done {
-            return Ok(Some(done));
-        }
-        let look = look.expect("nothing was whole");
-        let Some(found) = self.walk(stretch)? else { return Ok(None) };
-        let sections = known_places::Sections::new(&found, stretch.upto());
-        let done = look(&sections);
-        self.known.keep(key, sections);
-        Ok(Some(done))
-    }
-
-    /// Forgets what is known of where a revision of the stretch lies: a frame could not be proven.
+    /// Forgets what is known of where a revision of the stream lies: a frame could not be proven.
     #[cold]
     pub(crate) fn forget(&self, stretch: &Stretch, revision: Revision) {
-        if let Some(key) = key_of(stretch) {
-            return self.known.forget(key);
+        if stretch.start.is_none()
+            && let Ok(Some(Found { index: Some(index), .. })) = self.older(stretch, revision)
+        {
+            // Who knows what else came from there.
+            self.indexes.doubt(index);
+            self.known.clear();
         }
-        match self.older(stretch, revision) {
-            Ok(Some(Older::Indexed(found))) => self.indexes.doubt(found.index.head.ordinal),
-            Ok(Some(Older::Run(key, ..))) => self.known.forget(key),
-            _ => {}
-        }
+        self.known.forget(stretch.slot, revision);
     }
 
-    /// First revisions and frames of the sections of a stretch, in order.
-    #[cold]
-    fn walk(&self, stretch: &Stretch) -> Result<Option<Vec<(Revision, Position)>>> {
-        let Some((first, first_place)) = stretch.start else { return Ok(None) };
-        let mut found = self.known.look((stretch.stream, first_place.0), |known| known.iter().collect::<Vec<_>>());
-        let known_to = found.as_ref().and_then(|found| found.last()).map_or(first_place, |(_, place)| *place);
+    /// Back along the links of a stretch that begins with `start`, down to what is known; `None` where they are broken.
+    fn walk(&self, stretch: &Stretch, start: Placed, revision: Revision) -> Result<Option<Found>> {
         let from = stretch.upto();
-        let mut newer = Vec::new();
-        let ended = walk_links(&self.set, stretch.stream, from, |revision, frame| {
+        let mut sections: Vec<Located> = Vec::new();
+        let mut next = None;
+        let ended = walk_links(&self.set, stretch.stream, from, |section, frame| {
+            let first = section.first_revision;
+            let last = next.replace(first).map_or(section.last_revision(), |next| Revision(next.0 - 1));
             // The frame behind the stretch belongs to the next one.
             if frame != from || stretch.next.is_none() {
-                newer.push((revision, frame));
+                sections.push(Located { first, last, frame });
             }
-            frame <= known_to || revision <= first
+            let is_known = || {
+                let before = first.0.checked_sub(1).map(Revision);
+                let known = before.and_then(|before| self.known.get(stretch.slot, before));
+                known.is_some() && known == section.previous
+            };
+            frame <= start.1 || first <= start.0 || first <= revision && is_known()
         })?;
-        let is_joined = ended && newer.last().is_some_and(|(_, frame)| *frame == known_to);
-        if !is_joined {
+        let Some(earliest) = sections.last().filter(|_| ended) else { return Ok(None) };
+        let earliest = (earliest.first, earliest.frame);
+        if earliest != start && (earliest.0 <= start.0 || earliest.1 <= start.1) {
             return Ok(None);
         }
-        if found.is_some() {
-            newer.pop();
-        }
-        newer.reverse();
-        let all = found.get_or_insert_default();
-        all.append(&mut newer);
-        Ok((all[0] == (first, first_place)).then(|| std::mem::take(all)))
+        sections.reverse();
+        self.keep(stretch, &sections);
+        let at = sections.partition_point(|section| section.first <= revision).saturating_sub(1);
+        Ok(Some(Found { section: sections[at], earliest, index: None }))
     }
 
     /// The places of the stream from the one that holds `revision` on, up to a remembered one, found by walking the log
@@ -217,8 +171,10 @@ impl Finder {
 
     /// As [`frame_holding`](Self::frame_holding), of a stream of the table, of which nothing is copied where all is as it should be.
     pub(crate) fn frame_of_slot(&self, slot: u32, revision: Revision) -> Result<Position> {
-        let way = self.stretch(slot, revision)?;
-        let place = self.look(&way, |sections| sections.get(sections.index_of(revision)).1)?;
+        let place = match self.known.get(slot, revision) {
+            None => self.locate(slot, revision, revision)?.map(|section| section.frame),
+            known => known,
+        };
         let stream = self.streams.read().by_slot(slot).id;
         match place.filter(|place| self.is_in(*place, stream, revision)) {
             Some(place) => Ok(place),
@@ -240,7 +196,11 @@ impl Finder {
     /// The frame that holds a revision of the stream, or the damage in its place.
     pub(crate) fn frame_holding(&self, stream: &Stream, revision: Revision) -> Result<Position> {
         let stretch = stream.stretch(revision);
-        if let Some(place) = self.place_of(&stretch, revision)? {
+        let place = match self.known.get(stream.slot, revision) {
+            None => self.find(&stretch, revision)?.map(|found| found.section.frame),
+            known => known,
+        };
+        if let Some(place) = place {
             if self.is_in(place, stream.id, revision) {
                 return Ok(place);
             }
@@ -254,28 +214,6 @@ impl Finder {
                 format!("revision {revision} of {:?} lies in no frame that is whole", stream.name),
             )),
         }
-    }
-}
-
-/// What a stretch goes by in the cache.
-#[inline]
-fn key_of(stretch: &Stretch) -> Option<StretchKey> {
-    stretch.start.map(|(_, place)| (stretch.stream, place.0))
-}
-
-/// The sections of a chunk that come before the next one.
-fn listed(found: &IndexedChunk) -> Result<known_places::Sections, Fault> {
-    let mut sections = Vec::with_capacity(found.chunk.sections as usize);
-    found.chunk.walk(&found.index.file, &found.index.head, |revision, place| {
-        let is_meant = found.next.is_none_or(|(next, _)| revision < next);
-        if is_meant {
-            sections.push((revision, place));
-        }
-        is_meant
-    })?;
-    match sections.first() {
-        Some(_) => Ok(known_places::Sections::new(&sections, Position::ZERO)),
-        None => Err(Fault::bad("a chunk of a segment index holds nothing")),
     }
 }
 
@@ -311,13 +249,12 @@ pub(crate) fn section_of<'a>(frame: Frame<'a>, stream: StreamId) -> Result<Optio
     Ok(None)
 }
 
-/// Back along the links from the section in the frame at `start`, until `visit` (first revision, frame) says that it is
-/// enough. `false` where the links are broken before.
+/// Back along the links from the section in the frame at `start`, until `visit` says that it is enough. `false` where the links are broken before.
 fn walk_links(
     set: &Arc<SegmentSet>,
     stream: StreamId,
     start: Position,
-    mut visit: impl FnMut(Revision, Position) -> bool,
+    mut visit: impl FnMut(&Section<'_>, Position) -> bool,
 ) -> Result<bool> {
     let (mut at, mut behind) = (start, None);
     let mut segment = None;
@@ -336,7 +273,7 @@ fn walk_links(
         if behind.replace(section.first_revision).is_some_and(|behind| section.last_revision() >= behind) {
             return Ok(false);
         }
-        if visit(section.first_revision, at) {
+        if visit(&section, at) {
             return Ok(true);
         }
         match section.previous {

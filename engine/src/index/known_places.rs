@@ -1,229 +1,442 @@
-//! Where the sections of streams lie, as far as somebody has walked there: a cache of bounded size.
+//! Where the events of streams lie, as far as somebody has looked: a table of bounded size.
 //!
-//! Between two remembered places of a stream its sections are reached by links, each a look at a frame far from the last
-//! one. Whoever walked a stretch leaves what was found here, so that the next reader goes straight to the frame it wants.
-//! Nothing rests on it: whoever uses a place proves the frame that stands there, and forgets the stretch where it fails.
-//! What is full drops what was not used since the hand of a clock passed it last.
+//! The links of a stream, or the indexes of segments, lead to the frame that holds a revision; each step is a look at bytes far
+//! from the last ones. Whoever went there leaves here what was found, so that the next reader goes straight to the frame it
+//! wants. Nothing rests on it: whoever uses a place proves the frame that stands there, and forgets the place where that fails.
+//!
+//! A *block* says of 32 granules of a stream, one behind the other, which frame holds them. A granule is one revision; or 32, or
+//! 32 × 32 of them, and so on, that all lie in one section, so that a large batch takes few entries. A block is found by one
+//! line of names, whatever the stream is. What is full drops what was not used since the hand of a clock passed it last.
 
-use foldhash::HashMap;
-
-use crate::ids::{Position, Revision, StreamId};
+use crate::ids::{Position, Revision};
 use crate::sync::Mutex;
 
 /// Parts with a lock of their own, so that readers seldom meet.
 const SHARDS: usize = 16;
 /// Most bytes that all shards together hold.
 const BYTES_MAX: usize = 12 << 20;
-/// What a stretch costs beside its places, roughly: the entry, its key, and room that is not used.
-const STRETCH_BYTES: usize = 120;
+/// Blocks between which a name may choose.
+const WAYS: usize = 3;
+/// Sets of a shard that holds anything.
+const SETS_MIN: usize = 16;
+const SETS_MAX: usize = BYTES_MAX / SHARDS / size_of::<Set>();
+/// Granules of a block.
+const GRANULES: u64 = 32;
+/// Sizes of granules: 1, 32, 1,024 and 32,768 revisions.
+const LEVELS: u64 = 4;
+/// The most frames that are handed out at once.
+const RUN_MAX: usize = 64;
+/// Frames begin at multiples of so many bytes.
+const UNIT: u64 = 8;
 
-/// Where the sections of a stretch lie, in order, from its first section on without a gap.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sections {
-    first: Revision,
-    base: Position,
-    /// The section from which was walked back to them: the one behind the stretch, or the stream's last one then.
-    upto: Position,
-    /// Distance of each frame from the first, in units of the alignment of frames.
-    frames: Vec<u32>,
-    /// Distance of each section's first revision from the first; empty where every section has one event.
-    revisions: Vec<u32>,
-    /// Instead of both, where a distance is too large for them.
-    wide: Vec<(Revision, Position)>,
+/// Where a section lies: its first revision, the last that is looked for in it (behind its own last one where those that follow
+/// are lost), and its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) first: Revision,
+    pub(crate) last: Revision,
+    pub(crate) frame: Position,
 }
 
-impl Sections {
-    /// From first revisions and frames in order, at least one, and the section from which was walked back to them.
-    pub(crate) fn new(found: &[(Revision, Position)], upto: Position) -> Sections {
-        let (first, base) = found[0];
-        let none = || Sections { first, base, upto, ..Sections::default() };
-        let narrow = found.iter().try_fold(none(), |mut all, (at, frame)| {
-            all.frames.push(u32::try_from((frame.0 - base.0) / 8).ok()?);
-            all.revisions.push(u32::try_from(at.0 - first.0).ok()?);
-            Some(all)
-        });
-        match narrow {
-            Some(mut narrow) => {
-                if narrow.revisions.iter().zip(0..).all(|(distance, index)| *distance == index) {
-                    narrow.revisions = Vec::new();
-                }
-                narrow
+/// What a block is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    /// The place of the stream in the table of streams.
+    slot: u32,
+    /// Which block of the stream it is, and in the highest bits its level.
+    number: u64,
+}
+
+impl Name {
+    const NONE: Name = Name { slot: u32::MAX, number: u64::MAX };
+
+    #[inline]
+    fn new(slot: u32, level: u64, revision: Revision) -> Name {
+        Name { slot, number: revision.0 >> (5 * (level + 1)) | level << 61 }
+    }
+
+    /// A number that differs in all its bits where names differ in one.
+    #[inline]
+    fn spread(self) -> u64 {
+        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mixed = (self.number ^ u64::from(self.slot) << 32).wrapping_mul(ODD);
+        (mixed ^ mixed >> 32).wrapping_mul(ODD)
+    }
+}
+
+/// Which granule of its block at this level a revision lies in.
+#[inline]
+fn granule(level: u64, revision: Revision) -> usize {
+    (revision.0 >> (5 * level)) as usize % GRANULES as usize
+}
+
+/// Blocks among which a name is looked for. What is compared comes first, in one line.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+struct Set {
+    numbers: [u64; WAYS],
+    slots: [u32; WAYS],
+    /// The upper halves of places, the same for a whole block.
+    highs: [u32; WAYS],
+    was_used: [bool; WAYS],
+    hand: u8,
+    /// The lower halves, in units; 0 where a place is not known.
+    lows: [[u32; GRANULES as usize]; WAYS],
+}
+
+impl Set {
+    const EMPTY: Set = Set {
+        numbers: [Name::NONE.number; WAYS],
+        slots: [Name::NONE.slot; WAYS],
+        highs: [0; WAYS],
+        was_used: [false; WAYS],
+        hand: 0,
+        lows: [[0; GRANULES as usize]; WAYS],
+    };
+
+    #[inline]
+    fn name(&self, way: usize) -> Name {
+        Name { slot: self.slots[way], number: self.numbers[way] }
+    }
+
+    #[inline]
+    fn way_of(&self, name: Name) -> Option<usize> {
+        (0..WAYS).find(|way| self.numbers[*way] == name.number && self.slots[*way] == name.slot)
+    }
+
+    #[inline]
+    fn place(&self, way: usize, granule: usize) -> Option<Position> {
+        let low = self.lows[way][granule];
+        (low != 0).then(|| Position((u64::from(self.highs[way]) << 32 | u64::from(low)) * UNIT))
+    }
+
+    fn begin(&mut self, way: usize, name: Name) {
+        (self.numbers[way], self.slots[way]) = (name.number, name.slot);
+        (self.lows[way], self.highs[way], self.was_used[way]) = ([0; GRANULES as usize], 0, false);
+    }
+
+    fn note(&mut self, way: usize, granule: usize, frame: Position) {
+        let units = frame.0 / UNIT;
+        let high = (units >> 32) as u32;
+        if self.highs[way] != high {
+            // One block does not reach over so many bytes: the newest counts.
+            (self.highs[way], self.lows[way]) = (high, [0; GRANULES as usize]);
+        }
+        self.lows[way][granule] = units as u32;
+    }
+
+    /// A way for a new block: a free one, or where `may_drop` that of a block that was not used.
+    fn room(&mut self, may_drop: bool) -> Option<usize> {
+        if let Some(free) = self.way_of(Name::NONE) {
+            return Some(free);
+        }
+        if !may_drop {
+            return None;
+        }
+        loop {
+            self.hand = (self.hand + 1) % WAYS as u8;
+            let way = usize::from(self.hand);
+            if !std::mem::take(&mut self.was_used[way]) {
+                return Some(way);
             }
-            None => Sections { wide: found.to_vec(), ..none() },
         }
-    }
-
-    /// How many there are.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.frames.len().max(self.wide.len())
-    }
-
-    /// First revision and frame of the section at `index`.
-    #[inline]
-    pub(crate) fn get(&self, index: usize) -> (Revision, Position) {
-        if let Some(wide) = self.wide.get(index) {
-            return *wide;
-        }
-        let distance = self.revisions.get(index).map_or(index as u64, |distance| u64::from(*distance));
-        (Revision(self.first.0 + distance), Position(self.base.0 + u64::from(self.frames[index]) * 8))
-    }
-
-    /// The section that holds `revision`, which does not lie before the first: the last that does not begin behind it.
-    #[inline]
-    pub(crate) fn index_of(&self, revision: Revision) -> usize {
-        let distance = revision.0 - self.first.0;
-        if self.revisions.is_empty() && self.wide.is_empty() {
-            return usize::try_from(distance).unwrap_or(usize::MAX).min(self.frames.len() - 1);
-        }
-        let behind = match self.wide.as_slice() {
-            [] => self.revisions.partition_point(|first| u64::from(*first) <= distance),
-            wide => wide.partition_point(|(first, _)| *first <= revision),
-        };
-        behind.saturating_sub(1)
-    }
-
-    /// The section from which was walked back to them.
-    pub(crate) fn upto(&self) -> Position {
-        self.upto
-    }
-
-    /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Revision, Position)> + '_ {
-        (0..self.len()).map(|index| self.get(index))
-    }
-
-    fn bytes(&self) -> usize {
-        STRETCH_BYTES + 4 * (self.frames.capacity() + self.revisions.capacity()) + 16 * self.wide.capacity()
     }
 }
 
-/// Names a stretch: the stream, and where it begins.
-pub(crate) type StretchKey = (StreamId, u64);
-
+/// A part of the table, which grows as it fills.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Shard {
-    slots: Vec<Slot>,
-    by_key: HashMap<StretchKey, u32>,
-    bytes: usize,
-    hand: usize,
+    sets: Vec<Set>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    key: StretchKey,
-    sections: Sections,
-    was_used: bool,
+impl Shard {
+    #[inline]
+    fn index_of(&self, spread: u64) -> usize {
+        // The upper half times the number of sets, without its own upper half.
+        (((spread >> 32) * self.sets.len() as u64) >> 32) as usize
+    }
+
+    #[inline]
+    fn find(&mut self, name: Name, spread: u64) -> Option<(&mut Set, usize)> {
+        let index = self.index_of(spread);
+        let set = self.sets.get_mut(index)?;
+        let way = set.way_of(name)?;
+        set.was_used[way] = true;
+        Some((set, way))
+    }
+
+    /// The block of this name, made where there is none.
+    fn get_or_begin(&mut self, name: Name, spread: u64) -> (&mut Set, usize) {
+        if self.sets.is_empty() {
+            self.sets = vec![Set::EMPTY; SETS_MIN];
+        }
+        loop {
+            let index = self.index_of(spread);
+            let is_full = self.sets.len() >= SETS_MAX;
+            let set = &mut self.sets[index];
+            let known = set.way_of(name);
+            if let Some(way) = known.or_else(|| set.room(is_full)) {
+                let set = &mut self.sets[index];
+                if known.is_none() {
+                    set.begin(way, name);
+                }
+                return (set, way);
+            }
+            self.grow();
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let len = (2 * self.sets.len()).min(SETS_MAX);
+        let old = std::mem::replace(&mut self.sets, vec![Set::EMPTY; len]);
+        for set in &old {
+            for way in (0..WAYS).filter(|way| set.name(*way) != Name::NONE) {
+                let index = self.index_of(set.name(way).spread());
+                let new = &mut self.sets[index];
+                if let Some(room) = new.room(true) {
+                    new.begin(room, set.name(way));
+                    (new.lows[room], new.highs[room]) = (set.lows[way], set.highs[way]);
+                    new.was_used[room] = set.was_used[way];
+                }
+            }
+        }
+    }
 }
 
-/// The cache.
+/// The table.
 #[derive(Debug, Default)]
 pub(crate) struct KnownPlaces {
     shards: [Mutex<Shard>; SHARDS],
 }
 
 impl KnownPlaces {
-    fn shard(&self, key: StretchKey) -> &Mutex<Shard> {
-        let spread = (key.0.0 ^ key.1.rotate_left(23)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        &self.shards[(spread >> 60) as usize % SHARDS]
-    }
-
-    /// Looks at a stretch, where it is known.
     #[inline]
-    pub(crate) fn look<T>(&self, key: StretchKey, look: impl FnOnce(&Sections) -> T) -> Option<T> {
-        let mut shard = self.shard(key).lock();
-        let index = *shard.by_key.get(&key)?;
-        let slot = &mut shard.slots[index as usize];
-        slot.was_used = true;
-        Some(look(&slot.sections))
+    fn shard(&self, spread: u64) -> &Mutex<Shard> {
+        &self.shards[spread as usize % SHARDS]
     }
 
-    /// Keeps a stretch, in place of what was known of it.
-    pub(crate) fn keep(&self, key: StretchKey, sections: Sections) {
-        let mut shard = self.shard(key).lock();
-        shard.forget(key);
-        shard.bytes += sections.bytes();
-        let index = shard.slots.len() as u32;
-        shard.slots.push(Slot { key, sections, was_used: false });
-        shard.by_key.insert(key, index);
-        while shard.bytes > BYTES_MAX / SHARDS && shard.slots.len() > 1 {
-            shard.drop_one(key);
+    /// The frame in which a revision of the stream at `slot` is to be looked for, where that is known.
+    #[inline]
+    pub(crate) fn get(&self, slot: u32, revision: Revision) -> Option<Position> {
+        (0..LEVELS).find_map(|level| {
+            let name = Name::new(slot, level, revision);
+            let spread = name.spread();
+            let mut shard = self.shard(spread).lock();
+            let (set, way) = shard.find(name, spread)?;
+            set.place(way, granule(level, revision))
+        })
+    }
+
+    /// Hands out the frames in which the revisions from `from` to `to` (which may lie before it) are to be looked for, each once
+    /// with the revision that led to it, as far as all are known and up to a bound. Returns the first revision that was not
+    /// reached, `None` behind `to`.
+    pub(crate) fn run(
+        &self,
+        slot: u32,
+        from: Revision,
+        to: Revision,
+        mut each: impl FnMut(Revision, Position),
+    ) -> Option<Revision> {
+        let backwards = to < from;
+        let (mut at, mut last, mut count) = (from, None, 0);
+        'blocks: loop {
+            for level in 0..LEVELS {
+                let name = Name::new(slot, level, at);
+                let spread = name.spread();
+                let mut shard = self.shard(spread).lock();
+                let Some((set, way)) = shard.find(name, spread) else { continue };
+                let mut is_any = false;
+                while let Some(place) = set.place(way, granule(level, at)) {
+                    is_any = true;
+                    if last != Some(place) {
+                        if count == RUN_MAX {
+                            return Some(at);
+                        }
+                        count += 1;
+                        last = Some(place);
+                        each(at, place);
+                    }
+                    // The revisions of the granule.
+                    let first = at.0 >> (5 * level) << (5 * level);
+                    let behind = first | ((1 << (5 * level)) - 1);
+                    let next = match backwards {
+                        true if first <= to.0 => return None,
+                        true => Revision(first - 1),
+                        false if behind >= to.0 => return None,
+                        false => Revision(behind + 1),
+                    };
+                    let is_same_block = Name::new(slot, level, next) == name;
+                    at = next;
+                    if !is_same_block {
+                        continue 'blocks;
+                    }
+                }
+                if is_any {
+                    continue 'blocks;
+                }
+            }
+            return Some(at);
         }
     }
 
-    /// Forgets a stretch.
-    pub(crate) fn forget(&self, key: StretchKey) {
-        self.shard(key).lock().forget(key);
-    }
-}
-
-impl Shard {
-    fn forget(&mut self, key: StretchKey) {
-        let Some(index) = self.by_key.remove(&key) else { return };
-        let gone = self.slots.swap_remove(index as usize);
-        self.bytes -= gone.sections.bytes();
-        if let Some(moved) = self.slots.get(index as usize) {
-            self.by_key.insert(moved.key, index);
+    /// Keeps where sections lie, which follow each other.
+    pub(crate) fn keep(&self, slot: u32, sections: &[Located]) {
+        for level in 0..LEVELS {
+            let is_any_as_long = |section: &Located| section.last.0 - section.first.0 >= (1 << (5 * level)) - 1;
+            if !sections.iter().any(is_any_as_long) {
+                break;
+            }
+            self.keep_level(slot, level, sections);
         }
     }
 
-    /// Drops the next stretch that was not used since the hand passed it, but not `newest`.
-    fn drop_one(&mut self, newest: StretchKey) {
-        loop {
-            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
-            let slot = &mut self.slots[self.hand];
-            if !std::mem::take(&mut slot.was_used) && slot.key != newest {
-                let key = slot.key;
-                return self.forget(key);
+    /// Keeps of each section the granules of one size that lie in it but in no larger one that does.
+    fn keep_level(&self, slot: u32, level: u64, sections: &[Located]) {
+        let bits = 5 * level;
+        let is_highest = level + 1 == LEVELS;
+        let granules = sections.iter().flat_map(|section| {
+            // From the first granule that begins in the section up to the one that does not end in it.
+            let whole = |bits: u64| -> (u64, u64) {
+                let first = (section.first.0 >> bits) + u64::from(section.first.0 & ((1 << bits) - 1) != 0);
+                (first, section.last.0.saturating_add(1) >> bits)
+            };
+            let (from, to) = whole(bits);
+            let (larger_from, larger_to) = match is_highest {
+                false => whole(bits + 5),
+                true => (0, 0),
+            };
+            let (before, behind) = match larger_from < larger_to {
+                true => (from..larger_from << 5, larger_to << 5..to),
+                false => (from..to, 0..0),
+            };
+            before.chain(behind).map(|number| (number, section.frame))
+        });
+        let mut granules = granules.peekable();
+        while let Some((number, _)) = granules.peek() {
+            let block = *number / GRANULES;
+            let name = Name::new(slot, level, Revision(number << bits));
+            let spread = name.spread();
+            let mut shard = self.shard(spread).lock();
+            let (set, way) = shard.get_or_begin(name, spread);
+            while let Some((number, frame)) = granules.next_if(|(number, _)| number / GRANULES == block) {
+                set.note(way, (number % GRANULES) as usize, frame);
+            }
+        }
+    }
+
+    /// Forgets everything.
+    #[cold]
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            shard.lock().sets = Vec::new();
+        }
+    }
+
+    /// Forgets where a revision is to be looked for.
+    #[cold]
+    pub(crate) fn forget(&self, slot: u32, revision: Revision) {
+        for level in 0..LEVELS {
+            let name = Name::new(slot, level, revision);
+            let spread = name.spread();
+            let mut shard = self.shard(spread).lock();
+            if let Some((set, way)) = shard.find(name, spread) {
+                set.lows[way][granule(level, revision)] = 0;
             }
         }
     }
 }
+
+const _: () = assert!(SETS_MAX > SETS_MIN);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Sections of so many events each, one behind the other from `first` on.
+    fn sections(first: u64, counts: &[u64]) -> Vec<Located> {
+        let mut at = first;
+        let mut section = |count: &u64| {
+            let first = Revision(at);
+            at += count;
+            Located { first, last: Revision(at - 1), frame: Position(8192 + first.0 * 360 / 8 * 8) }
+        };
+        counts.iter().map(&mut section).collect()
+    }
+
     #[test]
-    fn sections_of_any_distance_are_found_by_their_revisions() {
-        let dense: Vec<_> = (0..32).map(|n| (Revision(100 + n), Position(8000 + n * 360))).collect();
-        let uneven: Vec<_> = (0..32).map(|n| (Revision(5 + n * n), Position(8000 + n * n * 800))).collect();
-        let wide: Vec<_> = (0..32).map(|n| (Revision(n * 3), Position(8000 + (n << 36)))).collect();
-        for given in [dense, uneven, wide, vec![(Revision(7), Position(16))]] {
-            let sections = Sections::new(&given, Position(9));
-            assert_eq!(sections.iter().collect::<Vec<_>>(), given);
-            assert_eq!((sections.len(), sections.upto()), (given.len(), Position(9)));
-            for revision in given[0].0.0..given.last().expect("is not empty").0.0 + 3 {
-                let expected = given.iter().rposition(|(first, _)| first.0 <= revision).expect("not before the first");
-                assert_eq!(sections.index_of(Revision(revision)), expected);
+    fn the_frame_of_each_revision_is_found_whatever_the_sections_hold() {
+        let mixed: Vec<u64> = (0..200).map(|n| [1, 1, 3, 100, 1, 40, 2000][n % 7]).collect();
+        for (slot, given) in [
+            sections(0, &[1; 500]),
+            sections(77, &[7; 100]),
+            sections(5, &mixed),
+            sections(1 << 40, &[3, 1]),
+            sections(31, &[200_000, 1, 70_000]),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let (slot, known) = (slot as u32, KnownPlaces::default());
+            for piece in given.chunks(3) {
+                known.keep(slot, piece);
             }
+            let (first, last) = (given[0].first, given[given.len() - 1].last);
+            for section in given {
+                for revision in (section.first.0..=section.last.0).step_by(17).chain([section.last.0]) {
+                    assert_eq!(known.get(slot, Revision(revision)), Some(section.frame), "revision {revision}");
+                    assert_eq!(known.get(slot + 9, Revision(revision)), None);
+                }
+            }
+            assert_eq!(known.get(slot, Revision(last.0 + 1)), None);
+            let frames: Vec<_> = given.iter().map(|section| section.frame).collect();
+            for (from, to) in [(first, last), (last, first)] {
+                let (mut handed, mut at) = (Vec::new(), Some(from));
+                while let Some(from) = at {
+                    at = known.run(slot, from, to, |_, frame| handed.push(frame));
+                }
+                if to < from {
+                    handed.reverse();
+                }
+                handed.dedup();
+                assert_eq!(handed, frames);
+            }
+            let (middle, mut count) = (given[given.len() / 2].first, 0);
+            known.forget(slot, middle);
+            assert_eq!(known.get(slot, middle), None);
+            assert_eq!(known.run(slot, middle, last, |_, _| count += 1), Some(middle));
+            assert_eq!(count, 0);
         }
+    }
+
+    #[test]
+    fn places_that_lie_too_far_apart_for_a_block_take_turns_in_it() {
+        let known = KnownPlaces::default();
+        let far = |revision: u64, frame: u64| {
+            [Located { first: Revision(revision), last: Revision(revision), frame: Position(frame) }]
+        };
+        known.keep(1, &far(3, 8000));
+        known.keep(1, &far(4, (1 << 40) + 8192));
+        assert_eq!([3, 4].map(|at| known.get(1, Revision(at))), [None, Some(Position((1 << 40) + 8192))]);
+        known.keep(1, &far(3, 8000));
+        assert_eq!([3, 4].map(|at| known.get(1, Revision(at))), [Some(Position(8000)), None]);
     }
 
     #[test]
     fn p20_the_cache_keeps_its_bound_and_what_is_used() {
         let known = KnownPlaces::default();
-        let stretch = |number: u64| {
-            let found: Vec<_> = (0..32).map(|n| (Revision(n), Position(8 * n))).collect();
-            Sections::new(&found, Position(number))
-        };
-        let often = (StreamId(1), 0);
-        known.keep(often, stretch(77));
-        let many = (3 * BYTES_MAX / STRETCH_BYTES) as u64;
-        for number in 0..many {
-            known.keep((StreamId(2), number), stretch(number));
-            assert_eq!(known.look(often, Sections::len), Some(32), "it was used all the time");
+        let block = sections(0, &[1; 32]);
+        known.keep(7, &block);
+        let blocks = (3 * BYTES_MAX / 160) as u32;
+        for slot in 100..100 + blocks {
+            known.keep(slot, &block);
+            assert_eq!(known.get(7, Revision(5)), Some(block[5].frame), "it was used all the time");
         }
-        let held: usize = known.shards.iter().map(|shard| shard.lock().bytes).sum();
+        let held: usize = known.shards.iter().map(|shard| shard.lock().sets.capacity() * size_of::<Set>()).sum();
         assert!(held <= BYTES_MAX && held > BYTES_MAX / 2, "{held}");
-        let newest = (StreamId(2), many - 1);
-        assert_eq!(known.look(newest, Sections::upto), Some(Position(many - 1)));
-        known.forget(newest);
-        assert!(known.look(newest, Sections::upto).is_none());
-        for shard in &known.shards {
-            let shard = shard.lock();
-            assert_eq!(shard.bytes, shard.slots.iter().map(|slot| slot.sections.bytes()).sum::<usize>());
-            assert!(shard.by_key.iter().all(|(key, index)| shard.slots[*index as usize].key == *key));
-        }
+        let kept = (100..100 + blocks).filter(|slot| known.get(*slot, Revision(31)).is_some()).count();
+        assert!(kept > BYTES_MAX / 250, "{kept} blocks are left");
+        assert_eq!(known.get(99 + blocks, Revision(0)), Some(block[0].frame), "the newest is there");
     }
 }

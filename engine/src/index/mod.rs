@@ -13,3 +13,4 @@ pub(crate) mod side_file;
 pub(crate) mod streams;
 pub(crate) mod stretch;
 pub(crate) mod time;
+pub(crate) mod type_names;

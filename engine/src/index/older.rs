@@ -1,10 +1,11 @@
 //! Finding the older part of a stream, of which no place is remembered, through the indexes of segments.
 //!
-//! From the border, the first remembered place (or the stream's last section), the links lead back through what has no index;
-//! where they come to a segment with one, its record of the stream leads on: by the place of the section before the segment,
-//! or by its jump, until a segment holds the wanted revision. So a stream in thousands of segments takes a few steps. What
-//! an index says is a hint: where it is missing or leads astray the links go on, and whoever takes a place proves the frame
-//! there.
+//! Most streams grow steadily while they grow: so the segment is guessed by a line from the beginning of the stream to its end,
+//! and its index asked. Where the guess does not hit, the way is a chain: from the border, the first remembered place (or the
+//! stream's last section), the links lead back through what has no index; where they come to a segment with one, its record of
+//! the stream leads on: by the place of the section before the segment, or by its jump, until a segment holds the wanted revision.
+//! So a stream in thousands of segments takes a few steps. What an index says is a hint: where it is missing or leads astray
+//! the links go on, and whoever takes a place proves the frame there.
 
 use std::sync::Arc;
 
@@ -12,35 +13,24 @@ use crate::Result;
 use crate::format::index_block::jump_target;
 use crate::format::segment_index::postings::{Chunk, StreamRecord};
 use crate::ids::{Position, Revision, StreamId};
-use crate::index::find::{Finder, section_of};
-use crate::index::known_places::{Sections, StretchKey};
+use crate::index::find::{Finder, Found, section_of};
+use crate::index::known_places::Located;
 use crate::index::segment_indexes::SegmentIndex;
 use crate::index::streams::{Stream, Stretch};
 
 /// First revision and frame of a section.
 pub(crate) type Placed = (Revision, Position);
 
-/// Names a run of sections in the cache: those that links lead to from a place. Stretches are named by their first places.
-const RUN: u64 = 1 << 63;
-/// The run does not begin with that place itself. Places are multiples of eight.
-const WITHOUT_IT: u64 = 1;
-
-/// Where the sections around a revision were found.
-#[derive(Debug)]
-pub(crate) enum Older {
-    /// In a chunk of an index, as far as it lies before the next section.
-    Indexed(IndexedChunk),
-    /// In a run that is in the cache by this name; it begins and ends with these.
-    Run(StretchKey, Placed, Option<Placed>),
-}
+/// So many segments are guessed.
+const GUESSES: u32 = 3;
 
 /// A chunk of an index.
 #[derive(Debug)]
-pub(crate) struct IndexedChunk {
-    pub(crate) index: Arc<SegmentIndex>,
-    pub(crate) chunk: Chunk,
+struct IndexedChunk {
+    index: Arc<SegmentIndex>,
+    chunk: Chunk,
     /// The first section that is not meant, in it or behind it.
-    pub(crate) next: Option<Placed>,
+    next: Option<Placed>,
 }
 
 /// Where going back from index to index ended.
@@ -52,32 +42,102 @@ enum Descent {
 
 /// Where following the links ended.
 enum Linked {
-    /// At the section that holds the revision, which is the first of a run now.
-    Found(StretchKey, Placed),
+    /// At the section that holds the revision.
+    Found(Found),
     /// In another segment, which has an index; the section behind that place.
     Indexed(Position, Placed),
     Broken,
 }
 
 impl Finder {
-    /// Where the sections around `wanted` lie, which comes before the border of the stretch. `None` where damage hides it.
-    pub(crate) fn older(&self, stretch: &Stretch, wanted: Revision) -> Result<Option<Older>> {
+    /// Where the section lies that holds `wanted`, which comes before the border of the stretch. `None` where damage hides it.
+    #[inline(never)]
+    pub(super) fn older(&self, stretch: &Stretch, wanted: Revision) -> Result<Option<Found>> {
         // The place of a section that is not looked at yet, or that of `next` itself.
         let (mut at, mut next) = (stretch.upto(), stretch.next);
-        // Each round ends further back in the log than it began.
+        if let Some(found) =
+            self.guessed(stretch, wanted, &mut at, &mut next).and_then(|chunk| self.listed(stretch, wanted, &chunk))
+        {
+            return Ok(Some(found));
+        }
+        // Each round ends further back in the log than it began, or one index is asked no more.
         loop {
             if let Some(index) = self.indexes.holding(at) {
                 match self.descend(index, stretch.stream, wanted, at, next) {
-                    Descent::Found(chunk) => return Ok(Some(Older::Indexed(chunk))),
+                    Descent::Found(chunk) => match self.listed(stretch, wanted, &chunk) {
+                        None => continue,
+                        found => return Ok(found),
+                    },
                     Descent::Left(place, section) => (at, next) = (place, section),
                 }
             }
-            match self.linked(stretch.stream, wanted, at, next)? {
-                Linked::Found(key, first) => return Ok(Some(Older::Run(key, first, next))),
+            match self.linked(stretch, wanted, at, next)? {
+                Linked::Found(found) => return Ok(Some(found)),
                 Linked::Indexed(place, section) => (at, next) = (place, Some(section)),
-                Linked::Broken => return Ok(self.indexed_around(stretch, wanted, at).map(Older::Indexed)),
+                Linked::Broken => {
+                    let around = self.indexed_around(stretch, wanted, at);
+                    return Ok(around.and_then(|chunk| self.listed(stretch, wanted, &chunk)));
+                }
             }
         }
+    }
+
+    /// The chunk that holds `wanted`, where the stream grew so steadily that its segment can be guessed. Where not, what was
+    /// met behind it is nearer than `at` and `next`.
+    fn guessed(
+        &self,
+        stretch: &Stretch,
+        wanted: Revision,
+        at: &mut Position,
+        next: &mut Option<Placed>,
+    ) -> Option<IndexedChunk> {
+        let mut low = (stretch.first, Position(stretch.stream.0));
+        let mut high = next.unwrap_or((Revision(stretch.head.0.saturating_add(1)), *at));
+        for _ in 0..GUESSES {
+            let revisions = high.0.0.checked_sub(low.0.0).filter(|many| *many > 0)?;
+            let bytes = high.1.0.checked_sub(low.1.0)?;
+            let part = u128::from(wanted.0.checked_sub(low.0.0)?) * u128::from(bytes) / u128::from(revisions);
+            let index = self.indexes.holding(Position(low.1.0 + u64::try_from(part).ok()?))?;
+            let record = self.record(&index, stretch.stream)?;
+            if record.first_revision > wanted {
+                high = (record.first_revision, record.first_place);
+                if high.1 < *at {
+                    (*at, *next) = (high.1, Some(high));
+                }
+            } else if record.last_revision < wanted {
+                low = (Revision(record.last_revision.0 + 1), index.head.end);
+            } else {
+                return self.chunk(index, &record, wanted, None);
+            }
+        }
+        None
+    }
+
+    /// Keeps the sections of a chunk that come before the next one. One that does not add up is not asked again.
+    fn listed(&self, stretch: &Stretch, wanted: Revision, found: &IndexedChunk) -> Option<Found> {
+        let IndexedChunk { index, chunk, next } = found;
+        let mut sections: Vec<Located> = Vec::with_capacity(chunk.sections as usize);
+        let walked = chunk.walk(&index.file, &index.head, |first, frame| {
+            if let Some(before) = sections.last_mut() {
+                before.last = Revision(first.0 - 1);
+            }
+            let is_meant = next.is_none_or(|(next, _)| first < next);
+            if is_meant {
+                sections.push(Located { first, last: chunk.last_revision.max(first), frame });
+            }
+            is_meant
+        });
+        let Some(last) = sections.last_mut().filter(|_| walked.is_ok()) else {
+            self.indexes.doubt(index.head.ordinal);
+            return None;
+        };
+        if let Some((next, _)) = next {
+            last.last = Revision(next.0 - 1);
+        }
+        self.keep(stretch, &sections);
+        let at = sections.partition_point(|section| section.first <= wanted).saturating_sub(1);
+        let earliest = (sections[0].first, sections[0].frame);
+        Some(Found { section: sections[at], earliest, index: Some(index.head.ordinal) })
     }
 
     /// From the index of the segment that holds `at` to the one whose segment holds `wanted`.
@@ -148,18 +208,26 @@ impl Finder {
     }
 
     /// Back along the links from the section at `at`, which is not meant itself where it is `next`; what is found is kept.
-    fn linked(&self, stream: StreamId, wanted: Revision, at: Position, next: Option<Placed>) -> Result<Linked> {
-        let is_without = next.is_some_and(|(_, place)| place == at);
-        let key = (stream, RUN | at.0 | if is_without { WITHOUT_IT } else { 0 });
-        let known = self.known.look(key, |known| known.get(0));
-        if let Some(first) = known.filter(|(first, _)| *first <= wanted) {
-            return Ok(Linked::Found(key, first));
+    fn linked(&self, stretch: &Stretch, wanted: Revision, at: Position, next: Option<Placed>) -> Result<Linked> {
+        // Where somebody was before, from there on: a known place is at most as far behind as twice the way to the nearest.
+        let behind = next.map_or(stretch.head.0.saturating_add(1), |(next, _)| next.0);
+        let steps = (0..63).map(|step| wanted.0.saturating_add(1 << step)).take_while(|revision| *revision < behind);
+        let known = steps.filter_map(|revision| self.known.get(stretch.slot, Revision(revision))).next();
+        if let Some(known) = known.filter(|known| *known < at) {
+            match self.linked_from(stretch, wanted, known, None)? {
+                Linked::Broken => {}
+                found => return Ok(found),
+            }
         }
-        let skipped = known.map(|(_, place)| place).or(is_without.then_some(at));
-        let mut place = skipped.unwrap_or(at);
+        self.linked_from(stretch, wanted, at, next)
+    }
+
+    fn linked_from(&self, stretch: &Stretch, wanted: Revision, at: Position, next: Option<Placed>) -> Result<Linked> {
         let segment_of = |place: Position| place.0 / self.set.store.segment_bytes;
-        let mut newer = Vec::new();
-        let (mut segment, mut behind) = (None, None);
+        let mut place = at;
+        let mut sections: Vec<Located> = Vec::new();
+        let mut behind = next.filter(|(_, place)| *place != at).map(|(next, _)| next);
+        let mut segment = None;
         let ended = loop {
             let here = match segment.take().filter(|here: &Arc<crate::segment::one::Segment>| here.base <= place) {
                 Some(here) => here,
@@ -170,30 +238,30 @@ impl Finder {
                 },
             };
             let Ok(frame) = here.frame(place, here.file_end()) else { break Linked::Broken };
-            let Ok(Some(section)) = section_of(frame, stream) else { break Linked::Broken };
-            let found = (section.first_revision, place);
+            let Ok(Some(section)) = section_of(frame, stretch.stream) else { break Linked::Broken };
+            let first = section.first_revision;
             // A section that says what cannot be, under right checks, leads nowhere.
-            if behind.replace(found.0).is_some_and(|behind| section.last_revision() >= behind) {
+            let next_one = behind.replace(first);
+            if next_one.is_some_and(|next| section.last_revision() >= next) {
                 break Linked::Broken;
             }
-            if Some(place) != skipped {
-                newer.push(found);
+            if next.is_none_or(|(_, next)| next != place) {
+                let last = next_one.map_or(section.last_revision(), |next| Revision(next.0 - 1));
+                sections.push(Located { first, last, frame: place });
             }
-            if found.0 <= wanted {
-                break Linked::Found(key, found);
+            if first <= wanted {
+                let Some(section) = sections.last() else { break Linked::Broken };
+                break Linked::Found(Found { section: *section, earliest: (first, place), index: None });
             }
             let Some(previous) = section.previous.filter(|previous| *previous < place) else { break Linked::Broken };
             if segment_of(previous) != segment_of(place) && self.indexes.holding(previous).is_some() {
-                break Linked::Indexed(previous, found);
+                break Linked::Indexed(previous, (first, place));
             }
             segment = Some(here);
             place = previous;
         };
-        if !newer.is_empty() {
-            newer.reverse();
-            self.known.look(key, |known| newer.extend(known.iter()));
-            self.known.keep(key, Sections::new(&newer, at));
-        }
+        sections.reverse();
+        self.keep(stretch, &sections);
         Ok(ended)
     }
 

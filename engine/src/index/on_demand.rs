@@ -19,6 +19,7 @@ use crate::ids::{BatchId, Position, Revision, StreamId};
 use crate::index::directory::{Directory, Entry};
 use crate::index::find::section_of;
 use crate::index::streams::{Stream, StreamTable};
+use crate::index::type_names::TypeNames;
 use crate::segment::set::SegmentSet;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 
@@ -58,6 +59,8 @@ pub(crate) struct Streams {
     table: RwLock<StreamTable>,
     set: Arc<SegmentSet>,
     base: Option<Base>,
+    /// The types of their events.
+    pub(crate) types: TypeNames,
 }
 
 impl fmt::Debug for Streams {
@@ -69,7 +72,7 @@ impl fmt::Debug for Streams {
 impl Streams {
     /// None yet: all there are come from the log.
     pub(crate) fn of_log(set: Arc<SegmentSet>) -> Streams {
-        Streams { table: RwLock::new(StreamTable::default()), set, base: None }
+        Streams { table: RwLock::new(StreamTable::default()), set, base: None, types: TypeNames::default() }
     }
 
     /// Those of a directory, `count` of them. `read_log` serves where it proves bad.
@@ -88,7 +91,12 @@ impl Streams {
             retries: Mutex::new(None),
             names: RwLock::new(HashMap::default()),
         };
-        Streams { table: RwLock::new(StreamTable::on_top_of(count)), set, base: Some(base) }
+        Streams {
+            table: RwLock::new(StreamTable::on_top_of(count)),
+            set,
+            base: Some(base),
+            types: TypeNames::default(),
+        }
     }
 
     /// The streams in memory.
@@ -101,6 +109,19 @@ impl Streams {
     #[inline]
     pub(crate) fn write(&self) -> impl std::ops::DerefMut<Target = StreamTable> + '_ {
         self.table.write()
+    }
+
+    /// What `look` says of the stream of this name, which comes to memory where it is not there yet; `None` where there is none.
+    ///
+    /// # Errors
+    /// As reading the log.
+    #[inline]
+    pub(crate) fn of_name<T>(&self, name: &str, look: impl Fn(&Stream) -> T) -> Result<Option<T>> {
+        if let Some(stream) = self.table.read().by_name(name) {
+            return Ok(Some(look(stream)));
+        }
+        self.load(name)?;
+        Ok(self.table.read().by_name(name).map(look))
     }
 
     /// The directory, where it is still asked.

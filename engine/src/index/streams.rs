@@ -43,12 +43,15 @@ impl From<directory::Entry> for Stream {
     fn from(entry: directory::Entry) -> Stream {
         let directory::Entry { stream, name, first, head, head_position, last_place } = entry;
         let (places, sections) = (Vec::new(), 0);
-        let (name, slot) = (name.into(), u32::MAX);
+        let (name, slot) = (name.into(), Stream::NO_SLOT);
         Stream { name, id: stream, slot, first, head, head_position, last_event: head, last_place, places, sections }
     }
 }
 
 impl Stream {
+    /// The slot of a stream that is not in the table.
+    pub(crate) const NO_SLOT: u32 = u32::MAX;
+
     /// A stream of which `placed` is the first section that is known.
     fn begun(name: Arc<str>, slot: u32, first: Revision, placed: Placed) -> Stream {
         let head = placed.head();
@@ -102,6 +105,9 @@ impl Stream {
         let index = self.places.partition_point(|(first, _)| *first <= revision);
         Stretch {
             stream: self.id,
+            slot: self.slot,
+            first: self.first,
+            head: self.head,
             start: index.checked_sub(1).map(|index| self.places[index]),
             next: self.places.get(index).copied(),
             last_place: self.last_place,
@@ -119,7 +125,11 @@ impl Stream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     pub(crate) stream: StreamId,
-    /// Its first section, whose place names the stretch for good; `None` where that is not known.
+    pub(crate) slot: u32,
+    /// The first revision of the stream's own, and its head.
+    pub(crate) first: Revision,
+    pub(crate) head: Revision,
+    /// Its first section; `None` where that is not known.
     pub(crate) start: Option<(Revision, Position)>,
     /// The first section behind it; `None` where it is the stream's last stretch, which may grow.
     pub(crate) next: Option<(Revision, Position)>,
@@ -303,7 +313,7 @@ impl StreamTable {
         match self.continued.entry(placed.stream) {
             Entry::Occupied(mut known) => known.get_mut().extend(placed),
             Entry::Vacant(vacant) => {
-                vacant.insert(Stream::begun(Arc::default(), u32::MAX, placed.first_revision, placed));
+                vacant.insert(Stream::begun(Arc::default(), Stream::NO_SLOT, placed.first_revision, placed));
                 true
             }
         }

@@ -36,16 +36,13 @@ impl StreamReader {
         options: ReadOptions<'_>,
     ) -> Result<Option<StreamReader>> {
         let visible = options.at.map_or(visible, |at| at.min(visible));
-        finder.streams.load(name)?;
-        let table = finder.streams.read();
-        let Some(stream) = table.by_name(name) else { return Ok(None) };
-        let Stream { id, slot, first, head: mut lost_up_to, last_event, head_position, .. } = *stream;
-        let name = Arc::clone(&stream.name);
-        drop(table);
+        let known =
+            finder.streams.of_name(name, |stream| (KnownHead::of(stream), stream.head, Arc::clone(&stream.name)))?;
+        let Some((known, mut lost_up_to, name)) = known else { return Ok(None) };
+        let KnownHead { id, slot, first, last_event, head_position } = known;
         let ReadOptions { backwards, event_type, after_token, .. } = options;
         let own = OwnReader::new(finder, backwards, event_type, after_token);
         let mut reader = StreamReader { own, parts: Vec::new(), backwards, lost: None };
-        let known = KnownHead { id, slot, first, last_event, head_position };
         let Some(head) = known.below(finder, visible)? else { return Ok(Some(reader)) };
         if head_position >= visible {
             lost_up_to = head;
@@ -103,12 +100,10 @@ impl StreamReader {
 
     /// The last revision of a stream that lies below `visible`; `None` where there is none.
     pub(crate) fn head(finder: &Arc<Finder>, name: &str, visible: Position) -> Result<Option<Revision>> {
-        finder.streams.load(name)?;
-        let table = finder.streams.read();
-        let Some(stream) = table.by_name(name) else { return Ok(None) };
-        let Stream { id, slot, first, last_event, head_position, .. } = *stream;
-        drop(table);
-        KnownHead { id, slot, first, last_event, head_position }.below(finder, visible)
+        match finder.streams.of_name(name, KnownHead::of)? {
+            Some(known) => known.below(finder, visible),
+            None => Ok(None),
+        }
     }
 
     /// The next event; `None` behind the last.
@@ -193,6 +188,11 @@ struct KnownHead {
 }
 
 impl KnownHead {
+    fn of(stream: &Stream) -> KnownHead {
+        let Stream { id, slot, first, last_event, head_position, .. } = *stream;
+        KnownHead { id, slot, first, last_event, head_position }
+    }
+
     /// The last revision that lies below `visible`; `None` where there is none.
     fn below(&self, finder: &Finder, visible: Position) -> Result<Option<Revision>> {
         let KnownHead { id, slot, first, last_event, head_position } = *self;
@@ -228,17 +228,18 @@ pub(crate) fn read_one(
     revision: Revision,
     visible: Position,
 ) -> Result<Option<Event>> {
-    finder.streams.load(name)?;
-    let table = finder.streams.read();
-    let Some(stream) = table.by_name(name) else { return Ok(None) };
-    if (stream.first..=stream.last_event).contains(&revision) && stream.head_position < visible {
-        let (id, stretch, name) = (stream.id, stream.stretch(revision), Arc::clone(&stream.name));
-        drop(table);
-        if let Some(event) = own_reader::read_one_known(finder, id, &stretch, name, revision)? {
-            return Ok(Some(event));
+    let own = finder.streams.of_name(name, |stream| {
+        let is_own = (stream.first..=stream.last_event).contains(&revision) && stream.head_position < visible;
+        is_own.then(|| (stream.id, stream.slot, Arc::clone(&stream.name)))
+    })?;
+    match own {
+        None => return Ok(None),
+        Some(Some((stream, slot, name))) => {
+            if let Some(event) = own_reader::read_one_known(finder, stream, slot, name, revision)? {
+                return Ok(Some(event));
+            }
         }
-    } else {
-        drop(table);
+        Some(None) => {}
     }
     let options = ReadOptions::new().from(revision).to(revision);
     let Some(mut reader) = StreamReader::new(finder, name, visible, options)? else { return Ok(None) };

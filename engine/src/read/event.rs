@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::format::batch::Section;
+use crate::format::frame::Frame;
 use crate::format::token::Token;
 use crate::ids::{BatchId, Position, Revision, StreamId};
+use crate::index::type_names::TypeNames;
 use crate::read::held::Held;
+use crate::read::place::token_of;
+use crate::segment::one::Segment;
 
 /// An event, lent by a reader until its next call. Its bytes are those of the mapped log; nothing was copied.
 #[derive(Clone, Copy)]
@@ -180,6 +185,50 @@ fn are_same(one: &Bytes, other: &Bytes) -> bool {
 }
 
 impl Event {
+    /// The event at `index` of a section, where that and its entry are usual ones and the event proves itself; `None` says nothing.
+    #[inline]
+    pub(crate) fn usual(
+        segment: &Segment,
+        frame: &Frame<'_>,
+        section: &Section<'_>,
+        index: u32,
+        stream: &Arc<str>,
+        types: &TypeNames,
+    ) -> Option<Event> {
+        if section.coding.is_some() {
+            return None;
+        }
+        let at = match index {
+            0 => section.first_entry(),
+            _ => section.entries_from(index).ok()?.place(),
+        };
+        let (plain, body) = (frame.plain(), section.stored_body());
+        let from_plain = &segment.file()[segment.offset_of(plain)..];
+        let entry = section.usual_entry(segment.seeds, at, from_plain, plain.len(), body)?;
+        let event_type = std::str::from_utf8(section.type_name(0).ok()?).ok()?;
+        let body_at = segment.offset_of(body);
+        let kept = |from: usize, to: usize| match from < to {
+            true => segment.kept(body_at + from..body_at + to),
+            false => Bytes::new(),
+        };
+        let ordinal = section.first_ordinal + index;
+        Some(Event {
+            stream: Arc::clone(stream),
+            stream_id: section.stream,
+            revision: section.revision(index),
+            position: section.position(index),
+            global_number: frame.first_number().saturating_add(u64::from(ordinal)),
+            id: None,
+            event_type: types.shared(event_type),
+            recorded_at: frame.recorded_at(),
+            occurred_at: None,
+            metadata: kept(entry.metadata_at, entry.payload_at),
+            payload: kept(entry.payload_at, entry.payload_end),
+            batch: frame.batch(),
+            token: token_of(segment, frame, ordinal),
+        })
+    }
+
     /// The place behind the event, as [`EventRef::token`] says it.
     #[must_use]
     pub fn token(&self) -> Token {

@@ -20,11 +20,7 @@ use crate::ids::{Position, Revision, StreamId};
 use crate::index::on_demand::Streams;
 use crate::read::place::token_of;
 use crate::segment::one::Segment;
-use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
-
-/// How many types a reader remembers as text.
-const TYPES_KEPT: usize = 16;
 
 /// A section that a reader stands in, and the event that it handed out last.
 #[derive(Debug)]
@@ -52,7 +48,6 @@ pub(crate) struct Held {
     /// Type and id, where they are no text and must be made one.
     mended_type: OnceLock<Box<str>>,
     mended_id: OnceLock<Box<str>>,
-    types: Mutex<Vec<Arc<str>>>,
 }
 
 impl Held {
@@ -75,7 +70,6 @@ impl Held {
             stream_name: OnceLock::new(),
             mended_type: OnceLock::new(),
             mended_id: OnceLock::new(),
-            types: Mutex::new(Vec::new()),
         }
     }
 
@@ -333,17 +327,7 @@ impl Held {
 
     /// The type as a value that many events share.
     pub(crate) fn shared_type(&self) -> Arc<str> {
-        let name = self.event_type();
-        let mut types = self.types.lock();
-        if let Some(known) = types.iter().find(|known| ***known == *name) {
-            return Arc::clone(known);
-        }
-        let shared: Arc<str> = name.into();
-        if types.len() == TYPES_KEPT {
-            types.remove(0);
-        }
-        types.push(Arc::clone(&shared));
-        shared
+        self.streams.types.shared(self.event_type())
     }
 
     pub(crate) fn id(&self) -> Option<&str> {
@@ -359,7 +343,7 @@ impl Held {
             Some(raw) => raw.slice_ref(slice),
             None => {
                 let start = self.segment.offset_of(slice);
-                self.segment.mapping().bytes(start..start + slice.len())
+                self.segment.kept(start..start + slice.len())
             }
         }
     }

@@ -10,7 +10,6 @@ use crate::format::token::Token;
 use crate::format::{Fault, file_name};
 use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
 use crate::index::find::{self, Finder, Place};
-use crate::index::streams::Stretch;
 use crate::read::event::{Event, EventRef};
 use crate::read::held::{Held, damage_error};
 use crate::read::only::Only;
@@ -20,6 +19,8 @@ use crate::{DamageClass, Error, Result};
 
 /// So many frames ahead of the one that is read, the next ones are fetched.
 const AHEAD: usize = 8;
+/// So many revisions are looked up at once, where they are not known.
+const LOOKED_UP: u64 = 63;
 /// So many bytes of each: a header, a section and an event of usual size. What is longer is fetched as it is read.
 const TOUCHED_BYTES: usize = 448;
 
@@ -57,6 +58,8 @@ pub(crate) struct OwnReader {
     /// The damage that was reported last.
     told: Option<Range<Position>>,
     segment: Option<Arc<Segment>>,
+    /// Segments of frames that were fetched ahead, in the order of reading.
+    coming: VecDeque<Arc<Segment>>,
     held: Option<Held>,
     gaps: Gaps,
     only: Option<Box<Only>>,
@@ -99,6 +102,7 @@ impl OwnReader {
             walked_to: Revision(0),
             told: None,
             segment: None,
+            coming: VecDeque::new(),
             held: None,
             gaps: Gaps { due: None, lost_up_to: Revision(0), is_told: false, is_waiting: false },
             only: event_type.map(|name| Box::new(Only::new(&finder.indexes).of_type(name))),
@@ -319,70 +323,135 @@ impl OwnReader {
             }
             Some(Place::Frame(position)) => {
                 if let Some(Place::Frame(ahead)) = self.places.get(AHEAD - 1) {
-                    self.touch(*ahead);
+                    let ahead = *ahead;
+                    self.touch(ahead);
                 }
                 self.enter(position, wanted)
             }
         }
     }
 
-    /// Queues the frames of the stretch that holds `wanted`, as far as the range goes.
+    /// Queues the frames of the next revisions from `wanted` on, as far as the range goes.
     fn look_up(&mut self, wanted: Revision) -> Result<()> {
         let Some((from, to)) = self.range else { return Ok(()) };
-        let stretch = self.finder.stretch(self.slot, wanted)?;
         let (backwards, queued) = (self.backwards, self.places.len());
-        let places = &mut self.places;
-        let found = self.finder.look(&stretch, |sections| {
-            let at = sections.index_of(wanted);
-            if backwards {
-                let lowest = if from <= sections.get(0).0 { 0 } else { sections.index_of(from) };
-                places.extend((lowest..=at).rev().map(|index| Place::Frame(sections.get(index).1)));
-                sections.get(0).0.0.checked_sub(1).map(Revision).filter(|before| *before >= from)
-            } else {
-                let highest = sections.index_of(to.max(wanted));
-                places.extend((at..=highest).map(|index| Place::Frame(sections.get(index).1)));
-                stretch.next.map(|(next, _)| next).filter(|next| *next <= to)
-            }
-        })?;
-        match found {
-            Some(beyond) => {
-                self.beyond = beyond;
-                if let Some(only) = &mut self.only {
-                    let mut number = 0;
-                    self.places.retain(|place| {
-                        number += 1;
-                        number <= queued || matches!(place, Place::Frame(frame) if only.may_be_in(*frame))
-                    });
+        let end = if backwards { from } else { to.max(wanted) };
+        self.beyond = self.queue_known(wanted, end);
+        if self.places.len() == queued {
+            let ahead = Revision(wanted.0.saturating_add(LOOKED_UP).min(end.0));
+            let (high, low) = match backwards {
+                true => (wanted, Revision(wanted.0.saturating_sub(LOOKED_UP)).max(from)),
+                false => (ahead, wanted),
+            };
+            let mut found = self.finder.locate(self.slot, high, low)?;
+            self.beyond = self.queue_known(wanted, end);
+            if self.places.len() == queued {
+                if high != wanted {
+                    found = self.finder.locate(self.slot, wanted, wanted)?;
                 }
-                if let (None, Some(Place::Frame(next))) = (&self.segment, self.places.front()) {
-                    self.segment = Some(self.finder.set.holding(*next)?);
-                }
-                for index in queued..self.places.len().min(AHEAD) {
-                    if let Place::Frame(ahead) = self.places[index] {
-                        self.touch(ahead);
+                match found {
+                    Some(section) => {
+                        self.places.push_back(Place::Frame(section.frame));
+                        self.beyond = match backwards {
+                            true => section.first.0.checked_sub(1).map(Revision).filter(|before| *before >= end),
+                            false => section.last.next().filter(|next| *next <= end),
+                        };
                     }
+                    // What is queued comes first; the damage is met again behind it.
+                    None if queued > 0 => self.beyond = None,
+                    None => return self.look_around_damage(wanted, from),
                 }
             }
-            // What is queued comes first; the damage is met again behind it.
-            None if queued > 0 => {}
-            None if backwards => {
-                let start = stretch.start.or_else(|| self.finder.place_before(self.slot, wanted));
-                let lowest = start.map_or(from, |(start, _)| start.max(from));
-                self.walked_to = lowest;
-                let around = self.finder.around_damage(self.slot, lowest)?;
-                self.places.extend(around.into_iter().rev());
-            }
-            None => self.places.extend(self.finder.around_damage(self.slot, wanted)?),
         }
+        if let Some(only) = &mut self.only {
+            let mut number = 0;
+            self.places.retain(|place| {
+                number += 1;
+                number <= queued || matches!(place, Place::Frame(frame) if only.may_be_in(*frame))
+            });
+        }
+        for index in queued..self.places.len().min(AHEAD) {
+            if let Place::Frame(ahead) = self.places[index] {
+                self.touch(ahead);
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues the frames of the next revisions as far as they are known; returns the first one that was not reached.
+    #[inline]
+    fn queue_known(&mut self, wanted: Revision, end: Revision) -> Option<Revision> {
+        let places = &mut self.places;
+        self.finder.known.run(self.slot, wanted, end, |_, frame| {
+            // Where the last run ended within a section, this one begins in it.
+            if !matches!(places.back(), Some(Place::Frame(last)) if *last == frame) {
+                places.push_back(Place::Frame(frame));
+            }
+        })
+    }
+
+    /// The frame at `position`, the last that was queued, does not hold `wanted`, which may be lost.
+    #[cold]
+    fn look_behind_gap(&mut self, position: Position, wanted: Revision) -> Result<()> {
+        let located = self.finder.locate(self.slot, wanted, wanted)?;
+        self.range = match located {
+            // It lies elsewhere.
+            Some(here) if here.frame != position => {
+                self.places.push_back(Place::Frame(here.frame));
+                return Ok(());
+            }
+            _ if self.backwards => None,
+            Some(here) => self.without(wanted, here.last.max(wanted)),
+            None => {
+                let next = self.finder.streams.read().by_slot(self.slot).stretch(wanted).next;
+                next.filter(|(next, _)| *next > wanted).and_then(|(next, _)| self.without(wanted, Revision(next.0 - 1)))
+            }
+        };
+        Ok(())
+    }
+
+    /// Queues what a walk over the log finds where links and indexes are broken.
+    #[cold]
+    fn look_around_damage(&mut self, wanted: Revision, from: Revision) -> Result<()> {
+        self.beyond = None;
+        if !self.backwards {
+            self.places.extend(self.finder.around_damage(self.slot, wanted)?);
+            return Ok(());
+        }
+        let start = self.finder.place_before(self.slot, wanted);
+        self.walked_to = start.map_or(from, |(start, _)| start.max(from));
+        let around = self.finder.around_damage(self.slot, self.walked_to)?;
+        self.places.extend(around.into_iter().rev());
         Ok(())
     }
 
     /// Has the bytes fetched where a frame will soon be read.
     #[inline]
-    pub(crate) fn touch(&self, position: Position) {
-        if let Some(segment) = &self.segment {
+    pub(crate) fn touch(&mut self, position: Position) {
+        let last = self.coming.back().or(self.segment.as_ref());
+        if last.is_none_or(|segment| !segment.spans(position)) {
+            let Ok(segment) = self.finder.set.holding(position) else { return };
+            if self.coming.len() == 2 * AHEAD {
+                self.coming.pop_front();
+            }
+            self.coming.push_back(segment);
+        }
+        if let Some(segment) = self.coming.back().or(self.segment.as_ref()) {
             segment.prefetch(position, TOUCHED_BYTES);
         }
+    }
+
+    /// Stands in the segment that holds a place.
+    #[inline(never)]
+    fn change_segment(&mut self, position: Position) -> Result<()> {
+        while let Some(next) = self.coming.pop_front() {
+            if next.spans(position) {
+                self.segment = Some(next);
+                return Ok(());
+            }
+        }
+        self.segment = Some(self.finder.set.holding(position)?);
+        Ok(())
     }
 
     /// Behind damage the next revision is the first, backwards the last, of the next frame that is whole.
@@ -417,10 +486,8 @@ impl OwnReader {
     }
 
     fn enter(&mut self, position: Position, wanted: Revision) -> Result<()> {
-        let inside =
-            self.segment.as_ref().is_some_and(|segment| segment.base <= position && position < segment.file_end());
-        if !inside {
-            self.segment = Some(self.finder.set.holding(position)?);
+        if self.segment.as_ref().is_none_or(|segment| !segment.spans(position)) {
+            self.change_segment(position)?;
         }
         let segment = self.segment.as_ref().expect("it was just opened");
         let finder = &self.finder;
@@ -440,11 +507,7 @@ impl OwnReader {
         // Between sections revisions are lost. What was not told as damage is told as a gap, with the next event.
         let begins = if self.backwards { wanted.min(last) } else { wanted.max(first) };
         if begins < first || begins > last {
-            let next = finder.stretch(self.slot, wanted)?.next.filter(|(next, _)| !self.backwards && *next > wanted);
-            if self.places.is_empty() {
-                self.range = next.and_then(|(next, _)| self.without(wanted, Revision(next.0 - 1)));
-            }
-            return Ok(());
+            return if self.places.is_empty() { self.look_behind_gap(position, wanted) } else { Ok(()) };
         }
         if begins != wanted {
             self.range = match self.backwards {
@@ -468,23 +531,33 @@ impl OwnReader {
 }
 
 /// The event, where all is as it should be; `None` says nothing.
+#[inline]
 pub(crate) fn read_one_known(
     finder: &Finder,
     stream: StreamId,
-    stretch: &Stretch,
+    slot: u32,
     name: Arc<str>,
     revision: Revision,
 ) -> Result<Option<Event>> {
-    let Some(position) = finder.place_of(stretch, revision)? else { return Ok(None) };
-    let segment = finder.set.holding(position)?;
-    let Ok(frame) = segment.frame(position, segment.file_end()) else { return Ok(None) };
+    let place = match finder.known.get(slot, revision) {
+        None => finder.locate(slot, revision, revision)?.map(|section| section.frame),
+        known => known,
+    };
+    let Some(place) = place else { return Ok(None) };
+    let segment = finder.set.holding(place)?;
+    segment.prefetch(place, TOUCHED_BYTES);
+    let Ok(frame) = segment.frame(place, segment.file_end()) else { return Ok(None) };
     let Ok(Some(section)) = find::section_of(frame, stream) else { return Ok(None) };
     let index = revision.0.wrapping_sub(section.first_revision.0);
     if index >= u64::from(section.count) {
         return Ok(None);
     }
+    let index = index as u32;
+    if let Some(event) = Event::usual(&segment, &frame, &section, index, &name, &finder.streams.types) {
+        return Ok(Some(event));
+    }
     let mut held = Held::of_stream(&segment, &finder.streams, stream, name);
-    let stands = held.enter(&segment, &frame, &section, index as u32).is_ok() && held.step().unwrap_or(false);
+    let stands = held.enter(&segment, &frame, &section, index).is_ok() && held.step().unwrap_or(false);
     Ok(stands.then(|| EventRef { held: &held }.hold()))
 }
 
@@ -497,22 +570,24 @@ pub(crate) fn head_below(
     head: Revision,
 ) -> Result<Option<Revision>> {
     let mut wanted = head;
-    // Mostly few sections lie above it: from the newest stretch back.
+    // Mostly few sections lie above it: back from the newest.
     loop {
-        let stretch = finder.stretch(slot, wanted)?;
-        let looked = finder.look(&stretch, |sections| {
-            let below = (0..sections.len()).rev().find(|index| sections.get(*index).1 < visible);
-            match below {
-                Some(index) if index + 1 < sections.len() => Ok(sections.get(index + 1).0.0 - 1),
-                Some(_) => Ok(wanted.0),
-                None => Err(sections.get(0).0),
+        let mut below = None;
+        let next = finder.known.run(slot, wanted, first, |revision, frame| {
+            if frame < visible && below.is_none() {
+                below = Some(revision);
             }
-        })?;
-        match looked {
-            Some(Ok(revision)) => return Ok(Some(Revision(revision))),
-            Some(Err(lowest)) if lowest <= first => return Ok(None),
-            Some(Err(lowest)) => wanted = Revision(lowest.0 - 1),
-            None => return head_below_damage(finder, slot, visible, first, wanted),
+        });
+        match next {
+            _ if below.is_some() => return Ok(below),
+            None => return Ok(None),
+            Some(next) if next < wanted => wanted = next,
+            Some(_) => match finder.locate(slot, wanted, Revision(wanted.0.saturating_sub(LOOKED_UP)).max(first))? {
+                Some(section) if section.frame < visible => return Ok(Some(wanted)),
+                Some(section) if section.first <= first => return Ok(None),
+                Some(section) => wanted = Revision(section.first.0 - 1),
+                None => return head_below_damage(finder, slot, visible, first, wanted),
+            },
         }
     }
 }

@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
 use crate::checksum::Seeds;
 use crate::error::{Damage, DamageClass};
 use crate::format::frame::{FRAME_HEADER_BYTES, Frame, FramePlace, KIND_OPEN};
@@ -35,6 +37,8 @@ pub(crate) struct Segment {
     pub(crate) seeds: Seeds,
     pub(crate) file: Arc<dyn StorageFile>,
     mapping: Mapping,
+    /// All of the mapping, as what is handed out keeps it.
+    whole: Bytes,
     /// One bit for each stretch of [`STRETCH_BYTES`] whose pages were fetched.
     fetched: Box<[AtomicU64]>,
     fetching: Mutex<()>,
@@ -228,6 +232,7 @@ impl Segment {
             base,
             seeds: Seeds::new(head.header.salt),
             file,
+            whole: Bytes::from_owner(mapping.clone()),
             mapping,
             fetched: (0..stretches).map(|_| AtomicU64::new(0)).collect(),
             fetching: Mutex::new(()),
@@ -258,6 +263,12 @@ impl Segment {
     /// Position behind the last byte that its file should have.
     pub(crate) fn file_end(&self) -> Position {
         Position(self.base.0 + self.head.header.file_bytes())
+    }
+
+    /// Whether a place lies in it.
+    #[inline]
+    pub(crate) fn spans(&self, position: Position) -> bool {
+        self.base <= position && position < self.file_end()
     }
 
     /// Whether the log once ended in this segment as something else than it says; `None` where no frame stands there.
@@ -499,9 +510,15 @@ impl Segment {
         }
     }
 
-    /// Keeps the mapping alive with a slice of it.
+    /// The mapping.
     pub(crate) fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    /// Bytes of the file, which keep the mapping alive.
+    #[inline]
+    pub(crate) fn kept(&self, range: Range<usize>) -> Bytes {
+        self.whole.slice(range)
     }
 
     /// Damage in this segment between two positions.

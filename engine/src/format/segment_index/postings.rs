@@ -74,7 +74,8 @@ pub struct Chunk {
     pub next: Option<(Revision, Position)>,
     /// How many sections it has.
     pub sections: u64,
-    last_revision: Revision,
+    /// The last revision that its sections may have.
+    pub last_revision: Revision,
     postings: Range<u64>,
 }
 
@@ -155,17 +156,25 @@ pub fn find<P: Payload + ?Sized>(
     }
     let tops = head.streams.div_ceil(ROWS_A_TOP);
     let mut rows = 0..head.streams;
+    // Streams are made before what is in them.
+    let mut bounds = (0, head.end.0);
     if tops > 1 {
         let ids = payload.bytes(head.stream_tops_at..head.stream_tops_at + 8 * tops)?;
-        let behind = partition(tops as usize, |index| u64_at(ids, 8 * index) <= stream.0) as u64;
+        let id_of = |index: usize| u64_at(ids, 8 * index);
+        let last = tops as usize - 1;
+        let behind = match id_of(last) <= stream.0 {
+            true => tops,
+            false => rank(last, id_of, stream.0 + 1, (id_of(0), id_of(last))) as u64,
+        };
         let Some(top) = behind.checked_sub(1) else { return Ok(None) };
         rows = top * ROWS_A_TOP..(behind * ROWS_A_TOP).min(head.streams);
+        bounds = (id_of(top as usize), if behind < tops { id_of(behind as usize) } else { head.end.0 });
     }
     let at = head.stream_rows_at;
     let bytes = payload.bytes(at + rows.start * ROW_BYTES..at + rows.end * ROW_BYTES)?;
     let row = |index: usize| index * ROW_BYTES as usize;
     let count = (rows.end - rows.start) as usize;
-    let index = partition(count, |index| u64_at(bytes, row(index)) < stream.0);
+    let index = rank(count, |index| u64_at(bytes, row(index)), stream.0, bounds);
     if index == count || u64_at(bytes, row(index)) != stream.0 {
         return Ok(None);
     }
@@ -177,6 +186,27 @@ pub fn nth<P: Payload + ?Sized>(payload: &P, head: &SegmentIndexHead, index: u64
     let at = head.stream_rows_at + index * ROW_BYTES;
     let row = payload.bytes(at..at + ROW_BYTES)?;
     record_at(payload, head, StreamId(u64_at(row, 0)), u32_at(row, 8))
+}
+
+/// How many of `count` ids, which rise, are less than `id`. They lie mostly on a line between the bounds: where that leads is looked
+/// at first, then in the middle of what is left.
+#[inline]
+fn rank(count: usize, id_of: impl Fn(usize) -> u64, id: u64, (mut least, mut most): (u64, u64)) -> usize {
+    const GUESSES: u32 = 4;
+    let (mut low, mut high) = (0, count);
+    for _ in 0..GUESSES {
+        if low >= high || least >= id || most < id {
+            break;
+        }
+        let along = u128::from(id - least) * (high - low) as u128 / u128::from(most - least);
+        let guess = (low + along as usize).min(high - 1);
+        match id_of(guess) {
+            found if found == id => return guess,
+            found if found < id => (low, least) = (guess + 1, found),
+            found => (high, most) = (guess, found),
+        }
+    }
+    low + partition(high - low, |index| id_of(low + index) < id)
 }
 
 /// How many of `count` things come before the first for which `is_before` does not hold.
@@ -354,6 +384,24 @@ mod tests {
     use super::*;
 
     type Listed = Vec<(Revision, Position)>;
+
+    #[test]
+    fn an_id_is_found_among_others_however_they_are_spread() {
+        let even: Vec<u64> = (0..300).map(|n| 7 + n * 360).collect();
+        let uneven: Vec<u64> = (0..300).map(|n| n * n * n + n).collect();
+        let last_far: Vec<u64> = (0..300).chain([u64::MAX - 1]).collect();
+        for ids in [even, uneven, last_far, vec![5], vec![]] {
+            let around = ids.iter().flat_map(|id| [id.saturating_sub(1), *id, id + 1]);
+            for id in around.chain([0, 1 << 40, u64::MAX]) {
+                let expected = ids.partition_point(|known| *known < id);
+                // Bounds are a hint.
+                let least = ids.first().copied().unwrap_or(9);
+                for bounds in [(0, u64::MAX), (least, u64::MAX), (least, 1 << 41), (id, id), (u64::MAX, 0)] {
+                    assert_eq!(rank(ids.len(), |index| ids[index], id, bounds), expected, "{id} {bounds:?}");
+                }
+            }
+        }
+    }
 
     /// An index of streams whose sections are `listed`, ids rising by 10.
     fn index_of(all: &[Listed]) -> (Vec<u8>, SegmentIndexHead) {
