@@ -13,6 +13,7 @@ use treering::storage::{Access, Storage};
 use treering::{
     Batch, Durability, ErrorKind, Expected, NewEvent, Options, Revision, Store, SubscribeOptions, Visibility,
 };
+use treering_tests::counting::Counting;
 use treering_tests::sim::enumerate::Width;
 use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
 use treering_tests::sim::{SimStorage, several};
@@ -42,6 +43,30 @@ fn storages() -> Vec<(&'static str, Directory, Option<tempfile::TempDir>)> {
         ("memory", Box::new(move || Arc::new(memory.clone()) as Arc<dyn Storage>), None),
         ("disk", Box::new(move || on(&path)), Some(folder)),
     ]
+}
+
+/// The folder's own name is made durable by who opens the store first, in either mode, and not by those who come to it.
+#[test]
+fn p01_the_folder_is_durable_in_the_one_above_before_anything_is_acknowledged() {
+    let memory = MemStorage::new();
+    let open = |options: Options| {
+        let counting = Counting::new(&memory);
+        let store = Store::open_on(Arc::new(counting.clone()), options).unwrap();
+        (store, counting.named())
+    };
+    let (first, named) = open(together());
+    assert_eq!(named, 1);
+    let (second, named) = open(together());
+    assert_eq!((second.open_report().was_open, named), (true, 0));
+    first.close().unwrap();
+    second.close().unwrap();
+    // It may have been copied or moved since.
+    for options in [together(), small()] {
+        let (store, named) = open(options);
+        assert_eq!(named, 1);
+        store.close().unwrap();
+    }
+    assert_eq!(open(small().create(false)).1, 1);
 }
 
 #[test]

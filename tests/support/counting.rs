@@ -22,6 +22,7 @@ pub struct Counting {
     read: Arc<AtomicU64>,
     opened: Arc<AtomicU64>,
     listed: Arc<AtomicU64>,
+    named: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -34,7 +35,8 @@ impl Counting {
     /// Counts what is read of this storage from now on.
     #[must_use]
     pub fn new(inner: &MemStorage) -> Counting {
-        Counting { inner: inner.clone(), read: Arc::default(), opened: Arc::default(), listed: Arc::default() }
+        let (read, opened, listed, named) = Default::default();
+        Counting { inner: inner.clone(), read, opened, listed, named }
     }
 
     /// How many bytes were read.
@@ -53,6 +55,12 @@ impl Counting {
     #[must_use]
     pub fn listed(&self) -> u64 {
         self.listed.load(Ordering::Relaxed)
+    }
+
+    /// How often the name of the directory itself was made durable.
+    #[must_use]
+    pub fn named(&self) -> u64 {
+        self.named.load(Ordering::Relaxed)
     }
 
     fn file(&self, inner: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
@@ -89,6 +97,11 @@ impl Storage for Counting {
 
     fn sync_directory(&self) -> io::Result<()> {
         self.inner.sync_directory()
+    }
+
+    fn sync_name(&self) -> io::Result<()> {
+        self.named.fetch_add(1, Ordering::Relaxed);
+        self.inner.sync_name()
     }
 
     fn now(&self) -> i64 {

@@ -140,6 +140,10 @@ impl Storage for Journal {
         self.inner.sync_directory()
     }
 
+    fn sync_name(&self) -> io::Result<()> {
+        self.inner.sync_name()
+    }
+
     fn now(&self) -> i64 {
         self.inner.now()
     }

@@ -143,6 +143,11 @@ pub(crate) fn for_writing(storage: Arc<dyn Storage>, options: &Options) -> Resul
     let coded = found.replay.coded;
     let is_first = found.line.known.is_empty();
     let is_joining = others == Others::Unheard;
+    if !is_joining {
+        // Those who have it open have done it.
+        let storage = &found.set.storage;
+        storage.sync_name().map_err(|error| Error::io("sync the directory above", &storage.describe(), error))?;
+    }
     let (tail, life) = if is_joining {
         if proceed == Proceed::AcceptFirst {
             return Err(copy_incomplete(&found.replay));

@@ -99,6 +99,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes every earlier create, rename and remove in this directory durable.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// Makes durable that this directory lies in the one above it: who made it may have died before that, or be another program.
+    /// Nothing where there is none above, or where that may not be read.
+    fn sync_name(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Wall clock, in nanoseconds since 1970 UTC. May jump either way.
     fn now(&self) -> i64;
 

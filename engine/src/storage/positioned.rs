@@ -51,6 +51,10 @@ impl Storage for Positioned {
         self.0.sync_directory()
     }
 
+    fn sync_name(&self) -> io::Result<()> {
+        self.0.sync_name()
+    }
+
     fn now(&self) -> i64 {
         self.0.now()
     }

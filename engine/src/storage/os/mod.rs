@@ -48,7 +48,7 @@ impl OsStorage {
     }
 
     /// Opens a directory, and makes it and its parents first where they are missing. What was made is durable when this
-    /// returns.
+    /// returns; what was there may be somebody else's work of a moment ago: see [`Storage::sync_name`].
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ fn parent_of(path: &Path) -> Option<&Path> {
     path.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent })
 }
 
-/// Makes a directory and its missing parents, each durable before what lies in it.
+/// Makes a directory and its missing parents, each durable before what lies in it. One that is there is left as it is.
 fn make_directory(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty path"));
@@ -110,14 +110,9 @@ fn make_directory(path: &Path) -> io::Result<()> {
     loop {
         match retry_on_intr(|| fs::mkdir(at, Mode::from_raw_mode(0o777))) {
             Ok(()) => break sync_parent(at)?,
-            Err(Errno::EXIST) if at.is_dir() => {
-                // It may be somebody else's work of a moment ago, or of a process that died before its sync. Where the
-                // parent cannot be read it is not ours to make durable.
-                match sync_parent(at) {
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
-                    done => break done?,
-                }
-            }
+            Err(Errno::EXIST) if at.is_dir() && missing.is_empty() => break,
+            // It may be somebody else's work of a moment ago, or of a process that died before its sync.
+            Err(Errno::EXIST) if at.is_dir() => break unless_denied(sync_parent(at))?,
             Err(Errno::NOENT) => match parent_of(at) {
                 Some(parent) if parent != at => {
                     missing.push(at);
@@ -137,6 +132,11 @@ fn make_directory(path: &Path) -> io::Result<()> {
         sync_parent(at)?;
     }
     Ok(())
+}
+
+/// Where the directory above cannot be read it is not ours to make durable.
+fn unless_denied(synced: io::Result<()>) -> io::Result<()> {
+    synced.or_else(|error| if error.kind() == io::ErrorKind::PermissionDenied { Ok(()) } else { Err(error) })
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -223,6 +223,13 @@ impl Storage for OsStorage {
     fn sync_directory(&self) -> io::Result<()> {
         self.home.check()?;
         Ok(retry_on_intr(|| fs::fsync(&self.directory))?)
+    }
+
+    fn sync_name(&self) -> io::Result<()> {
+        self.home.check()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = retry_on_intr(|| fs::openat(&self.directory, "..", flags, Mode::empty())).map_err(io::Error::from);
+        unless_denied(above.and_then(|above| Ok(retry_on_intr(|| fs::fsync(&above))?)))
     }
 
     fn now(&self) -> i64 {

@@ -370,6 +370,7 @@ fn in_a_fork_nothing_is_changed_through_what_was_inherited() {
             refused(storage.rename("a", "b"));
             refused(storage.remove("a"));
             refused(storage.sync_directory());
+            refused(storage.sync_name());
             let again = storage.open("a", Access::ReadWrite).unwrap();
             refused(again.write_at(b"x", 0));
             if let Ok((mut mapping, words)) = mapped.take().unwrap() {
