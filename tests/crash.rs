@@ -42,6 +42,7 @@ const TWICE: &[&str] = &[
 const FAIL_STOP: &[&str] = &["failed_sync_then_eviction", "reverted_sync", "late_error"];
 const FORKED: &[&str] = &["forks", "forks_across_segments", "forks_in_several_lives"];
 const BESIDE: &[&str] = &["snapshots", "snapshots_in_several_lives"];
+const CLAIMED: &[&str] = &["claims", "claims_in_several_lives"];
 const FULL: &[&str] = &["full_disk"];
 const ACCEPTED: &[&str] = &["accepts_lost_frames", "accepts_a_lost_segment", "accepts_lost_names"];
 
@@ -71,7 +72,7 @@ fn explore_all(workloads: impl Iterator<Item = &'static Workload>, profiles: &[P
 
 #[test]
 fn every_workload_is_in_one_test_of_a_promise() {
-    let lists = [PREFIX, ATOMIC, INVENTED, TWICE, FAIL_STOP, FORKED, BESIDE, FULL, ACCEPTED];
+    let lists = [PREFIX, ATOMIC, INVENTED, TWICE, FAIL_STOP, FORKED, BESIDE, CLAIMED, FULL, ACCEPTED];
     let listed: BTreeSet<&str> = lists.concat().into_iter().collect();
     let all: BTreeSet<&str> = workloads::ALL.iter().map(|workload| workload.name).collect();
     assert_eq!((listed.len(), listed), (lists.concat().len(), all));
@@ -145,6 +146,11 @@ fn p16_power_loss_leaves_each_fork_whole_or_not_at_all() {
 #[test]
 fn p16_a_crash_leaves_each_snapshot_whole_and_bound_or_not_at_all() {
     explore_all(named(BESIDE), &[Profile::Power, Profile::Killed], Budget::of_environment(300));
+}
+
+#[test]
+fn p14_of_the_claims_that_a_crash_leaves_the_newest_one_counts() {
+    explore_all(named(CLAIMED), &[Profile::Power, Profile::Killed], Budget::of_environment(300));
 }
 
 #[test]

@@ -121,6 +121,12 @@ plants! {
     ForkLowestOwn
     /// A fork that is met in the log begins at 0.
     ForkHeadRestarts
+    /// A token counts though the stream was claimed again.
+    OldTokenCounts
+    /// Claims that are met in the log at opening are not noted.
+    ClaimNotNoted
+    /// What lies behind an old token is not read for newer claims.
+    ClaimNotLookedUp
     /// A snapshot is not waited for.
     SnapshotAckBeforeSync
     /// No item binds the events of a snapshot.

@@ -2,11 +2,12 @@
 //!
 //! A worker process advances an agent's session, a follower in this process shows it live from the log, the worker is
 //! killed with SIGKILL in the middle of a turn, another picks up from the log alone, a late one is refused by its expected
-//! revision, two models go on from the middle of the session, a summary is put beside it, and everything that was acknowledged is
-//! checked to be there. Nothing is staged: workers are this program run
-//! again, the kill is real, every figure is measured in the run.
+//! revision, two models go on from the middle of the session, a summary is put beside it, a pool of workers advances several
+//! agents while it is killed at random, and everything that was acknowledged is checked to be there. Nothing is staged: workers
+//! are this program run again, the kills are real, every figure is measured in the run.
 
 mod branches;
+mod pool;
 mod story;
 pub(crate) mod worker;
 
@@ -100,6 +101,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let actual = late_worker(&path, stale)?;
     story.late_worker_refused(stale.get(), actual)?;
     branches::grow(&path, &mut story)?;
+    pool::run(&path, Duration::from_millis(args.step_millis), &mut story)?;
 
     store.refresh()?;
     let found = check(&store)?;

@@ -17,6 +17,9 @@ fn the_demo_loses_nothing_and_keeps_its_store() {
     let branched = &step("branched")[0];
     assert_eq!((&branched["shared"], &branched["added"]), (&20.into(), &serde_json::json!([1, 1])));
     assert_eq!((&branched["context_events"], &branched["raw_events"]), (&3.into(), &39.into()));
+    let pool = &step("pool_ends")[0];
+    assert_eq!((&pool["steps"], &pool["agents"], &pool["workers"]), (&24.into(), &6.into(), &3.into()));
+    assert!(pool["killed"].as_u64().unwrap() > 0, "{pool}");
     let end = told.last().unwrap();
     assert_eq!((&end["step"], &end["lost"], &end["clean"]), (&"end".into(), &0.into(), &true.into()));
     assert_eq!(place.events(), end["events"].as_u64().unwrap());

@@ -218,10 +218,10 @@ impl ControlPage {
         self.watching.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Whether the file has its name still, or there is no page at all. One call to the system.
+    /// Whether the file has its name still and was not cut short, or there is no page at all. One call to the system.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        self.page().is_none_or(|page| page.file.is_linked().unwrap_or(false))
+        self.page().is_none_or(|page| page.file.is_linked().unwrap_or(false) && !page.words.is_lost())
     }
 
     /// Goes on with another page.

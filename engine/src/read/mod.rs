@@ -20,7 +20,8 @@ pub use options::ReadOptions;
 
 /// Guards mapped reads of this process against signals, for good: where a file of a store is cut short by somebody else while it
 /// is mapped, or its device fails, whoever reads there gets an [`Io`](crate::ErrorKind::Io) error that names the file and the
-/// bytes, instead of the process being ended by `SIGBUS`.
+/// bytes, instead of the process being ended by `SIGBUS`. Where it is the page through which writers know of each other they go on
+/// with another one.
 ///
 /// It sets a handler for that signal, which takes faults inside of this crate's mappings and passes all others to the handler
 /// that was there before. It is for programs, such as the command line, to decide on, not for libraries: a handler set later

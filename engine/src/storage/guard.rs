@@ -1,10 +1,11 @@
 //! The guard: a page of a mapped file that cannot be had is an error to who reads it, not the end of the process.
 //!
 //! Where another process cuts a mapped file short, or the device fails, touching the page raises `SIGBUS`, whose default is
-//! death. [`install`] sets a handler that knows the read-only mappings of this crate. For a fault inside one of them it puts
-//! a page of zeros in place of the lost one and notes which it was; the reader goes on, its check fails on the zeros, and
-//! before it calls them damage it asks the mapping whether pages were lost ([`Mapping::lost`](super::Mapping::lost)). Any
-//! other fault goes to whoever handled the signal before.
+//! death. [`install`] sets a handler that knows the mappings of this crate that are read, and the words that processes share.
+//! For a fault inside one of them it puts a page of zeros in place of the lost one and notes which it was; the reader goes on,
+//! its check fails on the zeros, and before it calls them damage it asks the mapping whether pages were lost
+//! ([`Mapping::lost`](super::Mapping::lost), [`SharedWords::is_lost`](super::SharedWords::is_lost)). What is stored to words
+//! that were lost nobody else sees. Any other fault goes to whoever handled the signal before.
 //!
 //! What the handler relies on:
 //!
@@ -15,12 +16,12 @@
 //! 3. It takes no lock, allocates nothing, and calls nothing but `mmap`, `sigaction` and `raise`, which on Linux are plain
 //!    system calls; `errno` is put back.
 //!
-//! Mappings into which bytes are copied are not registered: zeros in place of what is being written would be a lie.
+//! Mappings into which bytes of the log are copied are not registered: what is copied in would be acknowledged and lost.
 
 use std::io;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 /// The most mappings that are guarded at once; a fault in one beyond goes to the handler before.
 const MAPPINGS_MAX: usize = 1024;
@@ -33,6 +34,8 @@ struct Entry {
     start: AtomicUsize,
     /// 0: the entry is free.
     len: AtomicUsize,
+    /// Whether its pages may be stored to.
+    is_writable: AtomicBool,
     /// The lost pages lie in these bytes of the mapping; start above end where none is lost.
     lost_start: AtomicUsize,
     lost_end: AtomicUsize,
@@ -44,6 +47,7 @@ impl Entry {
             version: AtomicUsize::new(0),
             start: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
+            is_writable: AtomicBool::new(false),
             lost_start: AtomicUsize::new(usize::MAX),
             lost_end: AtomicUsize::new(0),
         }
@@ -60,7 +64,7 @@ impl Entry {
     }
 
     /// Tries to take the entry for a mapping.
-    fn take(&self, start: usize, len: usize) -> bool {
+    fn take(&self, start: usize, len: usize, is_writable: bool) -> bool {
         let version = self.version.load(Ordering::Relaxed);
         if !version.is_multiple_of(2) || self.len.load(Ordering::Relaxed) != 0 {
             return false;
@@ -73,6 +77,7 @@ impl Entry {
             self.lost_start.store(usize::MAX, Ordering::Relaxed);
             self.lost_end.store(0, Ordering::Relaxed);
             self.start.store(start, Ordering::Relaxed);
+            self.is_writable.store(is_writable, Ordering::Relaxed);
             self.len.store(len, Ordering::Relaxed);
         }
         self.version.store(version + 2, Ordering::Release);
@@ -96,8 +101,8 @@ pub(super) struct Guarded(&'static Entry);
 
 impl Guarded {
     /// Registers the mapping of `len` bytes at `start`; `None` where the table is full.
-    pub(super) fn new(start: usize, len: usize) -> Option<Guarded> {
-        TABLE.iter().find(|entry| entry.take(start, len)).map(Guarded)
+    pub(super) fn new(start: usize, len: usize, is_writable: bool) -> Option<Guarded> {
+        TABLE.iter().find(|entry| entry.take(start, len, is_writable)).map(Guarded)
     }
 
     /// The bytes of the mapping that were lost, with what lies between them; `None` where none was.
@@ -181,14 +186,17 @@ fn replace_page(address: usize, page_bytes: usize) -> bool {
     // SAFETY: `errno` is this thread's own.
     let kept = unsafe { *errno };
     let (page, start) = (address - address % page_bytes, at - at % page_bytes);
-    // SAFETY: the page lies in a read-only mapping of a file (mappings begin at a page) that stays mapped while this thread
-    // reads it; private zeros take its place, of the same length and protection, so that every pointer into it stays good.
-    // Its content changes from bytes that cannot be had to zeros: nobody has read them.
+    let is_writable = entry.is_writable.load(Ordering::Relaxed);
+    let protection = libc::PROT_READ | if is_writable { libc::PROT_WRITE } else { 0 };
+    // SAFETY: the page lies in a mapping of a file (mappings begin at a page) that stays mapped while this thread reads it;
+    // private zeros take its place, of the same length and protection, so that every pointer into it stays good. Its
+    // content changes from bytes that cannot be had to zeros: nobody has read them, or who has read words before knows that
+    // they may change at any moment.
     let placed = unsafe {
         libc::mmap(
             page as *mut libc::c_void,
             page_bytes,
-            libc::PROT_READ,
+            protection,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
             -1,
             0,
@@ -242,8 +250,8 @@ mod tests {
 
     #[test]
     fn entries_are_found_by_address_until_they_are_freed() {
-        let guarded = Guarded::new(0x7000_0000, 8192).expect("the table has room");
-        let other = Guarded::new(0x7000_2000, 4096).expect("the table has room");
+        let guarded = Guarded::new(0x7000_0000, 8192, false).expect("the table has room");
+        let other = Guarded::new(0x7000_2000, 4096, true).expect("the table has room");
         let find = |address| TABLE.iter().filter_map(|entry| entry.place_of(address)).collect::<Vec<_>>();
         assert_eq!((find(0x7000_0000), find(0x7000_1FFF), find(0x7000_2000)), (vec![0], vec![8191], vec![0]));
         assert!(find(0x6FFF_FFFF).is_empty() && find(0x7000_3000).is_empty());
@@ -253,7 +261,7 @@ mod tests {
         assert_eq!((guarded.lost(), other.lost()), (Some(0..8192), None));
         drop(guarded);
         assert!(find(0x7000_0000).is_empty());
-        let again = Guarded::new(0x7000_0000, 10).expect("the table has room");
+        let again = Guarded::new(0x7000_0000, 10, false).expect("the table has room");
         assert_eq!(again.lost(), None, "a new mapping has lost nothing");
         drop((again, other));
     }

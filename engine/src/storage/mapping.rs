@@ -76,10 +76,16 @@ impl Region {
         Region::new(memory, true, true, Some(home))
     }
 
+    /// Wraps words of a file that several processes share. Where their page is lost they read as zero, and stores go nowhere.
+    pub(super) fn of_words(memory: MmapRaw, home: Home) -> Region {
+        let guarded = Guarded::new(memory.as_ptr() as usize, memory.len(), true);
+        Region { guarded, ..Region::new(memory, true, true, Some(home)) }
+    }
+
     fn new(memory: MmapRaw, of_file: bool, writable: bool, home: Option<Home>) -> Region {
         let is_guarded = of_file && !writable;
         Region {
-            guarded: is_guarded.then(|| Guarded::new(memory.as_ptr() as usize, memory.len())).flatten(),
+            guarded: is_guarded.then(|| Guarded::new(memory.as_ptr() as usize, memory.len(), false)).flatten(),
             memory,
             source: None,
             lost: [AtomicUsize::new(usize::MAX), AtomicUsize::new(0)],
@@ -115,7 +121,7 @@ impl Region {
     }
 
     /// The bytes that could not be had, with what lies between them.
-    fn lost(&self) -> Option<Range<usize>> {
+    pub(super) fn lost(&self) -> Option<Range<usize>> {
         let own = self.lost[0].load(Ordering::Acquire)..self.lost[1].load(Ordering::Acquire);
         let of_guard = self.guarded.as_ref().and_then(Guarded::lost);
         match (of_guard, own.start < own.end) {

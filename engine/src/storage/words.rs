@@ -22,7 +22,8 @@ pub type OnStore = Arc<dyn Fn(usize, u64) -> bool + Send + Sync>;
 ///
 /// # Signals
 ///
-/// Where another process cuts the file short, touching a word raises `SIGBUS`.
+/// Where another process cuts the file short, touching a word raises `SIGBUS`. With the [guard](super::guard) the words then
+/// read as zero, and are lost: what is stored to them no other process sees.
 pub struct SharedWords {
     region: Arc<Region>,
     count: usize,
@@ -57,6 +58,13 @@ impl SharedWords {
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Whether their page was lost, as far as the [guard](super::guard) has met it.
+    #[inline]
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.region.lost().is_some()
     }
 
     /// The word with this index.

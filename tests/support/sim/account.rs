@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use treering::{
-    Batch, BatchId, Durability, Epoch, Error, ErrorKind, Expected, Fork, NewEvent, NewSnapshot, Receipt, Revision,
-    Store, Visibility,
+    Batch, BatchId, Durability, Epoch, Error, ErrorKind, Expected, FencingToken, Fork, NewEvent, NewSnapshot, Receipt,
+    Revision, Store, Visibility,
 };
 
 use super::check::Seen;
@@ -49,6 +49,9 @@ pub enum Beside {
     /// The place of a cursor behind an event of a stream.
     #[allow(missing_docs)]
     Cursor { stream: String, revision: u64 },
+    /// A fence: who appends has claimed the stream.
+    #[allow(missing_docs)]
+    Fence { stream: String, token: FencingToken },
 }
 
 impl Beside {
@@ -58,6 +61,7 @@ impl Beside {
         match self {
             Beside::Snapshot { source, end } => (source, end - 1),
             Beside::Cursor { stream, revision } => (stream, *revision),
+            Beside::Fence { stream, .. } => (stream, 0),
         }
     }
 }
@@ -136,7 +140,7 @@ impl Plan {
             .map(|(_, payloads)| payloads.iter().map(|payload| NewEvent::new("t", payload)).collect())
             .collect();
         match &self.beside {
-            None => {}
+            None | Some(Beside::Fence { .. }) => {}
             Some(Beside::Snapshot { source, end }) => {
                 let new = NewSnapshot::new(source, Revision(0)..Revision(*end), LABEL, &events[0]);
                 return store.snapshot(&new.with_id(self.id()).durability(self.level)).map(|made| made.receipt);
@@ -149,6 +153,9 @@ impl Plan {
             }
         }
         let mut batch = Batch::with_id(self.id()).durability(self.level);
+        if let Some(Beside::Fence { stream, token }) = &self.beside {
+            batch = batch.fenced(stream, *token);
+        }
         for ((stream, _), events) in self.sections.iter().zip(&events) {
             batch = batch.section(stream, Expected::Any, events);
         }
@@ -205,6 +212,19 @@ pub struct Account {
     pub seen: Vec<(usize, u64, Epoch)>,
     /// A stretch of the log that is lost from the beginning; its batches are no entries.
     pub loss: Option<Loss>,
+    /// The claims of streams in the order in which they were made.
+    pub claims: Vec<Claimed>,
+}
+
+/// A claim that is in the log, or was.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// Length of the trace when its token was given.
+    pub at: usize,
+    /// Whose it is.
+    pub stream: String,
+    /// Its token.
+    pub token: FencingToken,
 }
 
 impl Account {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use treering::{
-    BatchId, BootId, ContextOptions, Durability, Epoch, ErrorKind, Incarnation, LogReader, Position, ReadAllOptions,
-    ReadOptions, Receipt, Revision, Store, Visibility, maintain,
+    Batch, BatchId, BootId, ContextOptions, Durability, Epoch, ErrorKind, Expected, Incarnation, LogReader, NewEvent,
+    Position, ReadAllOptions, ReadOptions, Receipt, Revision, Store, Visibility, maintain,
 };
 
-use super::account::{Account, Beside, Demand, Entry, Oracle, Outcome, Plan};
+use super::account::{Account, Beside, Claimed, Demand, Entry, Oracle, Outcome, Plan};
 use super::{Call, Image, SimStorage, control, loss, options};
 
 /// An event as it was found, or a fork, which stands among them where it was made.
@@ -174,6 +174,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         control::allows_going_on(image, report.end.0)?;
     }
     check_order(&store, &events, is_damage_reported)?;
+    check_claims(&store, &events, oracle)?;
     if let Some(follower) = &follower
         && !follower.has_seen(&events)
     {
@@ -297,6 +298,38 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
     Ok(())
 }
 
+/// Of each stream's claims none counts before which another one is there, nor two at once; the newest of all does where it is there.
+/// An append that expects a stream not to be there which is there says so, and changes nothing.
+fn check_claims(store: &Store, events: &[Seen], oracle: &Oracle<'_>) -> Result<(), String> {
+    let there_until = events.last().map_or(0, |last| last.position);
+    // One that was being made may be there too.
+    let all = &oracle.account.claims;
+    let is_there = |claimed: &Claimed| {
+        claimed.token.0 < there_until || oracle.demand == Demand::Acknowledged && claimed.at <= oracle.first
+    };
+    for (index, claimed) in all.iter().enumerate() {
+        let Claimed { stream, token, .. } = claimed;
+        if !store.stream(stream).is_ok_and(|stream| stream.is_some()) {
+            continue;
+        }
+        let later = || all[index + 1..].iter().filter(|later| later.stream == *stream);
+        let event = [NewEvent::new("t", "not to be appended")];
+        let tried = store.append(&Batch::to(stream, Expected::NoStream, &event).fenced(stream, *token));
+        let is_accepted = match tried.map_err(|error| error.kind()) {
+            Err(ErrorKind::Conflict) => true,
+            Err(ErrorKind::Fenced) => false,
+            other => return Err(format!("P14: an append with token {token} of {stream:?}: {other:?}")),
+        };
+        if is_accepted && later().any(|later| is_there(later)) {
+            return Err(format!("P14: token {token} of {stream:?} counts, which was claimed again since"));
+        }
+        if !is_accepted && later().next().is_none() && is_there(claimed) && oracle.demand != Demand::Nothing {
+            return Err(format!("P14: token {token} of {stream:?} does not count, though it is the newest"));
+        }
+    }
+    Ok(())
+}
+
 /// Every snapshot is whole and bound to what is there, and found from its source; the newest place of a cursor counts.
 fn check_beside(store: &Store, streams: &std::collections::BTreeMap<&str, Vec<&Seen>>) -> Result<(), String> {
     let batches = |name: &str| {
@@ -394,7 +427,7 @@ fn begin(oracle: &Oracle<'_>, found: &[(usize, u64)], is_new: bool) -> Account {
     let (end, epoch) = oracle.account.seen_at(oracle.last);
     // A store that has no name yet was seen by nobody.
     let seen = epoch.filter(|_| !is_new).map(|epoch| (0, end, epoch)).into_iter().collect();
-    Account { entries: entries.collect(), durable: Vec::new(), seen, loss: None }
+    Account { entries: entries.collect(), durable: Vec::new(), seen, loss: None, claims: Vec::new() }
 }
 
 /// Appends two batches, one of them a retry of the last that was begun before the crash, closes, opens, compares.
@@ -414,7 +447,9 @@ fn go_on(
     let begun = oracle.account.entries.iter().enumerate().rev().find(|(_, entry)| entry.began <= oracle.first);
     if let Some((index, entry)) = begun {
         let was_found = found.iter().any(|(there, _)| *there == index);
-        let plan = Plan { level: Durability::Synced, ..entry.plan.clone() };
+        let mut plan = Plan { level: Durability::Synced, ..entry.plan.clone() };
+        // Who comes back after a crash has no claim any more.
+        plan.beside.take_if(|beside| matches!(beside, Beside::Fence { .. }));
         // With the power what was only Written goes, and with it what could be forked.
         let needs = plan.fork.as_ref().map(|fork| (&*fork.parent, fork.revision));
         let needs = needs.or(plan.beside.as_ref().map(Beside::needs));

@@ -4,19 +4,21 @@
 
 use treering::storage::mem::Operation;
 use treering::storage::{Access, Storage as _};
-use treering::{Durability, Error, Store};
+use treering::{Durability, Error, FencingToken, Store};
 
-use super::account::{Account, Outcome, Plan};
+use super::account::{Account, Beside, Claimed, Outcome, Plan};
 use super::check::{look_on, read};
 use super::disk::CONTROL;
 use super::{Failure, Fault, Image, SimStorage, options};
 use crate::store::noise;
 
 mod beside;
+mod claims;
 mod forks;
 mod losses;
 
 use beside::{snapshots, snapshots_in_several_lives};
+use claims::{claims, claims_in_several_lives};
 use forks::{forks, forks_across_segments, forks_in_several_lives};
 use losses::{accepts_a_lost_segment, accepts_lost_frames, accepts_lost_names};
 
@@ -75,6 +77,8 @@ workloads! {
     forks_in_several_lives
     snapshots
     snapshots_in_several_lives
+    claims
+    claims_in_several_lives
     accepts_lost_frames
     accepts_a_lost_segment
     accepts_lost_names
@@ -226,6 +230,28 @@ impl Run {
         self.next += 1;
         let plan = Plan::cursor(self.next, stream, revision, level);
         self.try_append(plan).expect("the cursor moves");
+    }
+
+    /// Claims a stream, and lets go of it at once: who had it may still append with its token.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub fn claim(&mut self, stream: &str) -> FencingToken {
+        let claim = self.store().try_claim(stream).expect("nobody has the stream");
+        let token = self.store().fencing_token(&claim).expect("the claim is noted");
+        claim.release().expect("the claim is released");
+        self.account.claims.push(Claimed { at: self.machine.trace_len(), stream: stream.to_owned(), token });
+        token
+    }
+
+    /// Appends one event with a token.
+    ///
+    /// # Errors
+    /// What the append said.
+    pub fn fenced(&mut self, stream: &str, len: usize, token: FencingToken, level: Durability) -> Result<(), Error> {
+        let mut plan = self.plan(&[(stream, &[len])], level);
+        plan.beside = Some(Beside::Fence { stream: stream.to_owned(), token });
+        self.try_append(plan)
     }
 
     /// Appends a plan.

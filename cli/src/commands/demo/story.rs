@@ -44,6 +44,18 @@ pub(super) struct Branches<'a> {
     pub(super) raw_events: u64,
 }
 
+/// What a pool of workers came to.
+pub(super) struct Pooled {
+    pub(super) workers: u64,
+    pub(super) agents: u64,
+    /// Of each agent.
+    pub(super) steps: u64,
+    pub(super) killed: u64,
+    /// Steps that were ended by another process than began them.
+    pub(super) taken_over: u64,
+    pub(super) time: Duration,
+}
+
 /// The telling.
 pub(super) struct Story {
     out: Out,
@@ -178,6 +190,39 @@ impl Story {
         )
     }
 
+    pub(super) fn pool_starts(&mut self, workers: u64, agents: u64, steps: u64) -> Outcome {
+        self.tell(
+            json!({ "step": "pool_starts", "workers": workers, "agents": agents, "steps_each": steps }),
+            format_args!(
+                "\n6. {workers} workers write to the store at once, and take {steps} steps for each of {agents} agents. They ask the log\n   \
+                 what there is to do, and claim it. One after the other is killed and replaced."
+            ),
+        )
+    }
+
+    pub(super) fn pool_ends(&mut self, pooled: &Pooled) -> Outcome {
+        let Pooled { workers, agents, steps, killed, taken_over, time } = *pooled;
+        self.tell(
+            json!({
+                "step": "pool_ends",
+                "workers": workers,
+                "agents": agents,
+                "steps": agents * steps,
+                "killed": killed,
+                "taken_over": taken_over,
+                "micros": time.as_micros() as u64,
+            }),
+            format_args!(
+                "   {} are done in {}, and {} were killed; ended by another process than began them: {}.\n   \
+                 Each is in the log once, and none is missing.",
+                counted(agents * steps, "step"),
+                duration(time),
+                counted(killed, "worker"),
+                count(taken_over),
+            ),
+        )
+    }
+
     pub(super) fn ends(&mut self, mut ending: Ending<'_>) -> Outcome {
         let store = ending.path.display().to_string();
         let (append_median, append_worst) = middle_and_worst(&mut ending.appends);
@@ -202,7 +247,7 @@ impl Story {
             "commands": commands,
         });
         let text = format!(
-            "\n6. The store is verified: {}.\n\n\
+            "\n7. The store is verified: {}.\n\n\
              Kept\n   \
              {} in {}, {} on disk, in {store}\n   \
              {} were given, {} of them lost\n\n\

@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// How long a step takes, in milliseconds
     #[arg(long)]
     step_millis: u64,
+    /// As one of a pool, for whatever agent has something to do
+    #[arg(long)]
+    pool: bool,
 }
 
 /// What the worker says about itself, one JSON object a line.
@@ -52,6 +55,9 @@ pub(super) enum Said {
 
 /// Runs the worker until the script is done or it is killed.
 pub(crate) fn run(args: Args) -> Outcome {
+    if args.pool {
+        return super::pool::work(&args.store, Duration::from_millis(args.step_millis));
+    }
     let mut out = Out::stdout();
     let mut say = |said: Said| {
         out.json(&said)?;

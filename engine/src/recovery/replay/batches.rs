@@ -92,6 +92,7 @@ impl Replay {
                     let is_in = |lost: &Lost| ranges.iter().any(|range| range.holds(&lost.positions));
                     self.lost.retain(|lost| !is_in(lost));
                 }
+                Item::Claim { .. } if planted(Plant::ClaimNotNoted) => {}
                 Item::Claim { stream, .. } => streams.note_claim(stream, position),
                 Item::Snapshot { .. } | Item::Cursor { .. } | Item::Fence { .. } | Item::Unknown { .. } => {}
             }

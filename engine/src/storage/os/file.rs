@@ -390,7 +390,7 @@ impl StorageFile for OsFile {
     fn map_words(&self, count: usize) -> io::Result<SharedWords> {
         let len = count.checked_mul(size_of::<u64>()).ok_or(Errno::FBIG)?;
         let memory = self.map_shared(&(0..len as u64))?;
-        Ok(SharedWords::of(Arc::new(Region::of_writable_file(memory, self.home)), count))
+        Ok(SharedWords::of(Arc::new(Region::of_words(memory, self.home)), count))
     }
 
     fn map_words_to_read(&self, count: usize) -> io::Result<SharedWords> {
