@@ -8,7 +8,8 @@
 //! store (`--after`); an export leaves it out.
 //!
 //! An export also has a line for each fork, behind the last event that it shares and before the first of its own: where it leaves
-//! its parent ([`ForkLine`]). What it shares stands in the export once.
+//! its parent ([`ForkLine`]). What it shares stands in the export once. A snapshot is a line too, with its events in it
+//! ([`ExportedSnapshot`]).
 
 use std::borrow::Cow;
 
@@ -76,6 +77,28 @@ pub(crate) struct ForkLine {
     pub(crate) revision: u64,
 }
 
+/// One exported snapshot: its label, whose range it stands for, and its events.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExportedSnapshot<'a> {
+    pub(crate) snapshot: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) of: &'a str,
+    /// First revision, and the one behind the last.
+    pub(crate) range: [u64; 2],
+    pub(crate) events: Vec<EventLine<'a>>,
+}
+
+/// A snapshot taken back from a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotBack {
+    pub(crate) label: String,
+    pub(crate) version: String,
+    pub(crate) of: String,
+    pub(crate) range: [u64; 2],
+    /// In the order of their revisions, which say nothing here.
+    pub(crate) events: Vec<TakenBack>,
+}
+
 fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
@@ -128,6 +151,19 @@ pub(crate) enum Back {
     Event(TakenBack),
     /// A fork.
     Fork(ForkLine),
+    /// A snapshot.
+    Snapshot(SnapshotBack),
+}
+
+#[derive(Deserialize)]
+struct SnapshotRead<'a> {
+    snapshot: String,
+    #[serde(default)]
+    version: String,
+    of: String,
+    range: [u64; 2],
+    #[serde(borrow)]
+    events: Vec<Read<'a>>,
 }
 
 /// Reads a line; on failure says in words what is wrong with it.
@@ -135,14 +171,21 @@ pub(crate) fn take_back(line: &[u8]) -> Result<Back, String> {
     if let Ok(fork) = serde_json::from_slice::<ForkLine>(line) {
         return Ok(Back::Fork(fork));
     }
+    if let Ok(SnapshotRead { snapshot: label, version, of, range, events }) = serde_json::from_slice(line) {
+        let events = events.into_iter().map(event_of).collect::<Result<_, _>>()?;
+        return Ok(Back::Snapshot(SnapshotBack { label, version, of, range, events }));
+    }
     take_event(line).map(Back::Event)
 }
 
 fn take_event(line: &[u8]) -> Result<TakenBack, String> {
-    let read: Read<'_> = serde_json::from_slice(line).map_err(|error| {
+    event_of(serde_json::from_slice(line).map_err(|error| {
         let message = error.to_string();
         message.split(" at line ").next().unwrap_or(&message).to_owned()
-    })?;
+    })?)
+}
+
+fn event_of(read: Read<'_>) -> Result<TakenBack, String> {
     let metadata = bytes("metadata", read.metadata, read.metadata_base64)?.unwrap_or_default();
     let payload = bytes("payload", read.payload, read.payload_base64)?.ok_or("there is no payload")?;
     Ok(TakenBack {

@@ -3,18 +3,21 @@
 //! All streams come in the order of the log; named ones come one after the other. Either way the events of a stream come
 //! in its order, so [`crate::commands::import`] takes them back with their revisions.
 //!
-//! A fork is a line of its own, behind the last event that it shares and before the first of its own; what it shares comes once.
+//! A fork is a line of its own, behind the last event that it shares and before the first of its own; what it shares comes once. So is
+//! a snapshot, with its events in it; states of projections and places of consumers are of this store, and stay.
 //! Of named streams those events come too that they share with others. A fork then names as its parent the stream that has its
 //! history, where the one that it was forked from does not come itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use treering::{EventRef, ForkPoint, Options, ReadAllOptions, ReadOptions, Store};
+use treering::{
+    Event, EventRef, ForkPoint, Options, ReadAllOptions, ReadOptions, Revision, Snapshot, Store, Visibility, limits,
+};
 
 use crate::commands::cat::{moment, no_such_stream, visibility};
 use crate::commands::show::{DamageMet, Shown};
-use crate::event_json::ForkLine;
+use crate::event_json::{ExportedSnapshot, ForkLine};
 use crate::exit::Outcome;
 use crate::output::{Out, bytes_bar};
 
@@ -27,7 +30,8 @@ Examples:
   treering export s --at 2026-02-12 > then.jsonl the store as it was when that day began (UTC)
   treering import new all.jsonl                 and back: ids, times and revisions are equal
 
-A fork is a line {\"fork\":…,\"parent\":…,\"revision\":…}; what it shares with its parent comes once.
+A fork is a line {\"fork\":…,\"parent\":…,\"revision\":…}; what it shares with its parent comes once. A snapshot is a line
+{\"snapshot\":LABEL,\"of\":…,\"range\":[…],\"events\":[…]}. Places of consumers (cursors) stay with their store.
 Payload and metadata are strings where they are UTF-8, else payload_base64 and metadata_base64. Times are integers,
 nanoseconds since 1970 UTC. Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
@@ -58,14 +62,14 @@ pub(crate) fn run(args: Args) -> Outcome {
     if let Some(at) = at {
         (all, one) = (all.at(at), one.at(at));
     }
+    let end = at.unwrap_or(match args.durable {
+        true => store.watermarks().durable,
+        false => store.watermarks().committed,
+    });
     if args.streams.is_empty() {
-        let end = at.unwrap_or(match args.durable {
-            true => store.watermarks().durable,
-            false => store.watermarks().committed,
-        });
         let bar = bytes_bar(end.get());
         // Each where it was made: a parent's shared events and the parent itself come before it.
-        let mut forks = store.forks()?.into_iter().filter(|fork| fork.stream.get() < end.get()).peekable();
+        let mut beside = all_beside(&store, end.get(), &mut damage)?.into_iter().peekable();
         let mut reader = store.read_all(all)?;
         let mut events: u64 = 0;
         while let Some(next) = reader.next() {
@@ -75,16 +79,16 @@ pub(crate) fn run(args: Args) -> Outcome {
                     if events.is_multiple_of(1024) {
                         bar.set_position(event.position().get());
                     }
-                    while let Some(fork) = forks.next_if(|fork| fork.stream.get() < event.position().get()) {
-                        out.json(&line_of(&fork, &fork.parent_name))?;
+                    while let Some(made) = beside.next_if(|made| made.position() < event.position().get()) {
+                        made.tell(&store, &mut out)?;
                     }
                     Shown::from(&event).without_token().as_json(&mut out)?;
                 }
                 Err(error) => damage.take(error)?,
             }
         }
-        for fork in forks {
-            out.json(&line_of(&fork, &fork.parent_name))?;
+        for made in beside {
+            made.tell(&store, &mut out)?;
         }
         bar.finish_and_clear();
     }
@@ -104,9 +108,82 @@ pub(crate) fn run(args: Args) -> Outcome {
             }
         }
         named.fork(&store, name, before.as_deref(), &mut out)?;
+        let mut snapshots = snapshots_of(&store, name, end.get(), &mut damage)?;
+        snapshots.sort_by_key(Beside::position);
+        snapshots.iter().try_for_each(|made| made.tell(&store, &mut out))?;
     }
     out.flush()?;
     damage.outcome()
+}
+
+/// What has a line of its own between events.
+enum Beside {
+    Fork(ForkPoint),
+    /// Of the stream of that name.
+    Snapshot(String, Snapshot),
+}
+
+impl Beside {
+    fn position(&self) -> u64 {
+        match self {
+            Beside::Fork(fork) => fork.stream.get(),
+            Beside::Snapshot(_, snapshot) => snapshot.position.get(),
+        }
+    }
+
+    fn tell(&self, store: &Store, out: &mut Out) -> Outcome {
+        match self {
+            Beside::Fork(fork) => out.json(&line_of(fork, &fork.parent_name)),
+            Beside::Snapshot(of, snapshot) => {
+                let Snapshot { stream, events, range, label, version, .. } = snapshot;
+                let mut held: Vec<Event> = Vec::new();
+                for revision in events.start.get()..events.end.get() {
+                    held.extend(store.event(stream, Revision(revision), Visibility::Committed)?);
+                }
+                let events = held.iter().map(|event| Shown::from(event).without_token().as_object());
+                out.json(&ExportedSnapshot {
+                    snapshot: label,
+                    version,
+                    of,
+                    range: [range.start.get(), range.end.get()],
+                    events: events.collect(),
+                })
+            }
+        }
+    }
+}
+
+/// All forks and snapshots below a position, in the order of the log.
+fn all_beside(store: &Store, end: u64, damage: &mut DamageMet) -> Outcome<Vec<Beside>> {
+    let forks = store.forks()?.into_iter().filter(|fork| fork.stream.get() < end).map(Beside::Fork);
+    let mut all: Vec<Beside> = forks.collect();
+    let sides = store.streams_with_prefix(limits::SNAPSHOT_PREFIX)?;
+    let sources: HashSet<u64> = sides.iter().filter_map(|side| source_of(&side.name)).collect();
+    if !sources.is_empty() {
+        for source in store.streams()?.iter().filter(|stream| sources.contains(&stream.id.get())) {
+            all.append(&mut snapshots_of(store, &source.name, end, damage)?);
+        }
+    }
+    all.sort_by_key(Beside::position);
+    Ok(all)
+}
+
+/// The stream whose snapshots lie in a stream of this name.
+fn source_of(side: &str) -> Option<u64> {
+    u64::from_str_radix(side.strip_prefix(limits::SNAPSHOT_PREFIX)?.split_once('/')?.0, 16).ok()
+}
+
+/// The snapshots of a stream below a position, but for states of projections. Those that are lost are told.
+fn snapshots_of(store: &Store, name: &str, end: u64, damage: &mut DamageMet) -> Outcome<Vec<Beside>> {
+    let mut found = Vec::new();
+    for snapshot in store.snapshots(name)? {
+        match snapshot {
+            Ok(one) if one.position.get() >= end || one.label.starts_with(limits::RESERVED_NAME_PREFIX) => {}
+            Ok(one) => found.push(Beside::Snapshot(name.to_owned(), one)),
+            Err(ignored) => damage.take(ignored.why)?,
+        }
+    }
+    Ok(found)
 }
 
 fn line_of(fork: &ForkPoint, parent: &str) -> ForkLine {

@@ -68,7 +68,7 @@ impl<'a> From<&'a Event> for Shown<'a> {
     }
 }
 
-impl Shown<'_> {
+impl<'a> Shown<'a> {
     /// The same for a line that leaves this store.
     pub(crate) fn without_token(self) -> Self {
         Self { token: None, ..self }
@@ -80,7 +80,7 @@ impl Shown<'_> {
     }
 
     /// As an object for programs.
-    pub(crate) fn as_object(&self) -> EventLine<'_> {
+    pub(crate) fn as_object(self) -> EventLine<'a> {
         EventLine {
             stream: self.stream,
             revision: self.revision,

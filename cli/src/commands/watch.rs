@@ -187,7 +187,7 @@ fn table(grown: &Grown, store: &str, width: usize, height: usize) -> String {
     let mut text = String::from(HOME);
     for line in std::iter::once(&*title).chain(rows.to_string().lines()) {
         let line: String = line.chars().take(width).collect();
-        let _ = write!(text, "{line}{CLEAR_LINE}\r\n"); // a text takes all
+        let _ = writeln!(text, "{line}{CLEAR_LINE}"); // a text takes all
     }
     text + CLEAR_BELOW
 }
@@ -255,7 +255,7 @@ mod tests {
             grown.take(&event(name, number as u64, number as u64 + 1), number > 1);
         }
         let text = table(&grown, "s", 60, 6);
-        let lines: Vec<&str> = text.split("\x1b[K\r\n").collect();
+        let lines: Vec<&str> = text.split("\x1b[K\n").collect();
         assert_eq!(lines.len(), 6, "{text:?}");
         assert!(lines[0].ends_with("s: 4 streams that grew last"), "{text:?}");
         assert!(lines[2].starts_with("new ") && lines[2].contains("+1"), "{text:?}");

@@ -5,7 +5,7 @@
 //! stream becomes NAME~2, NAME~3 …, revisions unchanged. So taking the same export back twice adds nothing.
 //!
 //! A fork is gone along with where the stream of its name leaves what became of its parent at that revision, by what both hold. So
-//! where a parent gets another name, its forks are compared anew.
+//! where a parent gets another name, its forks are compared anew. A snapshot goes to where its stream goes.
 //!
 //! Before anything is added, the whole file is read once per round of comparing ([`plan`]): a line that is no event, or a
 //! revision that is out of turn, is found while the store is still as it was. Memory: a few words a stream, never the
@@ -18,7 +18,7 @@ use treering::limits;
 use super::lines::Line;
 use super::shallow::{self, Shape, string};
 use super::stream_name::numbered;
-use crate::event_json::{Back, ForkLine, TakenBack, take_back};
+use crate::event_json::{Back, ForkLine, SnapshotBack, TakenBack, take_back};
 use crate::names::{event_type, stream_name};
 
 /// Whether a line is one that an export holds, and of no other format that resembles it.
@@ -90,6 +90,7 @@ pub(crate) fn read(line: &Line) -> Result<Option<Back>, Unusable> {
     let checked = take_back(bytes).and_then(|back| match &back {
         Back::Event(event) => check(event).map(|()| back),
         Back::Fork(fork) => stream_name(&fork.fork).map(|_| back),
+        Back::Snapshot(snapshot) => check_snapshot(snapshot).map(|()| back),
     });
     checked.map(Some).map_err(|what| Unusable(format!("line {} is no exported event: {what}", line.number)))
 }
@@ -97,6 +98,10 @@ pub(crate) fn read(line: &Line) -> Result<Option<Back>, Unusable> {
 /// Refuses what no store holds, so that it is found before anything is added.
 fn check(event: &TakenBack) -> Result<(), String> {
     stream_name(&event.stream)?;
+    check_event(event)
+}
+
+fn check_event(event: &TakenBack) -> Result<(), String> {
     event_type(&event.event_type)?;
     if event.id.as_ref().is_some_and(|id| id.is_empty() || id.len() > limits::EVENT_ID_BYTES_MAX) {
         return Err(format!("an id has 1 to {} bytes", limits::EVENT_ID_BYTES_MAX));
@@ -105,6 +110,24 @@ fn check(event: &TakenBack) -> Result<(), String> {
         return Err(format!("metadata has {} bytes at most", limits::METADATA_BYTES_MAX));
     }
     Ok(())
+}
+
+/// The same for a snapshot; whether its range is there is asked where it stands.
+fn check_snapshot(snapshot: &SnapshotBack) -> Result<(), String> {
+    let SnapshotBack { label, version, range: [first, end], events, .. } = snapshot;
+    if label.is_empty() || label.starts_with(limits::RESERVED_NAME_PREFIX) {
+        return Err(format!("{label:?} is no label of a snapshot that is not the engine's own"));
+    }
+    if label.len().max(version.len()) > limits::LABEL_BYTES_MAX {
+        return Err(format!("labels and versions have {} bytes at most", limits::LABEL_BYTES_MAX));
+    }
+    if first >= end {
+        return Err(format!("the range {first}..{end} of a snapshot holds nothing"));
+    }
+    if events.is_empty() {
+        return Err("a snapshot has one event at least".to_owned());
+    }
+    events.iter().try_for_each(check_event)
 }
 
 struct Walk {
@@ -144,6 +167,7 @@ pub(crate) fn plan<H: Held>(
         lines(&mut |line| match read(line)? {
             Some(Back::Event(event)) => plan.event(line, &event),
             Some(Back::Fork(fork)) => plan.fork(line, &fork),
+            Some(Back::Snapshot(snapshot)) => Ok(plan.snapshot(line, &snapshot)?),
             None => Ok(()),
         })?;
         if plan.is_done() {
@@ -236,6 +260,18 @@ impl<H: Held, R: Fn(&str) -> String> Plan<'_, H, R> {
         Ok(())
     }
 
+    /// Where its stream goes the snapshot goes; what it stands for must be there by then.
+    fn snapshot(&mut self, line: &Line, snapshot: &SnapshotBack) -> Result<(), Unusable> {
+        let SnapshotBack { label, of, range: [first, end], .. } = snapshot;
+        if self.is_first_round && self.walks.get(of).is_none_or(|walk| walk.due < *end) {
+            return Err(Unusable(format!(
+                "line {}: the snapshot {label:?} is of {first}..{end} of {of:?}, which does not stand before it",
+                line.number
+            )));
+        }
+        Ok(())
+    }
+
     /// Ends a round; whether all is decided.
     fn is_done(&mut self) -> bool {
         self.is_first_round = false;
@@ -319,6 +355,12 @@ mod tests {
         format!(r#"{{"fork":"{fork}","parent":"{parent}","revision":{revision}}}"#) + "\n"
     }
 
+    fn summed(of: &str, label: &str, first: u64, end: u64) -> String {
+        let event = line("", 0, "x");
+        format!(r#"{{"snapshot":"{label}","of":"{of}","range":[{first},{end}],"events":[{}]}}"#, event.trim_end())
+            + "\n"
+    }
+
     #[test]
     fn forks_are_new_continued_or_beside_with_their_parents() {
         let file = [
@@ -355,6 +397,12 @@ mod tests {
             (line("a", 0, "a0") + &forked("a", "a", 0), "behind its beginning"),
             (line("a", 0, "a0") + &forked("$f", "a", 0), "belong to the engine"),
             (line("a", 0, "a0") + &forked("f", "a", 0) + &line("f", 2, "x"), "where 1 is due"),
+            (summed("a", "sum", 0, 1), "which does not stand before it"),
+            (line("a", 0, "a0") + &summed("a", "sum", 0, 2), "0..2 of \"a\", which does not stand before it"),
+            (line("a", 0, "a0") + &summed("a", "sum", 1, 1), "holds nothing"),
+            (line("a", 0, "a0") + &summed("a", "$sum", 0, 1), "no label"),
+            (line("a", 0, "a0") + &summed("a", "", 0, 1), "no label"),
+            (line("a", 0, "a0") + &summed("a", "sum", 0, 1).replace("\"t\"", "\"\""), "not empty"),
         ] {
             let error = planned(&text, &empty).unwrap_err().0;
             assert!(error.contains(words), "{error}");

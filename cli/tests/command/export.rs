@@ -206,6 +206,68 @@ fn named_forks_come_with_what_they_share() {
     assert_eq!(lines.len(), 3);
 }
 
+/// A session that was summed up twice, by two strategies, once before it was forked, and the fork summed up too.
+fn with_snapshots() -> Place {
+    let place = with_forks();
+    let snapshot = |of: &str, range: &str, label: &str, payload: &[u8]| {
+        place.feed("snapshot", &[of, "--range", range, "--label", label], payload).ok();
+    };
+    snapshot("session", "0..2", "sum", b"the first two\nin two events\n");
+    place.feed("append", &["session"], b"four\n").ok();
+    snapshot("session", "1..4", "other", b"\xff\n");
+    snapshot("opus", "0..3", "sum", b"as opus sees it\n");
+    place
+}
+
+fn contexts(place: &Place, store: &std::path::Path) -> Vec<Vec<u8>> {
+    let of = |arguments: &[&str]| place.run_on(store, "context", arguments).ok();
+    ["session", "opus", "silent"]
+        .into_iter()
+        .flat_map(|name| {
+            [
+                of(&[name, "--raw", "--proven"]),
+                of(&[name, "--raw", "--at", "1"]),
+                of(&[name, "--raw", "--label", "sum"]),
+            ]
+        })
+        .collect()
+}
+
+#[test]
+fn snapshots_survive_an_export_and_an_import() {
+    let place = with_snapshots();
+    for names in [&[][..], &["opus", "session", "silent"]] {
+        let path = place.write("export.jsonl", place.run("export", names).ok());
+        let (copy, path) = (place.path(&format!("copy of {}", names.len())), path.to_str().unwrap());
+        place.run_on(&copy, "import", &[path]).ok();
+        if names.is_empty() {
+            // By revision as it was then, which the order of the log says.
+            assert_eq!(contexts(&place, &copy), contexts(&place, &place.store()));
+        }
+        let shown = |store: &std::path::Path, name: &str| {
+            let mut shown = place.run_on(store, "snapshots", &[name, "--json"]).json();
+            for line in &mut shown {
+                for key in ["position", "source", "stream", "token", "events"] {
+                    line.as_object_mut().unwrap().remove(key);
+                }
+            }
+            shown
+        };
+        for name in ["session", "opus"] {
+            assert!(!shown(&copy, name).is_empty());
+            assert_eq!(shown(&copy, name), shown(&place.store(), name), "chains too");
+        }
+        assert_eq!(place.run_on(&copy, "verify", &["--json"]).json().pop().unwrap()["clean"], true);
+        let again = place.run_on(&copy, "import", &[path, "--json"]).json().pop().unwrap();
+        assert_eq!(again["events"], 0, "nothing twice");
+        let in_the_old_one = place.last_json("import", &[path, "--json"]);
+        assert_eq!(in_the_old_one["events"], 0);
+    }
+    // A state of a projection and a place are of the store alone.
+    assert_eq!(place.run("export", &["early"]).text().matches("snapshot").count(), 0);
+    assert_eq!(place.run("export", &[]).text().matches("{\"snapshot\":").count(), 3);
+}
+
 #[test]
 fn a_fork_whose_name_is_taken_goes_beside_it_with_what_comes_of_it() {
     let place = with_forks();

@@ -9,12 +9,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-use treering::{Batch, BatchId, Durability, ErrorKind, Expected, Fork, NewEvent, Revision, Store, Visibility};
+use treering::{
+    Batch, BatchId, Durability, ErrorKind, Event, Expected, Fork, NewEvent, NewSnapshot, Revision, Snapshot, Store,
+    Visibility,
+};
 
 use super::Run;
 use super::log_file::{Trouble, from_start};
 use super::report::{FileReport, Report, Result as FileResult};
-use crate::event_json::{Back, TakenBack};
+use crate::event_json::{Back, SnapshotBack, TakenBack};
 use crate::exit::Failure;
 use crate::import::record::Format;
 use crate::import::take_back::{self, Held, Standing, Target, Unusable};
@@ -71,6 +74,18 @@ pub(super) fn import(run: &Run<'_>, path: &Path, file: &File, report: &mut Repor
                 }
                 continue;
             }
+            Some(Back::Snapshot(snapshot)) => {
+                let target = targets.get(&snapshot.of).ok_or_else(changed)?;
+                std::mem::take(&mut group).append(store)?;
+                if put_beside(store, &target.name, &snapshot)?
+                    && let Some(told) = told.get_mut(snapshot.of.as_str())
+                {
+                    told.result = if told.result == FileResult::Unchanged { FileResult::Grown } else { told.result };
+                    told.events += snapshot.events.len() as u64;
+                    told.bytes += snapshot.events.iter().map(|event| event.payload.len() as u64).sum::<u64>();
+                }
+                continue;
+            }
             None => continue,
         };
         let target = targets.get(&event.stream).ok_or_else(changed)?;
@@ -95,6 +110,34 @@ pub(super) fn import(run: &Run<'_>, path: &Path, file: &File, report: &mut Repor
         }
     }
     Ok(())
+}
+
+/// Makes a snapshot of a stream again, unless it is there; whether it was made.
+fn put_beside(store: &Store, stream: &str, back: &SnapshotBack) -> Result<bool, Trouble> {
+    let range = Revision(back.range[0])..Revision(back.range[1]);
+    for there in store.snapshots(stream)?.into_iter().flatten() {
+        let is_alike = there.range == range && *there.label == *back.label && *there.version == *back.version;
+        if is_alike && has_events(store, &there, &back.events)? {
+            return Ok(false);
+        }
+    }
+    let events: Vec<NewEvent<'_>> = back.events.iter().map(as_new).collect();
+    let new = NewSnapshot::new(stream, range, &back.label, &events).version(&back.version);
+    let _made = store.snapshot(&new.durability(Durability::Written))?;
+    Ok(true)
+}
+
+fn has_events(store: &Store, there: &Snapshot, events: &[TakenBack]) -> Result<bool, Trouble> {
+    if there.events.end.get() - there.events.start.get() != events.len() as u64 {
+        return Ok(false);
+    }
+    for (revision, event) in (there.events.start.get()..).zip(events) {
+        let held = store.event(&there.stream, Revision(revision), Visibility::Committed)?;
+        if !held.is_some_and(|held| is_same(&held, event)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn told_at_first(path: &Path, target: &Target, wanted: &str) -> FileReport {
@@ -140,13 +183,16 @@ fn stand(store: &Store, stream: &str, event: &TakenBack) -> Result<Standing, Tro
     let Some(held) = store.event(stream, Revision(event.revision), Visibility::Committed)? else {
         return Ok(Standing::Beyond);
     };
-    let same = held.payload == event.payload
+    Ok(if is_same(&held, event) { Standing::Same } else { Standing::Other })
+}
+
+fn is_same(held: &Event, event: &TakenBack) -> bool {
+    held.payload == event.payload
         && held.metadata == event.metadata
         && *held.event_type == *event.event_type
         && held.id.as_deref() == event.id.as_deref()
         && held.recorded_at == event.recorded_at
-        && held.occurred_at == event.occurred_at;
-    Ok(if same { Standing::Same } else { Standing::Other })
+        && held.occurred_at == event.occurred_at
 }
 
 /// Events that are appended together.
