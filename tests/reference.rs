@@ -96,10 +96,10 @@ impl Plain {
         let fork = self.forks.iter().find(|(name, ..)| name == stream);
         let mut all = fork.map_or(Vec::new(), |(_, parent, _)| self.of(log, parent));
         if let Some((.., revision)) = fork {
-            let own = log.iter().any(|seen| seen.stream == stream);
+            let own = log.iter().any(|seen| *seen.stream == *stream);
             all.retain(|seen| seen.revision <= *revision || (self.lie == Lie::ForkSeesItsParentGrow && !own));
         }
-        all.extend(log.iter().filter(|seen| seen.stream == stream));
+        all.extend(log.iter().filter(|seen| *seen.stream == *stream));
         all
     }
 
@@ -121,7 +121,11 @@ impl Plain {
     fn shown(&self, seen: &Seen) -> Seen {
         let mut seen = seen.clone();
         match self.lie {
-            Lie::PayloadFlip if seen.payload.len() > 50 => seen.payload[50] ^= 1,
+            Lie::PayloadFlip if seen.payload.len() > 50 => {
+                let mut flipped = seen.payload.to_vec();
+                flipped[50] ^= 1;
+                seen.payload = flipped.into();
+            }
             Lie::ForgetsOccurredAt => seen.occurred_at = None,
             Lie::ForgetsId => seen.id = None,
             Lie::RewritesTheClock => seen.recorded_at ^= self.opened as i64,
@@ -194,17 +198,17 @@ impl Target for Plain {
             for (revision, event) in (first..).zip(&section.events) {
                 let Event { event_type, id: event_id, occurred_at, recorded_at, metadata, payload } = event.clone();
                 self.log.push(Seen {
-                    stream: section.stream.clone(),
+                    stream: (*section.stream).into(),
                     revision,
                     position: next,
                     global_number: self.log.len() as u64,
                     batch: id,
                     recorded_at: recorded_at.unwrap_or(self.clock),
-                    id: event_id,
-                    event_type,
+                    id: event_id.map(Into::into),
+                    event_type: event_type.into(),
                     occurred_at,
-                    metadata,
-                    payload,
+                    metadata: metadata.into(),
+                    payload: payload.into(),
                 });
                 next += 1;
             }

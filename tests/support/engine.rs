@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use treering::storage::Storage;
 use treering::{
-    Batch, BatchId, Durability, ErrorKind, EventRef, Expected, Fork, NewEvent, Options, Position, ReadAllOptions,
+    Batch, BatchId, Durability, ErrorKind, Event, Expected, Fork, NewEvent, Options, Position, ReadAllOptions,
     ReadOptions, Revision, Store, Visibility,
 };
 
@@ -38,19 +38,19 @@ impl Engine {
 
 /// An event of the engine as the model compares it.
 #[must_use]
-pub fn seen(event: &EventRef<'_>) -> Seen {
+pub fn seen(event: Event) -> Seen {
     Seen {
-        stream: event.stream().into(),
-        revision: event.revision().0,
-        position: event.position().0,
-        global_number: event.global_number(),
-        batch: event.batch().0,
-        recorded_at: event.recorded_at(),
-        id: event.id().map(Into::into),
-        event_type: event.event_type().into(),
-        occurred_at: event.occurred_at(),
-        metadata: event.metadata().into(),
-        payload: event.payload().into(),
+        revision: event.revision.0,
+        position: event.position.0,
+        global_number: event.global_number,
+        batch: event.batch.0,
+        recorded_at: event.recorded_at,
+        stream: event.stream,
+        id: event.id,
+        event_type: event.event_type,
+        occurred_at: event.occurred_at,
+        metadata: event.metadata,
+        payload: event.payload,
     }
 }
 
@@ -158,7 +158,7 @@ impl Target for Engine {
         };
         let mut found = Vec::new();
         while let Some(event) = reader.next() {
-            found.push(seen(&event.map_err(|error| error.to_string())?));
+            found.push(seen(event.map_err(|error| error.to_string())?.hold()));
         }
         Ok(Some(found))
     }
@@ -168,7 +168,7 @@ impl Target for Engine {
         let mut reader = self.store().read_all(options).map_err(|error| error.to_string())?;
         let mut found = Vec::new();
         while let Some(event) = reader.next() {
-            found.push(seen(&event.map_err(|error| error.to_string())?));
+            found.push(seen(event.map_err(|error| error.to_string())?.hold()));
         }
         Ok(found)
     }
@@ -176,19 +176,7 @@ impl Target for Engine {
     fn event(&mut self, stream: &str, revision: u64, durable: bool) -> Result<Option<Seen>, Failure> {
         let event =
             self.store().event(stream, Revision(revision), visibility(durable)).map_err(|error| error.to_string())?;
-        Ok(event.map(|event| Seen {
-            stream: event.stream.to_string(),
-            revision: event.revision.0,
-            position: event.position.0,
-            global_number: event.global_number,
-            batch: event.batch.0,
-            recorded_at: event.recorded_at,
-            id: event.id.map(Into::into),
-            event_type: event.event_type.to_string(),
-            occurred_at: event.occurred_at,
-            metadata: event.metadata.to_vec(),
-            payload: event.payload.to_vec(),
-        }))
+        Ok(event.map(seen))
     }
 
     fn streams(&mut self) -> Result<Vec<(String, Option<u64>)>, Failure> {

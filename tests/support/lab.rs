@@ -128,9 +128,14 @@ impl Share {
 
     /// Runs `work` on each of the threads that may be used, with the number of the thread, and waits for all.
     pub fn on_all(&self, work: impl Fn(usize) + Sync) {
+        self.on_times(1, work);
+    }
+
+    /// As [`on_all`](Self::on_all), on so many times as many: for work that waits for processes and disks longer than it works.
+    pub fn on_times(&self, times: usize, work: impl Fn(usize) + Sync) {
         let work = &work;
         std::thread::scope(|scope| {
-            (0..self.threads).for_each(|number| drop(scope.spawn(move || work(number))));
+            (0..self.threads * times).for_each(|number| drop(scope.spawn(move || work(number))));
         });
     }
 

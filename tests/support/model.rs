@@ -9,6 +9,9 @@
 //! Left to others: comparing (`run`), making input up (`workload`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 /// Longest stream name, in bytes.
 pub const NAME_BYTES_MAX: usize = 1_024;
@@ -134,11 +137,12 @@ pub enum Forked {
     Refused,
 }
 
-/// One event as a reader sees it.
+/// One event as a reader sees it. Its parts are shared with whoever lent them: some thousands of these are compared for each
+/// workload, and mostly there is nothing to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The stream's name.
-    pub stream: String,
+    pub stream: Arc<str>,
     /// The place in the stream.
     pub revision: u64,
     /// The place in the store.
@@ -150,15 +154,15 @@ pub struct Seen {
     /// When it was recorded.
     pub recorded_at: i64,
     /// The caller's id.
-    pub id: Option<String>,
+    pub id: Option<Box<str>>,
     /// Its type.
-    pub event_type: String,
+    pub event_type: Arc<str>,
     /// When it happened.
     pub occurred_at: Option<i64>,
     /// Metadata.
-    pub metadata: Vec<u8>,
+    pub metadata: Bytes,
     /// Payload.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 /// Which events of a stream are wanted, in which order.
@@ -475,28 +479,28 @@ impl Model {
         let event = &self.events[global_number];
         let Recorded { content, revision, position, .. } = event;
         // Field by field first: it is asked of every event of every reading, and mostly there is nothing to say.
-        let is_same = self.streams[event.stream].name == seen.stream
+        let is_same = self.streams[event.stream].name == *seen.stream
             && (*revision, *position, global_number as u64) == (seen.revision, seen.position, seen.global_number)
             && self.batches[event.batch].receipt.batch == seen.batch
             && event.recorded_at.is_none_or(|at| at == seen.recorded_at)
-            && (&content.id, &content.event_type, content.occurred_at)
-                == (&seen.id, &seen.event_type, seen.occurred_at)
-            && (&content.metadata, &content.payload) == (&seen.metadata, &seen.payload);
+            && (content.id.as_deref(), &*content.event_type, content.occurred_at)
+                == (seen.id.as_deref(), &*seen.event_type, seen.occurred_at)
+            && (&*content.metadata, &*content.payload) == (&*seen.metadata, &*seen.payload);
         if is_same {
             return None;
         }
         let expected = Seen {
-            stream: self.streams[event.stream].name.clone(),
+            stream: (*self.streams[event.stream].name).into(),
             revision: event.revision,
             position: event.position,
             global_number: global_number as u64,
             batch: self.batches[event.batch].receipt.batch,
             recorded_at: event.recorded_at.unwrap_or(seen.recorded_at),
-            id: event.content.id.clone(),
-            event_type: event.content.event_type.clone(),
+            id: event.content.id.as_deref().map(Into::into),
+            event_type: (*event.content.event_type).into(),
             occurred_at: event.content.occurred_at,
-            metadata: event.content.metadata.clone(),
-            payload: event.content.payload.clone(),
+            metadata: event.content.metadata.clone().into(),
+            payload: event.content.payload.clone().into(),
         };
         Some(format!("expected {}, found {}", short(&expected), short(seen)))
     }

@@ -44,28 +44,37 @@ pub enum FileKind {
     Other,
 }
 
+/// A number of sixteen digits between two pieces of text. Put together by hand: opening a store asks for a hundred names.
+fn numbered(before: &str, number: u64, behind: &str) -> String {
+    let mut name = String::with_capacity(before.len() + 16 + behind.len());
+    name.push_str(before);
+    name.extend((0..16).rev().map(|place| char::from(b"0123456789abcdef"[(number >> (4 * place) & 15) as usize])));
+    name.push_str(behind);
+    name
+}
+
 /// The name of a segment file.
 #[must_use]
 pub fn segment(ordinal: SegmentOrdinal) -> String {
-    format!("{ordinal:016x}{SEGMENT}", ordinal = ordinal.0)
+    numbered("", ordinal.0, SEGMENT)
 }
 
 /// The name of a segment file that is being prepared.
 #[must_use]
 pub fn prepared(ordinal: SegmentOrdinal) -> String {
-    format!("{ordinal:016x}{PREPARED}", ordinal = ordinal.0)
+    numbered("", ordinal.0, PREPARED)
 }
 
 /// The name of the index of a sealed segment.
 #[must_use]
 pub fn segment_index(ordinal: SegmentOrdinal) -> String {
-    format!("{ordinal:016x}{SEGMENT_INDEX}", ordinal = ordinal.0)
+    numbered("", ordinal.0, SEGMENT_INDEX)
 }
 
 /// The name of a run of the stream directory.
 #[must_use]
 pub fn directory(number: u64) -> String {
-    format!("{DIRECTORY}{number:016x}")
+    numbered(DIRECTORY, number, "")
 }
 
 /// The names of the two checkpoints, of which each is written in turn.

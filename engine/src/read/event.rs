@@ -9,7 +9,7 @@ use crate::format::frame::Frame;
 use crate::format::token::Token;
 use crate::ids::{BatchId, Position, Revision, StreamId};
 use crate::index::type_names::TypeNames;
-use crate::read::held::Held;
+use crate::read::held::{Details, Held};
 use crate::read::place::token_of;
 use crate::segment::one::Segment;
 
@@ -103,16 +103,17 @@ impl<'a> EventRef<'a> {
     /// The event as a value of its own. Its bytes are not copied: they keep the mapping alive, even of a removed file.
     #[must_use]
     pub fn hold(&self) -> Event {
+        let Details { id, event_type, recorded_at, occurred_at } = self.held.details();
         Event {
             stream: Arc::clone(self.held.stream_name()),
             stream_id: self.stream_id(),
             revision: self.revision(),
             position: self.position(),
             global_number: self.global_number(),
-            id: self.id().map(Into::into),
-            event_type: self.held.shared_type(),
-            recorded_at: self.recorded_at(),
-            occurred_at: self.occurred_at(),
+            id,
+            event_type,
+            recorded_at,
+            occurred_at,
             metadata: self.held.keep(self.metadata()),
             payload: self.held.keep(self.payload()),
             batch: self.batch(),

@@ -50,6 +50,15 @@ pub(crate) struct Held {
     mended_id: OnceLock<Box<str>>,
 }
 
+/// What is said of an event beside its place and its bytes.
+#[derive(Debug)]
+pub(crate) struct Details {
+    pub(crate) id: Option<Box<str>>,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) recorded_at: i64,
+    pub(crate) occurred_at: Option<i64>,
+}
+
 impl Held {
     /// Stands nowhere yet.
     pub(crate) fn new(segment: &Arc<Segment>, streams: &Arc<Streams>) -> Held {
@@ -325,9 +334,16 @@ impl Held {
         text(name.unwrap_or_default(), &self.mended_type)
     }
 
-    /// The type as a value that many events share.
-    pub(crate) fn shared_type(&self) -> Arc<str> {
-        self.streams.types.shared(self.event_type())
+    /// What [`id`](Self::id), [`event_type`](Self::event_type) and the times say, by one look at the plain part.
+    pub(crate) fn details(&self) -> Details {
+        let entry = self.entry();
+        let name = entry.and_then(|entry| self.section.type_name(self.plain(), entry.type_index).ok());
+        Details {
+            id: entry.and_then(|entry| entry.id).map(|id| text(id, &self.mended_id).into()),
+            event_type: self.streams.types.shared(text(name.unwrap_or_default(), &self.mended_type)),
+            recorded_at: entry.and_then(|entry| entry.recorded_at).unwrap_or_else(|| self.frame().recorded_at()),
+            occurred_at: entry.and_then(|entry| entry.occurred_at),
+        }
     }
 
     pub(crate) fn id(&self) -> Option<&str> {

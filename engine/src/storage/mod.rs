@@ -47,7 +47,8 @@ const MAX_NAME_LEN: usize = 255;
 
 /// Refuses what is no plain file name, the same way in every implementation.
 fn check_name(name: &str) -> io::Result<()> {
-    let plain = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']) && name.len() <= MAX_NAME_LEN;
+    let is_odd = |byte: u8| matches!(byte, b'/' | 0);
+    let plain = !matches!(name, "" | "." | "..") && !name.bytes().any(is_odd) && name.len() <= MAX_NAME_LEN;
     if plain {
         return Ok(());
     }

@@ -4,10 +4,10 @@
 //! over. A state counts once, by the hash of the image that was opened, whichever workload and profile it came from; every
 //! one was opened, checked, appended to, opened again and compared.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use treering_tests::lab::{Part, Share};
 use treering_tests::sim::SimStorage;
@@ -38,11 +38,10 @@ impl Part for CrashStates {
     }
 
     fn weight(&self) -> u32 {
-        90
+        190
     }
 
     fn run(&self, share: &Share) {
-        let seen = Seen::default();
         let items: Vec<(&Workload, Profile)> =
             PROFILES.iter().flat_map(|profile| workloads::ALL.iter().map(|one| (one, *profile))).collect();
         // Half of what the time allows goes to what is written by hand.
@@ -57,7 +56,7 @@ impl Part for CrashStates {
             {
                 share.say(format!("{profile:?} {}", workload.name));
                 match recorded(workload) {
-                    Ok(record) => explored(&record, *profile, wide(by_hand), workload.name, share, &seen),
+                    Ok(record) => explored(&record, *profile, wide(by_hand), workload.name, share),
                     Err(what) => share.fail(what, format!("{} {profile:?} ", workload.name)),
                 }
             }
@@ -67,7 +66,7 @@ impl Part for CrashStates {
                     break;
                 }
                 share.say(format!("walk {seed}"));
-                walked(seed, None, share, &seen);
+                walked(seed, None, share);
             }
         });
     }
@@ -77,7 +76,7 @@ impl Part for CrashStates {
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
         let share = Share::new(None, 1);
         if let Some(seed) = name.strip_prefix("seed=").and_then(|seed| seed.parse().ok()) {
-            walked(seed, Some(line), &share, &Seen::default());
+            walked(seed, Some(line), &share);
         } else {
             let workload = workloads::ALL
                 .iter()
@@ -85,7 +84,8 @@ impl Part for CrashStates {
                 .ok_or("a line begins with a workload or with `seed=NUMBER`")?;
             let profile = PROFILES.into_iter().find(|profile| rest.starts_with(&format!("{profile:?} ")));
             let profile = profile.ok_or("a line names a profile after its workload")?;
-            let orders = Orders { only: Some(line), threads: 1, is_over: &|| false, opened: &|_, _| () };
+            let orders =
+                Orders { only: Some(line), threads: 1, is_over: &|| false, opened: &|_, _| (), is_known: &|_| false };
             // As wide as the run that found it: the seed of what is random depends on nothing else.
             let found = explore_for(&recorded(workload)?, profile, wide(usize::MAX), name, orders);
             return replayed(found.map(|count| count.opened));
@@ -120,7 +120,7 @@ pub(super) fn wide(states: usize) -> Budget {
 }
 
 /// A walk that a seed draws, and what crashes leave of it.
-fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
+fn walked(seed: u64, only: Option<&str>, share: &Share) {
     let machine = SimStorage::new(seed);
     let name = format!("seed={seed}");
     let walked = catch_unwind(AssertUnwindSafe(|| walk(&machine, seed, STEPS + seed as usize % (2 * STEPS))));
@@ -134,9 +134,9 @@ fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
     let record = Record::of_run(&machine, run.finish());
     for profile in profiles {
         match only {
-            None => explored(&record, *profile, wide(STATES_A_WALK), &name, share, seen),
+            None => explored(&record, *profile, wide(STATES_A_WALK), &name, share),
             Some(_) => {
-                let orders = Orders { only, threads: 1, is_over: &|| false, opened: &|_, _| () };
+                let orders = Orders { only, threads: 1, is_over: &|| false, opened: &|_, _| (), is_known: &|_| false };
                 match explore_for(&record, *profile, wide(usize::MAX), &name, orders) {
                     Ok(count) => share.count("opened", count.opened as u64),
                     Err(broken) => share.fail(broken.what, broken.replay),
@@ -146,15 +146,16 @@ fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
     }
 }
 
-pub(super) fn explored(record: &Record, profile: Profile, budget: Budget, name: &str, share: &Share, seen: &Seen) {
+pub(super) fn explored(record: &Record, profile: Profile, budget: Budget, name: &str, share: &Share) {
     let (new, deep) = (AtomicU64::new(0), AtomicU64::new(0));
     let opened = |hash, is_second| {
-        if seen.is_new(hash) {
+        if SEEN.is_new(hash) {
             new.fetch_add(1, Ordering::Relaxed);
             deep.fetch_add(u64::from(is_second), Ordering::Relaxed);
         }
     };
-    let orders = Orders { only: None, threads: 1, is_over: &|| share.is_over(), opened: &opened };
+    let is_known = |hash| SEEN.holds(hash);
+    let orders = Orders { only: None, threads: 1, is_over: &|| share.is_over(), opened: &opened, is_known: &is_known };
     match explore_for(record, profile, budget, name, orders) {
         Ok(count) => share.count("openings of states", (count.opened + count.deep) as u64),
         Err(broken) => share.fail(broken.what, broken.replay),
@@ -163,17 +164,21 @@ pub(super) fn explored(record: &Record, profile: Profile, budget: Budget, name: 
     share.count("of them inside recovery", deep.into_inner());
 }
 
-/// The images that were opened, by their hashes.
-pub(super) struct Seen(Vec<Mutex<HashSet<u64>>>);
+/// The images that were opened, by their hashes, whichever part opened them: each counts once.
+static SEEN: Seen = Seen([const { Mutex::new(BTreeSet::new()) }; 64]);
 
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen((0..64).map(|_| Mutex::default()).collect())
-    }
-}
+struct Seen([Mutex<BTreeSet<u64>>; 64]);
 
 impl Seen {
+    fn of(&self, hash: u64) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0[(hash >> 58) as usize].lock().expect("no panic under the lock")
+    }
+
     fn is_new(&self, hash: u64) -> bool {
-        self.0[(hash >> 58) as usize].lock().expect("no panic under the lock").insert(hash)
+        self.of(hash).insert(hash)
+    }
+
+    fn holds(&self, hash: u64) -> bool {
+        self.of(hash).contains(&hash)
     }
 }

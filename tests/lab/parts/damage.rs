@@ -27,7 +27,7 @@ impl Part for Damage {
     }
 
     fn weight(&self) -> u32 {
-        68
+        115
     }
 
     fn run(&self, share: &Share) {

@@ -29,7 +29,7 @@ impl Part for Fuzz {
     }
 
     fn weight(&self) -> u32 {
-        8
+        18
     }
 
     fn run(&self, share: &Share) {

@@ -26,7 +26,7 @@ impl Part for Kills {
     }
 
     fn weight(&self) -> u32 {
-        32
+        52
     }
 
     fn run(&self, share: &Share) {
@@ -35,7 +35,7 @@ impl Part for Kills {
             Err(because) => return share.skip(because),
         };
         let seed = AtomicU64::new(1);
-        share.on_all(|_| {
+        share.on_times(2, |_| {
             while !(share.is_over() || share.is_full() && share.counted("kills") >= KILLS_WANTED) {
                 let seed = seed.fetch_add(1, Ordering::Relaxed);
                 if let Err(what) = one(&programs, seed, share) {
@@ -90,7 +90,7 @@ impl Part for CallKills {
     }
 
     fn weight(&self) -> u32 {
-        10
+        20
     }
 
     fn run(&self, share: &Share) {
@@ -102,7 +102,7 @@ impl Part for CallKills {
             Err(because) => return share.skip(because),
         };
         let next = AtomicUsize::new(0);
-        share.on_all(|_| {
+        share.on_times(2, |_| {
             // A stride that has no divisor in common spreads what is done over both lives where time is short.
             while let Some(number) =
                 Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < calls.len() && !share.is_over())

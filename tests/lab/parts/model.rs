@@ -34,7 +34,7 @@ impl Part for ModelSequences {
     }
 
     fn weight(&self) -> u32 {
-        50
+        97
     }
 
     fn run(&self, share: &Share) {

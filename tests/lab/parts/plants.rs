@@ -92,7 +92,7 @@ impl Part for PlantedBugs {
     }
 
     fn weight(&self) -> u32 {
-        7
+        60
     }
 
     fn run(&self, share: &Share) {

@@ -22,7 +22,7 @@ impl Part for Rot {
     }
 
     fn weight(&self) -> u32 {
-        3
+        12
     }
 
     fn run(&self, share: &Share) {

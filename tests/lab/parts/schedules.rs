@@ -25,7 +25,7 @@ impl Part for Schedules {
     }
 
     fn weight(&self) -> u32 {
-        10
+        20
     }
 
     fn run(&self, share: &Share) {

@@ -11,7 +11,7 @@ use treering_tests::sim::SimStorage;
 use treering_tests::sim::lab::{Orders, Profile, Record, explore_for};
 use treering_tests::sim::several::walk;
 
-use super::crash::{Seen, explored, wide};
+use super::crash::{explored, wide};
 
 /// The figure of a full run.
 const WALKS: u64 = 200_000;
@@ -34,18 +34,18 @@ impl Part for Several {
     }
 
     fn weight(&self) -> u32 {
-        30
+        24
     }
 
     fn run(&self, share: &Share) {
-        let (seed, seen) = (AtomicU64::new(0), Seen::default());
+        let seed = AtomicU64::new(0);
         share.on_all(|_| {
             while !share.is_over() {
                 let seed = seed.fetch_add(1, Ordering::Relaxed);
                 if share.is_full() && seed >= WALKS {
                     break;
                 }
-                walked(seed, None, share, &seen);
+                walked(seed, None, share);
             }
         });
     }
@@ -54,7 +54,7 @@ impl Part for Several {
         let seed =
             line.split(' ').next().and_then(|name| name.strip_prefix("seed=")).and_then(|seed| seed.parse().ok());
         let share = Share::new(None, 1);
-        walked(seed.ok_or("a line begins with `seed=NUMBER`")?, Some(line), &share, &Seen::default());
+        walked(seed.ok_or("a line begins with `seed=NUMBER`")?, Some(line), &share);
         match share.outcome_now().failures.first() {
             Some(failure) => Err(failure.what.clone()),
             None => Ok(()),
@@ -62,7 +62,7 @@ impl Part for Several {
     }
 }
 
-fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
+fn walked(seed: u64, only: Option<&str>, share: &Share) {
     let machine = SimStorage::new(seed);
     let name = format!("seed={seed}");
     let walked = catch_unwind(AssertUnwindSafe(|| walk(&machine, seed, STEPS + seed as usize % (2 * STEPS))));
@@ -79,9 +79,9 @@ fn walked(seed: u64, only: Option<&str>, share: &Share, seen: &Seen) {
     let record = Record::of_run(&machine, account);
     for profile in [Profile::Power, Profile::Hostile, Profile::Killed] {
         match only {
-            None => explored(&record, profile, wide(STATES_A_WALK), &name, share, seen),
+            None => explored(&record, profile, wide(STATES_A_WALK), &name, share),
             Some(_) => {
-                let orders = Orders { only, threads: 1, is_over: &|| false, opened: &|_, _| () };
+                let orders = Orders { only, threads: 1, is_over: &|| false, opened: &|_, _| (), is_known: &|_| false };
                 if let Err(broken) = explore_for(&record, profile, wide(usize::MAX), &name, orders) {
                     share.fail(broken.what, broken.replay);
                 }

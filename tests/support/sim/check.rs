@@ -8,7 +8,7 @@ use treering::{
 };
 
 use super::account::{Account, Beside, Claimed, Demand, Entry, Oracle, Outcome, Plan};
-use super::{Call, Image, SimStorage, control, loss, options};
+use super::{Image, SimStorage, control, loss, options};
 
 /// An event as it was found, or a fork, which stands among them where it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
     let reader = Store::open_read_only_on(Arc::new(storage.process()), options());
     let mut follower = reader.ok().map(Follower::begin).transpose()?;
     // It may sync, to find out what the disk holds; it changes nothing.
-    if storage.trace().iter().any(|call| !matches!(call, Call::Sync { .. })) {
+    if storage.has_changed() {
         return Err(format!("P8: opening for reading wrote: {:?}", storage.trace()));
     }
     let first = storage.process();

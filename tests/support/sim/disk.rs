@@ -262,6 +262,25 @@ pub enum Call {
     SyncDirectory,
 }
 
+impl Call {
+    /// Does to the names of a directory what the call does to them.
+    pub(super) fn rename(&self, names: &mut BTreeMap<String, Inode>) {
+        match self {
+            Call::Create { name, inode, .. } => {
+                names.insert(name.clone(), *inode);
+            }
+            Call::Rename { from, to } => {
+                let inode = names.remove(from).expect("the file has this name");
+                names.insert(to.clone(), inode);
+            }
+            Call::Remove { name } => {
+                names.remove(name);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The two pictures and what lies between them.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {

@@ -42,8 +42,8 @@ impl SimFile {
                 let reverts = how == Failure::SyncReverts;
                 self.storage.record(&mut state, Call::SyncFailed { inode, begun, reverts });
                 if reverts {
-                    let places = state.disk.evicted();
-                    self.storage.show(&state, &places);
+                    let places = state.disk().evicted();
+                    self.storage.show(&mut state, &places);
                 }
             }
             return match state.is_planted(|plant| plant == Plant::SyncErrorsHidden) {
@@ -96,7 +96,7 @@ impl StorageFile for SimFile {
         let mut state = self.storage.state();
         self.storage.count(&mut state, Operation::Read)?;
         // Past the cache: what the disk certainly holds.
-        let content = &state.disk.durable[&self.inode];
+        let content = &state.disk().durable[&self.inode];
         let len = content.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let mut done = 0;
         while done < len {
@@ -145,8 +145,8 @@ impl StorageFile for SimFile {
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
-        let state = self.storage.state();
-        let content = &state.disk.cache[&self.inode];
+        let mut state = self.storage.state();
+        let content = &state.disk().cache[&self.inode];
         let mut found = content.sectors_from(offset / disk::SECTOR as u64);
         let Some((first, _)) = found.next() else { return Ok(None) };
         let last = found.next_back().map_or(first, |(last, _)| last);
@@ -252,7 +252,7 @@ impl StorageFile for SimFile {
     }
 
     fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.storage.state().disk.names.values().any(|inode| *inode == self.inode))
+        Ok(self.storage.state().names.values().any(|inode| *inode == self.inode))
     }
 
     fn place(&self) -> io::Result<FilePlace> {

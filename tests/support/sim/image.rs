@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Inode;
-use super::disk::{Content, SECTOR, Sector, mix};
+use super::disk::{Content, SECTOR, mix};
 
 /// Files by name. Which file it is goes along, since the place of the identity file is part of the state.
 #[derive(Clone, Debug, Default)]
@@ -47,18 +47,6 @@ pub fn bytes_of(content: &Content) -> Vec<u8> {
     bytes
 }
 
-/// A file with these bytes.
-#[must_use]
-pub fn content_of(bytes: &[u8]) -> Content {
-    let mut content = Content { len: bytes.len() as u64, ..Content::default() };
-    for (index, part) in bytes.chunks(SECTOR).enumerate() {
-        let mut whole = [0; SECTOR];
-        whole[..part.len()].copy_from_slice(part);
-        content.put(index as u64, Sector::new(&whole));
-    }
-    content
-}
-
 impl Image {
     /// A number that differs where what can be seen differs.
     #[must_use]
@@ -73,12 +61,6 @@ impl Image {
     #[must_use]
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         bytes_of(&self.files[name].1)
-    }
-
-    /// Puts other bytes in place of a file's; it stays the same file.
-    pub fn set_bytes(&mut self, name: &str, bytes: &[u8]) {
-        let entry = self.files.get_mut(name).expect("the file is there");
-        entry.1 = Arc::new(content_of(bytes));
     }
 
     /// Writes the files into a folder of the system, to be opened again or looked at with other tools.

@@ -136,6 +136,8 @@ pub struct Orders<'o> {
     pub is_over: &'o (dyn Fn() -> bool + Sync),
     /// Hears the hash of each image that was opened and kept its promises, and whether it is of a second life.
     pub opened: &'o (dyn Fn(u64, bool) + Sync),
+    /// Whether an image of this hash was opened before: where not all states can be afforded, those come first that were not.
+    pub is_known: &'o (dyn Fn(u64) -> bool + Sync),
 }
 
 impl std::fmt::Debug for Orders<'_> {
@@ -150,7 +152,8 @@ impl std::fmt::Debug for Orders<'_> {
 /// The first state that breaks a promise.
 pub fn explore(record: &Record, profile: Profile, budget: Budget, name: &str) -> Result<Count, Broken> {
     let only = std::env::var("TREERING_CRASH_REPLAY").ok();
-    let orders = Orders { only: only.as_deref(), threads: 0, is_over: &|| false, opened: &|_, _| () };
+    let orders =
+        Orders { only: only.as_deref(), threads: 0, is_over: &|| false, opened: &|_, _| (), is_known: &|_| false };
     explore_for(record, profile, budget, name, orders)
 }
 
@@ -173,7 +176,7 @@ pub fn explore_for(
         gather(record, profile, lie, budget, &mut count, &mut groups);
     }
     count.distinct = groups.len();
-    let mut chosen = choose(groups, budget.states, orders.only.map_or(0, |_| usize::MAX));
+    let mut chosen = choose(groups, budget.states, orders.only.map_or(0, |_| usize::MAX), orders.is_known);
     if let Some(only) = orders.only {
         chosen.retain(|(_, group)| replay_of(name, profile, group) == only);
     }
@@ -211,7 +214,7 @@ pub fn images(record: &Record, profile: Profile, states: usize) -> Result<Vec<(I
     let budget = Budget::of_environment(states);
     let mut groups = HashMap::new();
     gather(record, profile, None, budget, &mut Count::default(), &mut groups);
-    let chosen = choose(groups, states, 0);
+    let chosen = choose(groups, states, 0, &|_| false);
     let mut found = Vec::new();
     let mut broken = None;
     make_images(record, profile, &chosen, |image, (_, group)| {
@@ -378,10 +381,15 @@ fn image_of(record: &Record, profile: Profile, disk: &Disk, base: &Base, choice:
     image
 }
 
-/// Those that are opened: the plain ones first, then by the seed that their hash is.
-fn choose(groups: HashMap<u64, Group>, states: usize, at_least: usize) -> Vec<(u64, Group)> {
+/// Those that are opened: the plain ones first, then those whose image was never opened, by the seed that their hash is.
+fn choose(
+    groups: HashMap<u64, Group>,
+    states: usize,
+    at_least: usize,
+    is_known: &dyn Fn(u64) -> bool,
+) -> Vec<(u64, Group)> {
     let mut all: Vec<(u64, Group)> = groups.into_iter().collect();
-    all.sort_by_key(|(hash, group)| (!group.is_plain, *hash));
+    all.sort_by_cached_key(|(hash, group)| (!group.is_plain, is_known(*hash), *hash));
     let plain = all.iter().filter(|(_, group)| group.is_plain).count();
     // Plain states may take half of what can be afforded.
     if plain > states / 2 {
@@ -531,7 +539,7 @@ fn open_one(
     let mut count = Count::default();
     let mut groups = HashMap::new();
     gather(&second, Profile::Power, None, budget, &mut count, &mut groups);
-    let chosen = choose(groups, budget.states, 0);
+    let chosen = choose(groups, budget.states, 0, orders.is_known);
     let mut opened = 0;
     let mut broken = None;
     make_images(&second, Profile::Power, &chosen, |image, (hash, group)| {

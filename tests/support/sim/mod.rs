@@ -98,7 +98,10 @@ struct LockedByte {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The pictures after the first calls of the trace; see [`disk`](State::disk).
     disk: Disk,
+    /// The names as they are.
+    names: BTreeMap<String, Inode>,
     /// The pictures before the first call of the trace.
     start: Disk,
     trace: Vec<Call>,
@@ -126,6 +129,12 @@ struct State {
 }
 
 impl State {
+    /// The pictures as they are. Most of what is done after a crash is asked for by nobody, so they are made when they are.
+    fn disk(&mut self) -> &mut Disk {
+        self.trace[self.disk.calls..].iter().for_each(|call| self.disk.apply(call));
+        &mut self.disk
+    }
+
     /// A process is dead: its locks are free.
     fn bury(&mut self, process: u32) {
         self.dead.insert(process);
@@ -181,7 +190,8 @@ impl SimStorage {
         }
         let disk = Disk::of_image(image);
         let next_inode = 1 + image.files.values().map(|(inode, _)| *inode).max().unwrap_or(0).max(image.last_inode);
-        SimStorage::over(memory, State { disk, next_inode, next_process: 2, ..State::default() })
+        let names = disk.names.clone();
+        SimStorage::over(memory, State { disk, names, next_inode, next_process: 2, ..State::default() })
     }
 
     /// Another process on the same directory.
@@ -227,6 +237,12 @@ impl SimStorage {
         self.state().trace.len()
     }
 
+    /// Whether anything was changed; a sync changes nothing that is to be seen.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.state().trace.iter().any(|call| !matches!(call, Call::Sync { .. }))
+    }
+
     /// The calls that changed something.
     #[must_use]
     pub fn trace(&self) -> Vec<Call> {
@@ -236,14 +252,16 @@ impl SimStorage {
     /// The pictures of the files now.
     #[must_use]
     pub fn disk(&self) -> Disk {
-        self.state().disk.clone()
+        self.state().disk().clone()
     }
 
     /// Lets the trace begin here: what is in the cache is durable, nothing happened before.
     pub fn begin_anew(&self) {
         let mut state = self.state();
-        let file = |(name, inode): (&String, &Inode)| (name.clone(), (*inode, Arc::clone(&state.disk.cache[inode])));
-        let image = Image { files: state.disk.names.iter().map(file).collect(), last_inode: state.next_inode };
+        let last_inode = state.next_inode;
+        let disk = state.disk();
+        let file = |(name, inode): (&String, &Inode)| (name.clone(), (*inode, Arc::clone(&disk.cache[inode])));
+        let image = Image { files: disk.names.iter().map(file).collect(), last_inode };
         state.start = Disk::of_image(&image);
         state.disk = state.start.clone();
         state.trace.clear();
@@ -298,9 +316,9 @@ impl SimStorage {
     /// The cache lets go of all pages that seem clean: what a failed sync did not move shows its old bytes.
     pub fn evict(&self) {
         let mut state = self.state();
-        let places = state.disk.evicted();
+        let places = state.disk().evicted();
         self.record(&mut state, Call::Evict);
-        self.show(&state, &places);
+        self.show(&mut state, &places);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -308,15 +326,16 @@ impl SimStorage {
     }
 
     fn record(&self, state: &mut State, call: Call) {
-        state.disk.apply(&call);
+        call.rename(&mut state.names);
         state.trace.push(call);
     }
 
     /// Copies sectors from the picture of the cache into the memory that readers see.
-    fn show(&self, state: &State, places: &[(Inode, u64)]) {
+    fn show(&self, state: &mut State, places: &[(Inode, u64)]) {
+        let disk = state.disk();
         for (inode, index) in places {
-            let Some((name, _)) = state.disk.names.iter().find(|(_, other)| *other == inode) else { continue };
-            let content = &state.disk.cache[inode];
+            let Some((name, _)) = disk.names.iter().find(|(_, other)| *other == inode) else { continue };
+            let content = &disk.cache[inode];
             let offset = index * disk::SECTOR as u64;
             let len = (content.len.saturating_sub(offset)).min(disk::SECTOR as u64) as usize;
             let file = self.machine.memory.open(name, Access::ReadWrite).expect("the file has this name");
@@ -374,7 +393,7 @@ impl SimStorage {
 
     /// What is not synced fails to be written back; every file that is open hears of it at its next sync.
     fn lose_write_back(&self, state: &mut State) {
-        let inodes: BTreeSet<Inode> = state.disk.pending.iter().filter_map(|pending| pending.unit.inode()).collect();
+        let inodes: BTreeSet<Inode> = state.disk().pending.iter().filter_map(|pending| pending.unit.inode()).collect();
         let begun = state.trace.len();
         for inode in inodes {
             state.late.extend(state.handles.iter().filter(|(_, other)| **other == inode).map(|(handle, _)| *handle));
@@ -412,7 +431,7 @@ impl Storage for SimStorage {
         let mut state = self.state();
         self.count(&mut state, Operation::Open)?;
         let file = self.machine.memory.open(name, access)?;
-        let inode = state.disk.names[name];
+        let inode = state.names[name];
         Ok(self.open_handle(&mut state, inode, file))
     }
 
@@ -494,6 +513,6 @@ impl State {
 
     /// The name of a file, as readers see it.
     fn name_of(&self, inode: Inode) -> Option<&str> {
-        self.disk.names.iter().find(|(_, other)| **other == inode).map(|(name, _)| name.as_str())
+        self.names.iter().find(|(_, other)| **other == inode).map(|(name, _)| name.as_str())
     }
 }
