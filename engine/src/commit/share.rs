@@ -150,7 +150,7 @@ impl Writer {
     #[cold]
     fn follow(&self, tail: &mut Tail) -> Result<()> {
         let Some(mut follower) = tail.follower.take() else { return Ok(()) };
-        let (before, ordinal) = (tail.at, tail.segment.ordinal());
+        let (before, ordinal, block) = (tail.at, tail.segment.ordinal(), tail.index.last_block());
         let followed = follower.follow(tail);
         tail.follower = Some(follower);
         // Whatever became of it: the tail is where it stands now.
@@ -159,7 +159,9 @@ impl Writer {
         }
         if tail.at != before {
             self.marks.commit(tail.log_end());
-            self.signals.note_index_due(tail.index.last_block());
+            if tail.index.last_block() != block || tail.segment.ordinal() != ordinal {
+                self.signals.note_index_due(tail.index.last_block());
+            }
         }
         let witness = followed?;
         self.marks.make_durable(witness.min(tail.at));

@@ -50,6 +50,8 @@ const STAND_BACK: Duration = Duration::from_micros(300);
 const NAP: Duration = Duration::from_micros(200);
 /// So many who wait look again after one nap each; of more each takes longer naps.
 const TOGETHER: u64 = 16;
+/// The longest nap of who waits for a sync, whatever the page says of the last one.
+const SYNCS_NAP_MAX: Duration = Duration::from_millis(10);
 /// The longest nap, in naps.
 const NAPS_MAX: u64 = 128;
 /// So often who waits for a turn tries again before it sleeps: most turns are over before it would be awake again.
@@ -306,16 +308,13 @@ impl Turns {
         describe: &dyn Fn() -> String,
         mut attempt: impl FnMut() -> std::io::Result<bool>,
     ) -> Result<()> {
-        if attempt().map_err(lock_error)? {
-            return Ok(());
-        }
         let until = now() + self.patience;
         let words = control.words();
         for _ in 0..if word == word::TURNS { TRIES } else { 0 } {
-            thread::yield_now();
             if attempt().map_err(lock_error)? {
                 return Ok(());
             }
+            thread::yield_now();
         }
         // For a sync everyone waits as long as it takes, and is woken by its end: nobody stands back for it.
         let counted = words.filter(|_| word == word::TURNS);
@@ -325,10 +324,15 @@ impl Turns {
         let mut fruitless = 0;
         let waited = loop {
             // Very many that look again every moment would leave no time for whoever has its turn. Those who wait for one look
-            // as often all together as a few do; for a sync, whose end wakes everybody, less often the longer it takes.
+            // as often all together as a few do; for a sync, whose end wakes everybody, hardly before the next should be over, and
+            // less often the longer it takes.
             let nap = match counted {
                 Some(words) => NAP * (1 + waiting(words).min(NAPS_MAX * TOGETHER) / TOGETHER) as u32,
-                None => NAP * (1 << (fruitless / 8)).min(NAPS_MAX as u32),
+                None => {
+                    let took = words.map_or(0, |words| words.load(word::TOOK));
+                    let two = Duration::from_nanos(took.saturating_mul(2)).clamp(NAP, SYNCS_NAP_MAX);
+                    two.max(NAP * (1 << (fruitless / 8)).min(NAPS_MAX as u32))
+                }
             };
             fruitless = (fruitless + 1).min(64);
             let seen = words.map_or(0, |words| words.load(word));
