@@ -114,6 +114,20 @@ fn parts(bytes: &[u8], store: treering::StoreId) -> (SegmentIndexHead, &[u8]) {
     (head, &bytes[SIDE_BLOCK_BYTES..][..header.payload_len as usize])
 }
 
+/// A store that is to derive nothing, for measuring, has no index and no checkpoint, and reads the same.
+#[test]
+fn a_store_that_derives_nothing_makes_no_side_file() {
+    let storage = MemStorage::new();
+    let store = Store::open_on(Arc::new(storage.clone()), options().derives(false)).expect("the store opens");
+    for number in 0..300 {
+        let _ = put(&store, "s", &noise(number, 200));
+    }
+    settle(&store);
+    let stat = store.stat().unwrap();
+    assert!(stat.segments > 3 && stat.indexed_segments == 0 && stat.directory.is_none());
+    assert_eq!(treering_tests::store::everything(&store).len(), 300);
+}
+
 #[test]
 fn an_index_says_of_each_stream_and_type_what_its_segment_holds() {
     let storage = MemStorage::new();

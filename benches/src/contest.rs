@@ -186,6 +186,24 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
             engine: in_directory(directory, engine::sustained),
             floor: in_directory(directory, |directory, events| floor::sequential(&storage(directory)?, events)),
         },
+        Contest {
+            name: "upkeep",
+            work: "Written append to 1,000 streams over many segments, until all is durable (floor: the same without any index)",
+            goal: Goal::TimeAtMost(1.1),
+            operations: 1_000_000,
+            events: 1,
+            engine: in_directory(directory, |directory, events| engine::upkeep(directory, events, true, true)),
+            floor: in_directory(directory, |directory, events| engine::upkeep(directory, events, false, true)),
+        },
+        Contest {
+            name: "upkeep-thread",
+            work: "  the same, time that the appending thread ran",
+            goal: Goal::TimeAtMost(1.1),
+            operations: 1_000_000,
+            events: 1,
+            engine: in_directory(directory, |directory, events| engine::upkeep(directory, events, true, false)),
+            floor: in_directory(directory, |directory, events| engine::upkeep(directory, events, false, false)),
+        },
     ]
 }
 

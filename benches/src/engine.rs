@@ -83,6 +83,36 @@ pub fn sustained(directory: &Path, events: u64) -> Outcome<Duration> {
     Ok(start.elapsed())
 }
 
+/// Bytes of a segment where it is asked what indexes cost: many are left while it runs, more than may wait for theirs.
+const UPKEEP_SEGMENT_BYTES: u64 = 8 << 20;
+/// Streams to which is appended in turn there.
+const UPKEEP_STREAMS: usize = 1000;
+
+/// Written events of many streams, one a call, over many segments, until the last of them is durable; `with` all that a store does to
+/// find them again later, or without: no index blocks on the way, no indexes, no directory. By the clock, or what the appending
+/// thread itself ran, which says what is left of it where another core does the rest.
+pub fn upkeep(directory: &Path, events: u64, with: bool, by_clock: bool) -> Outcome<Duration> {
+    let directory = tempfile::Builder::new().prefix("treering-bench-").tempdir_in(directory)?;
+    let options = Options::new().segment_bytes(UPKEEP_SEGMENT_BYTES).durability(Durability::Written);
+    let options = if with { options } else { options.index_stride_bytes(UPKEEP_SEGMENT_BYTES).derives(false) };
+    let store = Store::open(directory.path(), options)?;
+    let fresh = Fresh { store, payloads: Payloads::default(), _directory: directory };
+    let streams: Vec<String> = (0..UPKEEP_STREAMS).map(stream_name).collect();
+    let append = |number: u64| fresh.append(&streams[number as usize % UPKEEP_STREAMS], number);
+    (0..UPKEEP_STREAMS as u64).try_for_each(append)?;
+    let (start, ran_before) = (Instant::now(), thread_ran()?);
+    (0..events).try_for_each(append)?;
+    fresh.store.sync()?;
+    if by_clock { Ok(start.elapsed()) } else { Ok(thread_ran()? - ran_before) }
+}
+
+/// How long this thread was running so far.
+fn thread_ran() -> Outcome<Duration> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let ran = stat.split_whitespace().next().ok_or("the system does not say how long a thread ran")?;
+    Ok(Duration::from_nanos(ran.parse()?))
+}
+
 /// 64 threads, each with a stream of its own, each waiting for its event to be durable before it appends the next.
 pub fn synced_by_threads(directory: &Path, events: u64) -> Outcome<Duration> {
     let fresh = Fresh::open(directory, Durability::Synced)?;

@@ -59,6 +59,7 @@ pub struct Options {
     pub(crate) mapped_writes: bool,
     pub(crate) read_mode: ReadMode,
     pub(crate) background_threads: bool,
+    pub(crate) derives: bool,
     pub(crate) exclusive: bool,
     pub(crate) patience: Duration,
 }
@@ -77,6 +78,7 @@ impl Default for Options {
             mapped_writes: true,
             read_mode: ReadMode::Mapped,
             background_threads: true,
+            derives: true,
             exclusive: true,
             patience: Duration::from_secs(10),
         }
@@ -188,6 +190,15 @@ impl Options {
     #[must_use]
     pub fn background_threads(mut self, threads: bool) -> Options {
         self.background_threads = threads;
+        self
+    }
+
+    /// Whether a writer makes indexes of segments and the directory of streams in the background. Default: yes. To measure what that
+    /// costs: a store without them is opened and read at the cost of its length.
+    #[cfg(feature = "unstable")]
+    #[must_use]
+    pub fn derives(mut self, derives: bool) -> Options {
+        self.derives = derives;
         self
     }
 

@@ -10,8 +10,10 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use treering::storage::os::OsStorage;
 use treering::{Batch, Durability, Event, Expected, NewEvent, Options, ReadOptions, Revision, Store, Visibility};
-use treering_benches::{Failure, Outcome, finish, program};
+use treering_benches::floor::Frames;
+use treering_benches::{Outcome, finish, program};
 
 const USAGE: &str = "\
 usage: history [--json] [--events N]... [--streams N] [--bytes N] [DIR]
@@ -27,7 +29,15 @@ const KILLED_CHILD: &str = "--killed-child";
 /// Openings, of which the median counts.
 const OPENINGS: usize = 15;
 /// Reads of each kind.
-const READS: u64 = 2000;
+const READS: usize = 2000;
+/// Events at the end of a stream.
+const LAST: u64 = 50;
+/// Streams that are read as a whole.
+const WHOLE: u64 = 300;
+/// Reads that do not count end after it, those that count after twice the time.
+const PAIRS_TIME: Duration = Duration::from_secs(10);
+/// The most frames of a floor.
+const FLOOR_EVENTS_MAX: u64 = 10_000_000;
 
 struct Arguments {
     is_json: bool,
@@ -81,7 +91,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         let name = format!("{events}-{streams}-{}", arguments.bytes);
         let path = arguments.directory.join(name);
         build(&path, *events, streams, arguments.bytes)?;
-        let measured = measure(&path, streams)?;
+        let measured = measure(&path, *events, streams)?;
         show(arguments.is_json, *events, streams, arguments.bytes, &measured)?;
     }
     Ok(())
@@ -138,7 +148,7 @@ fn wait_for_indexes(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn measure(path: &Path, streams: u64) -> Outcome<Vec<(&'static str, f64, &'static str)>> {
+fn measure(path: &Path, events: u64, streams: u64) -> Outcome<Vec<(&'static str, f64, &'static str)>> {
     let mut rows = Vec::new();
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     rows.push(("open to first append, closed before", micros(opening(path, false)?), "us"));
@@ -160,63 +170,113 @@ fn measure(path: &Path, streams: u64) -> Outcome<Vec<(&'static str, f64, &'stati
     rows.push(("append of one event, Synced", micros(synced), "us"));
     let written = median(20_000, || append(&store, &name_of(random.below(streams)), Durability::Written))?;
     rows.push(("append of one event, Written", written.as_nanos() as f64, "ns"));
-    let last = |name: &str| {
-        let start = Instant::now();
-        let mut reader = store.read_stream(name, ReadOptions::new().last(50).visibility(Visibility::Committed))?;
-        let mut count = 0;
-        while let Some(event) = reader.next() {
-            count += event?.payload().len();
-        }
-        std::hint::black_box(count);
-        Ok::<_, Failure>(start.elapsed())
-    };
     rows.push((
         "last 50 of a stream, the first time",
-        micros(median(READS as usize, || last(&name_of(random.below(streams))))?),
+        micros(median(READS, || last(&store, &name_of(random.below(streams))))?),
         "us",
-    ));
-    rows.push(("last 50 of a stream, warm", micros(median(READS as usize, || last(&name_of(streams / 2)))?), "us"));
-    let (mut read, mut time) = (0, Duration::ZERO);
-    for stream in (0..streams).step_by((streams as usize / 300).max(1)) {
-        for is_timed in [false, true] {
-            let start = Instant::now();
-            let mut reader =
-                store.read_stream(&name_of(stream), ReadOptions::new().visibility(Visibility::Committed))?;
-            while let Some(event) = reader.next() {
-                std::hint::black_box(event?.payload().len());
-                read += u64::from(is_timed);
-            }
-            time += if is_timed { start.elapsed() } else { Duration::ZERO };
-        }
-    }
-    rows.push(("an event of a whole stream, warm", time.as_nanos() as f64 / read as f64, "ns"));
-    let heads: Vec<u64> = (0..200.min(streams))
-        .map(|stream| Ok::<_, Failure>(store.stream(&name_of(stream))?.ok_or("a stream is missing")?.head.get()))
-        .collect::<Outcome<_>>()?;
-    let mut point = |is_counted: bool| {
-        let stream = random.below(heads.len() as u64);
-        let revision = Revision(random.below(heads[stream as usize] + 1));
-        let name = name_of(stream);
-        let start = Instant::now();
-        let event: Option<Event> = store.event(&name, revision, Visibility::Committed)?;
-        std::hint::black_box(event.ok_or("an event is missing")?);
-        Ok::<_, Failure>(if is_counted { start.elapsed() } else { Duration::ZERO })
-    };
-    for _ in 0..5 * READS {
-        let _ = point(false)?;
-    }
-    rows.push((
-        "one event by stream and revision, warm",
-        median(READS as usize, || point(true))?.as_nanos() as f64,
-        "ns",
     ));
     let stat = store.stat()?;
     let derived = stat.index_bytes + stat.directory.map_or(0, |directory| directory.bytes);
     rows.push(("derived files, of the log", derived as f64 * 100.0 / stat.bytes as f64, "%"));
     rows.push(("memory beside mapped files", own_memory()? as f64 / (1 << 20) as f64, "MiB"));
     rows.push(("segments", stat.segments as f64, ""));
+    rows.extend(beside_floor(&store, path, events, streams)?);
     store.close()?;
     Ok(rows)
+}
+
+/// Reads beside their floors, each in turn with the same of a table of offsets in memory: as many frames of one event of 256 bytes,
+/// up to [`FLOOR_EVENTS_MAX`]. What is *warm* was read before; *anywhere* is what hardly was.
+fn beside_floor(
+    store: &Store,
+    path: &Path,
+    events: u64,
+    streams: u64,
+) -> Outcome<Vec<(&'static str, f64, &'static str)>> {
+    let storage = OsStorage::open(path.parent().ok_or("the store lies nowhere")?)?;
+    let each = events / streams;
+    let floor_streams = streams.min(FLOOR_EVENTS_MAX / each);
+    let floor = Frames::write(&storage, (floor_streams * each) as usize, 1)?;
+    let frame_of = |stream: u64, revision: u64| (revision * floor_streams + stream % floor_streams) as usize;
+    let some = 200.min(floor_streams);
+    let mut random = Random(11);
+    let mut rows = Vec::new();
+    let mut row = |names: [&'static str; 3], unit: &'static str, parts: f64, [engine, floor]: [Duration; 2]| {
+        let time = |time: Duration| time.as_nanos() as f64 / parts / if unit == "us" { 1e3 } else { 1.0 };
+        rows.push((names[0], time(engine), unit));
+        rows.push((names[1], time(floor), unit));
+        rows.push((names[2], time(engine) / time(floor), "x floor"));
+    };
+    let mut point = |of: u64, count: usize, skipped: usize| {
+        pairs(count, skipped, || {
+            let (stream, revision) = (random.below(of), random.below(each));
+            let name = name_of(stream);
+            let start = Instant::now();
+            let event: Option<Event> = store.event(&name, Revision(revision), Visibility::Committed)?;
+            std::hint::black_box(event.ok_or("an event is missing")?);
+            let engine = start.elapsed();
+            let start = Instant::now();
+            let _ = floor.point(frame_of(stream, revision))?;
+            Ok([engine, start.elapsed()])
+        })
+    };
+    let names = ["one event of 200 streams, warm", "  its floor", "  over it"];
+    row(names, "ns", 1.0, point(some, READS, 10 * READS)?);
+    row(["one event anywhere", "  its floor", "  over it"], "ns", 1.0, point(streams, 10 * READS, 50 * READS)?);
+    let few = LAST.min(each);
+    let last_50 = pairs(READS, READS, || {
+        let engine = last(store, &name_of(streams / 2))?;
+        let start = Instant::now();
+        floor.strided(frame_of(streams / 2, each - few), floor_streams as usize, few as usize)?;
+        Ok([engine, start.elapsed()])
+    })?;
+    row(["last 50 of a stream, warm", "  its floor", "  over it"], "us", 1.0, last_50);
+    let mut number = 0;
+    let whole = pairs(5 * WHOLE as usize, WHOLE as usize, || {
+        number += 1;
+        let stream = number % WHOLE.min(floor_streams) * (floor_streams / WHOLE).max(1);
+        let start = Instant::now();
+        let options = ReadOptions::new().to(Revision(each - 1)).visibility(Visibility::Committed);
+        let mut reader = store.read_stream(&name_of(stream), options)?;
+        while let Some(event) = reader.next() {
+            std::hint::black_box(event?.payload().len());
+        }
+        let engine = start.elapsed();
+        let start = Instant::now();
+        floor.strided(frame_of(stream, 0), floor_streams as usize, each as usize)?;
+        Ok([engine, start.elapsed()])
+    })?;
+    row(["an event of a whole stream, warm", "  its floor", "  over it"], "ns", each as f64, whole);
+    Ok(rows)
+}
+
+/// The median times of two that are done in turn, after so many that do not count; fewer of both where they take long.
+fn pairs(count: usize, skipped: usize, mut once: impl FnMut() -> Outcome<[Duration; 2]>) -> Outcome<[Duration; 2]> {
+    let begun = Instant::now();
+    for _ in (0..skipped).take_while(|_| begun.elapsed() < PAIRS_TIME) {
+        let _ = once()?;
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in (0..count).take_while(|number| *number < 100 || begun.elapsed() < 2 * PAIRS_TIME) {
+        let pair = once()?;
+        times.iter_mut().zip(pair).for_each(|(times, time)| times.push(time));
+    }
+    Ok(times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    }))
+}
+
+/// Reads the last events of a stream.
+fn last(store: &Store, name: &str) -> Outcome<Duration> {
+    let start = Instant::now();
+    let mut reader = store.read_stream(name, ReadOptions::new().last(LAST).visibility(Visibility::Committed))?;
+    let mut count = 0;
+    while let Some(event) = reader.next() {
+        count += event?.payload().len();
+    }
+    std::hint::black_box(count);
+    Ok(start.elapsed())
 }
 
 /// The median time from opening to the first append. The store was closed before, or its writer was killed at work.

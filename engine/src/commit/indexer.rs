@@ -82,6 +82,9 @@ impl Indexer {
         if !std::mem::replace(&mut self.has_looked_up, true) {
             look_up_names(writer);
         }
+        if !writer.options.derives {
+            return false;
+        }
         if self.first.as_mut().is_some_and(|first| first.step(writer)) {
             return true;
         }

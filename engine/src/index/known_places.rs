@@ -104,9 +104,23 @@ impl Set {
         (0..WAYS).find(|way| self.numbers[*way] == name.number && self.slots[*way] == name.slot)
     }
 
+    /// The place that the block of a name has for a granule. All that may be it are fetched at once, with the names: what is
+    /// compared first would be waited for twice.
+    #[inline]
+    fn look(&mut self, name: Name, granule: usize) -> Option<Position> {
+        let lows: [u32; WAYS] = std::hint::black_box(std::array::from_fn(|way| self.lows[way][granule]));
+        let way = self.way_of(name)?;
+        self.was_used[way] = true;
+        self.place_of(way, lows[way])
+    }
+
     #[inline]
     fn place(&self, way: usize, granule: usize) -> Option<Position> {
-        let low = self.lows[way][granule];
+        self.place_of(way, self.lows[way][granule])
+    }
+
+    #[inline]
+    fn place_of(&self, way: usize, low: u32) -> Option<Position> {
         (low != 0).then(|| Position((u64::from(self.highs[way]) << 32 | u64::from(low)) * UNIT))
     }
 
@@ -224,8 +238,8 @@ impl KnownPlaces {
             let name = Name::new(slot, level, revision);
             let spread = name.spread();
             let mut shard = self.shard(spread).lock();
-            let (set, way) = shard.find(name, spread)?;
-            set.place(way, granule(level, revision))
+            let index = shard.index_of(spread);
+            shard.sets.get_mut(index)?.look(name, granule(level, revision))
         })
     }
 
