@@ -26,7 +26,7 @@ impl Part for Kills {
     }
 
     fn weight(&self) -> u32 {
-        52
+        56
     }
 
     fn run(&self, share: &Share) {

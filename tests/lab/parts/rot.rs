@@ -22,7 +22,7 @@ impl Part for Rot {
     }
 
     fn weight(&self) -> u32 {
-        12
+        20
     }
 
     fn run(&self, share: &Share) {

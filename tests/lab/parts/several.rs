@@ -34,7 +34,7 @@ impl Part for Several {
     }
 
     fn weight(&self) -> u32 {
-        24
+        20
     }
 
     fn run(&self, share: &Share) {
