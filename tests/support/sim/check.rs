@@ -174,7 +174,7 @@ pub fn check(image: &Image, oracle: &Oracle<'_>, look: Look) -> Result<Option<Li
         control::allows_going_on(image, report.end.0)?;
     }
     check_order(&store, &events, is_damage_reported)?;
-    check_claims(&store, &events, oracle)?;
+    check_claims(&store, &events, oracle, is_damage_reported)?;
     if let Some(follower) = &follower
         && !follower.has_seen(&events)
     {
@@ -299,8 +299,9 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
 }
 
 /// Of each stream's claims none counts before which another one is there, nor two at once; the newest of all does where it is there.
-/// An append that expects a stream not to be there which is there says so, and changes nothing.
-fn check_claims(store: &Store, events: &[Seen], oracle: &Oracle<'_>) -> Result<(), String> {
+/// An append that expects a stream not to be there which is there says so, and changes nothing. Where damage was reported, that
+/// may hide where the stream ends.
+fn check_claims(store: &Store, events: &[Seen], oracle: &Oracle<'_>, has_gaps: bool) -> Result<(), String> {
     let there_until = events.last().map_or(0, |last| last.position);
     // One that was being made may be there too.
     let all = &oracle.account.claims;
@@ -318,6 +319,7 @@ fn check_claims(store: &Store, events: &[Seen], oracle: &Oracle<'_>) -> Result<(
         let is_accepted = match tried.map_err(|error| error.kind()) {
             Err(ErrorKind::Conflict) => true,
             Err(ErrorKind::Fenced) => false,
+            Err(ErrorKind::HeadUnknown) if has_gaps => continue,
             other => return Err(format!("P14: an append with token {token} of {stream:?}: {other:?}")),
         };
         if is_accepted && later().any(|later| is_there(later)) {
