@@ -300,7 +300,7 @@ fn check_order(store: &Store, events: &[Seen], has_gaps: bool) -> Result<(), Str
 
 /// Of each stream's claims none counts before which another one is there, nor two at once; the newest of all does where it is there.
 /// An append that expects a stream not to be there which is there says so, and changes nothing. Where damage was reported, that
-/// may hide where the stream ends.
+/// may hide where the stream ends, or its claims.
 fn check_claims(store: &Store, events: &[Seen], oracle: &Oracle<'_>, has_gaps: bool) -> Result<(), String> {
     let there_until = events.last().map_or(0, |last| last.position);
     // One that was being made may be there too.
@@ -319,7 +319,7 @@ fn check_claims(store: &Store, events: &[Seen], oracle: &Oracle<'_>, has_gaps: b
         let is_accepted = match tried.map_err(|error| error.kind()) {
             Err(ErrorKind::Conflict) => true,
             Err(ErrorKind::Fenced) => false,
-            Err(ErrorKind::HeadUnknown) if has_gaps => continue,
+            Err(ErrorKind::HeadUnknown | ErrorKind::Damage) if has_gaps => continue,
             other => return Err(format!("P14: an append with token {token} of {stream:?}: {other:?}")),
         };
         if is_accepted && later().any(|later| is_there(later)) {
