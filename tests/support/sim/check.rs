@@ -322,7 +322,7 @@ fn check_claims(store: &Store, events: &[Seen], oracle: &Oracle<'_>, has_gaps: b
             Err(ErrorKind::HeadUnknown | ErrorKind::Damage) if has_gaps => continue,
             other => return Err(format!("P14: an append with token {token} of {stream:?}: {other:?}")),
         };
-        if is_accepted && later().any(|later| is_there(later)) {
+        if is_accepted && later().any(is_there) {
             return Err(format!("P14: token {token} of {stream:?} counts, which was claimed again since"));
         }
         if !is_accepted && later().next().is_none() && is_there(claimed) && oracle.demand != Demand::Nothing {
