@@ -1,7 +1,5 @@
 //! What a loss of power leaves of a real ext4, from a record of its block writes; and what its device leaves that fails.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use treering_tests::lab::{Part, Share};
 use treering_tests::torture::blocks::{Recording, is_possible};
 use treering_tests::torture::device;
@@ -34,30 +32,30 @@ impl Part for Blocks {
             Ok(programs) => programs,
             Err(because) => return share.skip(because),
         };
-        let seed = AtomicU64::new(1);
-        share.on_times(2, |_| {
-            while !(share.is_over() || share.is_full() && share.counted("replays on ext4") >= REPLAYS_WANTED) {
-                let seed = seed.fetch_add(1, Ordering::Relaxed);
-                let recording = match Recording::of_writer(&programs, seed, BATCHES) {
-                    Ok(recording) => recording,
+        // One after the other: loop devices that several give back and take at the same moment show one what another's held.
+        for seed in 1.. {
+            if share.is_over() || share.is_full() && share.counted("replays on ext4") >= REPLAYS_WANTED {
+                return;
+            }
+            let recording = match Recording::of_writer(&programs, seed, BATCHES) {
+                Ok(recording) => recording,
+                Err(because) => return share.skip(because),
+            };
+            share.count("block writes recorded", recording.moments() as u64 - 1);
+            if let Err(because) = failing(&programs, seed, share) {
+                return share.skip(because);
+            }
+            for replay in (0..REPLAYS).take_while(|_| !share.is_over()) {
+                // Spread over all moments; of each second one only a part of what no flush covers.
+                let moment = (replay * 7919 + seed) as usize % recording.moments();
+                let subset = if replay % 2 == 0 { 0 } else { replay };
+                match recording.replay(&programs, moment, subset) {
+                    Ok(Ok(())) => share.count("replays on ext4", 1),
+                    Ok(Err(what)) => share.fail(what, format!("writer={seed} moment={moment} subset={subset}")),
                     Err(because) => return share.skip(because),
-                };
-                share.count("block writes recorded", recording.moments() as u64 - 1);
-                if let Err(because) = failing(&programs, seed, share) {
-                    return share.skip(because);
-                }
-                for replay in (0..REPLAYS).take_while(|_| !share.is_over()) {
-                    // Spread over all moments; of each second one only a part of what no flush covers.
-                    let moment = (replay * 7919 + seed) as usize % recording.moments();
-                    let subset = if replay % 2 == 0 { 0 } else { replay };
-                    match recording.replay(&programs, moment, subset) {
-                        Ok(Ok(())) => share.count("replays on ext4", 1),
-                        Ok(Err(what)) => share.fail(what, format!("writer={seed} moment={moment} subset={subset}")),
-                        Err(because) => return share.skip(because),
-                    }
                 }
             }
-        });
+        }
     }
 
     fn replay(&self, line: &str) -> Result<(), String> {
