@@ -1,9 +1,9 @@
 //! Finding the frames that hold a stretch of a stream.
 //!
 //! From a remembered place behind the wanted revision the sections lead back, one link each, to the one that holds it. Where no
-//! place is remembered the indexes of segments lead to the sections ([`older`](super::older)). What either way finds is
-//! known to the next reader ([`known_places`](super::known_places)). A damaged frame breaks the links; then the log between two places that are known is
-//! walked instead, which is slower and finds the same.
+//! place is remembered the indexes of segments lead to the sections ([`older`](super::older)). What either way finds is known to
+//! the next reader ([`known_places`](super::known_places)). A damaged frame breaks the links; then the log between two places
+//! that are known is walked instead, which is slower and finds the same.
 
 use std::sync::Arc;
 

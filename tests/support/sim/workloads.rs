@@ -4,9 +4,9 @@
 
 use treering::storage::mem::Operation;
 use treering::storage::{Access, Storage as _};
-use treering::{Durability, Error, FencingToken, Store};
+use treering::{Durability, Error, Store};
 
-use super::account::{Account, Beside, Claimed, Outcome, Plan};
+use super::account::{Account, Outcome, Plan};
 use super::check::{look_on, read};
 use super::disk::CONTROL;
 use super::{Failure, Fault, Image, SimStorage, options};
@@ -230,28 +230,6 @@ impl Run {
         self.next += 1;
         let plan = Plan::cursor(self.next, stream, revision, level);
         self.try_append(plan).expect("the cursor moves");
-    }
-
-    /// Claims a stream, and lets go of it at once: who had it may still append with its token.
-    ///
-    /// # Panics
-    /// Where that fails.
-    pub fn claim(&mut self, stream: &str) -> FencingToken {
-        let claim = self.store().try_claim(stream).expect("nobody has the stream");
-        let token = self.store().fencing_token(&claim).expect("the claim is noted");
-        claim.release().expect("the claim is released");
-        self.account.claims.push(Claimed { at: self.machine.trace_len(), stream: stream.to_owned(), token });
-        token
-    }
-
-    /// Appends one event with a token.
-    ///
-    /// # Errors
-    /// What the append said.
-    pub fn fenced(&mut self, stream: &str, len: usize, token: FencingToken, level: Durability) -> Result<(), Error> {
-        let mut plan = self.plan(&[(stream, &[len])], level);
-        plan.beside = Some(Beside::Fence { stream: stream.to_owned(), token });
-        self.try_append(plan)
     }
 
     /// Appends a plan.

@@ -1,9 +1,34 @@
 //! Workloads in which streams are claimed again and again, and whoever had one before is refused.
 
 use treering::Durability::{Synced, Written};
-use treering::{ErrorKind, FencingToken};
+use treering::{Durability, Error, ErrorKind, FencingToken};
 
 use super::Run;
+use crate::sim::account::{Beside, Claimed};
+
+impl Run {
+    /// Claims a stream, and lets go of it at once: who had it may still append with its token.
+    ///
+    /// # Panics
+    /// Where that fails.
+    fn claim(&mut self, stream: &str) -> FencingToken {
+        let claim = self.store().try_claim(stream).expect("nobody has the stream");
+        let token = self.store().fencing_token(&claim).expect("the claim is noted");
+        claim.release().expect("the claim is released");
+        self.account.claims.push(Claimed { at: self.machine.trace_len(), stream: stream.to_owned(), token });
+        token
+    }
+
+    /// Appends one event with a token.
+    ///
+    /// # Errors
+    /// What the append said.
+    fn fenced(&mut self, stream: &str, len: usize, token: FencingToken, level: Durability) -> Result<(), Error> {
+        let mut plan = self.plan(&[(stream, &[len])], level);
+        plan.beside = Some(Beside::Fence { stream: stream.to_owned(), token });
+        self.try_append(plan)
+    }
+}
 
 /// Fails unless the token is refused, with nothing written.
 fn refused(run: &mut Run, stream: &str, token: FencingToken) {
@@ -13,7 +38,7 @@ fn refused(run: &mut Run, stream: &str, token: FencingToken) {
     assert_eq!(run.machine().trace_len(), len, "P14: a refused append wrote");
 }
 
-fn taken(run: &mut Run, stream: &str, len: usize, token: FencingToken, level: treering::Durability) {
+fn taken(run: &mut Run, stream: &str, len: usize, token: FencingToken, level: Durability) {
     run.fenced(stream, len, token, level).expect("P14: the newest token counts");
 }
 
