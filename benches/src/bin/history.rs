@@ -1,7 +1,7 @@
 //! Prints what it costs to open stores of growing size, to append to them and to find things in them.
 //!
-//! `cargo run --release -p treering-benches --bin history -- [--json] [--events N]... [--streams N] [--bytes N] [DIR]`. Each
-//! store is built once and kept below DIR (default: the target folder), so that a second run begins at once. Times are medians; the
+//! `cargo run --release -p treering-benches --bin history -- [--json] [--only PART]... [--events N]... [--streams N] [--bytes N]
+//! [DIR]`. Each store is built once and kept below DIR (default: the target folder), so that a second run begins at once. Times are medians; the
 //! page cache is warm, since the store was just written or read through.
 
 use std::io::Write;
@@ -16,9 +16,10 @@ use treering_benches::floor::Frames;
 use treering_benches::{Outcome, finish, program};
 
 const USAGE: &str = "\
-usage: history [--json] [--events N]... [--streams N] [--bytes N] [DIR]
+usage: history [--json] [--only PART]... [--events N]... [--streams N] [--bytes N] [DIR]
 
   --json         one JSON object a store instead of a table
+  --only PART    opening, appending, finding or reading, may be given again (all)
   --events N     size of a store, may be given again (1000000 and 10000000)
   --streams N    streams over which they are spread (a hundredth of the events)
   --bytes N      payload of an event (256)
@@ -39,8 +40,12 @@ const PAIRS_TIME: Duration = Duration::from_secs(10);
 /// The most frames of a floor.
 const FLOOR_EVENTS_MAX: u64 = 10_000_000;
 
+/// What can be measured by itself.
+const PARTS: [&str; 4] = ["opening", "appending", "finding", "reading"];
+
 struct Arguments {
     is_json: bool,
+    only: Vec<String>,
     events: Vec<u64>,
     streams: Option<u64>,
     bytes: usize,
@@ -51,6 +56,7 @@ impl Arguments {
     fn read(given: &mut dyn Iterator<Item = String>) -> Result<Arguments, String> {
         let mut arguments = Arguments {
             is_json: false,
+            only: Vec::new(),
             events: Vec::new(),
             streams: None,
             bytes: 256,
@@ -63,6 +69,10 @@ impl Arguments {
             };
             match argument.as_str() {
                 "--json" => arguments.is_json = true,
+                "--only" => {
+                    let part = given.next().filter(|part| PARTS.contains(&part.as_str()));
+                    arguments.only.push(part.ok_or_else(|| format!("--only wants one of {}", PARTS.join(", ")))?);
+                }
                 "--events" => arguments.events.push(number()?),
                 "--streams" => arguments.streams = Some(number()?),
                 "--bytes" => arguments.bytes = number()? as usize,
@@ -74,6 +84,10 @@ impl Arguments {
             arguments.events = vec![1_000_000, 10_000_000];
         }
         Ok(arguments)
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == part)
     }
 }
 
@@ -91,7 +105,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         let name = format!("{events}-{streams}-{}", arguments.bytes);
         let path = arguments.directory.join(name);
         build(&path, *events, streams, arguments.bytes)?;
-        let measured = measure(&path, *events, streams)?;
+        let measured = measure(&path, *events, streams, arguments)?;
         show(arguments.is_json, *events, streams, arguments.bytes, &measured)?;
     }
     Ok(())
@@ -148,51 +162,46 @@ fn wait_for_indexes(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn measure(path: &Path, events: u64, streams: u64) -> Outcome<Vec<(&'static str, f64, &'static str)>> {
+type Row = (&'static str, f64, &'static str);
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn measure(path: &Path, events: u64, streams: u64, arguments: &Arguments) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    rows.push(("open to first append, closed before", micros(opening(path, false)?), "us"));
-    rows.push(("open to first append, killed before", micros(opening(path, true)?), "us"));
-    rows.push((
-        "open for reading",
-        micros(median(OPENINGS, || {
-            let start = Instant::now();
-            let store = Store::open_read_only(path, Options::new())?;
-            let time = start.elapsed();
-            drop(store);
-            Ok(time)
-        })?),
-        "us",
-    ));
+    if arguments.wants("opening") {
+        rows.push(("open to first append, closed before", micros(opening(path, false)?), "us"));
+        rows.push(("open to first append, killed before", micros(opening(path, true)?), "us"));
+        rows.push(("open for reading", micros(median(OPENINGS, || opening_to_read(path))?), "us"));
+    }
     let store = Store::open(path, Options::new())?;
     let mut random = Random(7);
-    let synced = median(300, || append(&store, &name_of(random.below(streams)), Durability::Synced))?;
-    rows.push(("append of one event, Synced", micros(synced), "us"));
-    let written = median(20_000, || append(&store, &name_of(random.below(streams)), Durability::Written))?;
-    rows.push(("append of one event, Written", written.as_nanos() as f64, "ns"));
-    rows.push((
-        "last 50 of a stream, the first time",
-        micros(median(READS, || last(&store, &name_of(random.below(streams))))?),
-        "us",
-    ));
-    let stat = store.stat()?;
-    let derived = stat.index_bytes + stat.directory.map_or(0, |directory| directory.bytes);
-    rows.push(("derived files, of the log", derived as f64 * 100.0 / stat.bytes as f64, "%"));
-    rows.push(("memory beside mapped files", own_memory()? as f64 / (1 << 20) as f64, "MiB"));
-    rows.push(("segments", stat.segments as f64, ""));
-    rows.extend(beside_floor(&store, path, events, streams)?);
+    if arguments.wants("appending") {
+        let synced = median(300, || append(&store, &name_of(random.below(streams)), Durability::Synced))?;
+        rows.push(("append of one event, Synced", micros(synced), "us"));
+        let written = median(20_000, || append(&store, &name_of(random.below(streams)), Durability::Written))?;
+        rows.push(("append of one event, Written", written.as_nanos() as f64, "ns"));
+    }
+    if arguments.wants("finding") {
+        let first = median(READS, || last(&store, &name_of(random.below(streams))))?;
+        rows.push(("last 50 of a stream, the first time", micros(first), "us"));
+        let stat = store.stat()?;
+        let derived = stat.index_bytes + stat.directory.map_or(0, |directory| directory.bytes);
+        rows.push(("derived files, of the log", derived as f64 * 100.0 / stat.bytes as f64, "%"));
+        rows.push(("memory beside mapped files", own_memory()? as f64 / (1 << 20) as f64, "MiB"));
+        rows.push(("segments", stat.segments as f64, ""));
+    }
+    if arguments.wants("reading") {
+        rows.extend(beside_floor(&store, path, events, streams)?);
+    }
     store.close()?;
     Ok(rows)
 }
 
 /// Reads beside their floors, each in turn with the same of a table of offsets in memory: as many frames of one event of 256 bytes,
 /// up to [`FLOOR_EVENTS_MAX`]. What is *warm* was read before; *anywhere* is what hardly was.
-fn beside_floor(
-    store: &Store,
-    path: &Path,
-    events: u64,
-    streams: u64,
-) -> Outcome<Vec<(&'static str, f64, &'static str)>> {
+fn beside_floor(store: &Store, path: &Path, events: u64, streams: u64) -> Outcome<Vec<Row>> {
     let storage = OsStorage::open(path.parent().ok_or("the store lies nowhere")?)?;
     let each = events / streams;
     let floor_streams = streams.min(FLOOR_EVENTS_MAX / each);
@@ -294,6 +303,14 @@ fn opening(path: &Path, is_killed: bool) -> Outcome<Duration> {
         store.close()?;
         Ok(time)
     })
+}
+
+fn opening_to_read(path: &Path) -> Outcome<Duration> {
+    let start = Instant::now();
+    let store = Store::open_read_only(path, Options::new())?;
+    let time = start.elapsed();
+    drop(store);
+    Ok(time)
 }
 
 /// Appends for a while, then dies without a word.
