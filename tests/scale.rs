@@ -187,3 +187,46 @@ fn p11_names_of_any_bytes_are_told_apart() {
         assert_eq!(store.streams().unwrap().len(), names.len());
     }
 }
+
+/// Files of a folder whose names end so, of those that this process has open, and of those that it has mapped.
+fn open_and_mapped(folder: &std::path::Path, end: &str) -> (usize, usize) {
+    let is_one = |path: &std::path::Path| path.starts_with(folder) && path.to_string_lossy().ends_with(end);
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let paths: std::collections::HashSet<&str> =
+        maps.lines().filter_map(|line| line.split_once('/').map(|(_, path)| path)).collect();
+    let mapped = paths.into_iter().filter(|path| is_one(&std::path::Path::new("/").join(path)));
+    (open.filter(|path| is_one(path)).count(), mapped.count())
+}
+
+#[test]
+fn p20_all_segments_stay_mapped_and_few_of_their_files_open() {
+    const SEGMENTS: u64 = 400;
+    const FILES_MAX: usize = 128;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let store = Store::open(&path, small().background_threads(false)).unwrap();
+    let rest = vec![9; 14_000];
+    for number in 0..SEGMENTS {
+        let payload = number.to_le_bytes();
+        let (event, filler) = ([NewEvent::new("step", &payload[..])], [NewEvent::new("filler", &rest)]);
+        let batch = Batch::new().section("agent", Expected::Any, &event).section("filler", Expected::Any, &filler);
+        let _ = store.append(&batch.durability(Durability::Written)).unwrap();
+    }
+    store.close().unwrap();
+    let reader = Store::open_read_only(&path, small()).unwrap();
+    let segments = reader.stat().unwrap().segments as usize;
+    for round in 0..3 {
+        for number in 0..SEGMENTS {
+            // Old and new in turn, so that no few segments would do.
+            let number = if number % 2 == 0 { number } else { SEGMENTS - number };
+            let event = reader.event("agent", Revision(number), Visibility::Committed).unwrap().expect("it is there");
+            assert_eq!(event.payload[..], number.to_le_bytes());
+        }
+        let (open, mapped) = open_and_mapped(&path, ".segment");
+        assert!(
+            open <= FILES_MAX && mapped >= segments - 1,
+            "round {round}: {open} open, {mapped} of {segments} mapped"
+        );
+    }
+}

@@ -217,9 +217,9 @@ impl Writer {
             if planted(Plant::ActiveNotSynced) && is_active || planted(Plant::LeftNotSynced) && !is_active {
                 continue;
             }
-            let synced = segment.file.sync_data();
-            let synced =
-                if planted(Plant::SyncRetried) { synced.or_else(|_| segment.file.sync_data()) } else { synced };
+            let sync = || segment.open_file()?.sync_data();
+            let synced = sync();
+            let synced = if planted(Plant::SyncRetried) { synced.or_else(|_| sync()) } else { synced };
             synced.map_err(|error| Error::io("sync", &segment.name, error))?;
         }
         // Another thread, or another process, may have been told of an error that this sync was not told of.
@@ -297,7 +297,8 @@ impl Writer {
                 again::write_again(to_write, from, end)?;
             }
             if !Arc::ptr_eq(to_write, segment) {
-                to_write.file.sync_data().map_err(|error| Error::io("sync", &segment.name, error))?;
+                let synced = to_write.open_file().and_then(|file| file.sync_data());
+                synced.map_err(|error| Error::io("sync", &segment.name, error))?;
             }
         }
         if is_name_uncertain {

@@ -155,18 +155,19 @@ impl Output {
             let (window, _) = self.window.as_mut().expect("prefault opened it");
             return window.copy_in((offset - window.range().start) as usize, bytes);
         }
-        segment.file.write_at(bytes, offset)
+        segment.open_file()?.write_at(bytes, offset)
     }
 
     /// Allocates in growing steps, so that a small store stays small and a fast writer seldom waits.
     fn allocate(&mut self, segment: &Segment, end: u64) -> io::Result<()> {
         let file_bytes = segment.head.header.file_bytes();
         let wanted = end.max(self.allocated + self.step).next_multiple_of(4096).min(file_bytes);
-        match segment.file.allocate(self.allocated..wanted) {
+        let file = segment.open_file()?;
+        match file.allocate(self.allocated..wanted) {
             // A step ahead is a favour; what this frame needs is what counts.
             Err(error) if is_effect_known(&error) => {
                 let needed = end.next_multiple_of(4096).min(file_bytes);
-                segment.file.allocate(self.allocated..needed)?;
+                file.allocate(self.allocated..needed)?;
                 self.allocated = needed;
             }
             Err(error) => return Err(error),
@@ -187,7 +188,7 @@ impl Output {
         }
         if self.window.is_none() {
             let start = offset & !4095;
-            match segment.file.map_writable(start..self.allocated) {
+            match segment.open_file().and_then(|file| file.map_writable(start..self.allocated)) {
                 Ok(window) => {
                     let ahead =
                         Ahead { faulter: window.prefaulter(), range: window.range(), upto: AtomicU64::new(start) };

@@ -15,12 +15,9 @@ use crate::format::{Fault, file_name};
 use crate::ids::{Position, SegmentOrdinal, StoreId, StreamId};
 use crate::index::side_file::SideFile;
 use crate::segment::one::Segment;
-use crate::segment::set::{Known, SegmentSet};
+use crate::segment::set::{Known, SegmentSet, is_too_many_mapped};
 use crate::storage::Storage;
 use crate::sync::{AtomicBool, Mutex, Ordering, RwLock};
-
-/// The most indexes that are kept open for later use.
-const OPEN_MAX: usize = 128;
 
 /// The index of a segment.
 #[derive(Debug)]
@@ -125,10 +122,11 @@ impl SegmentIndexes {
         let end = known.end?;
         let index = self.open(known, end).map(Arc::new);
         let mut slots = self.slots.write();
-        if slots.len() >= OPEN_MAX {
+        if is_too_many_mapped(slots.len() + 1, self.segment_bytes()) {
             // Those that nobody asked for since the last time go.
+            let most = slots.len();
             slots.retain(|_, slot| std::mem::replace(slot.was_used.get_mut(), false));
-            if slots.len() >= OPEN_MAX {
+            if slots.len() >= most {
                 slots.clear();
             }
         }

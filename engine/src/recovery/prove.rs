@@ -11,6 +11,7 @@
 use crate::ids::Position;
 use crate::planted::{Plant, planted};
 use crate::segment::set::SegmentSet;
+use crate::storage::Access;
 
 /// The longest tail that is looked at, in bytes.
 const BYTES_MAX: u64 = 4 << 20;
@@ -39,14 +40,15 @@ fn is_on_device(set: &SegmentSet, from: Position, to: Position) -> Option<bool> 
     }
     let mut chunk = Vec::new();
     for (known, start, end) in stretches {
-        let segment = set.open(known).ok()?;
-        segment.file.sync_data().ok()?;
+        let segment = set.open_with(known, Access::Read).ok()?;
+        let file = segment.open_file().ok()?;
+        file.sync_data().ok()?;
         let mut at = start;
         while at < end {
             let len = (end.0 - at.0).min(CHUNK_BYTES as u64) as usize;
             chunk.resize(len.max(chunk.len()), 0);
             let on_device = &mut chunk[..len];
-            let read = segment.file.read_direct_at(on_device, at.0 - segment.base.0).ok()?;
+            let read = file.read_direct_at(on_device, at.0 - segment.base.0).ok()?;
             let in_cache = segment.bytes(at, Position(at.0 + len as u64));
             segment.check_readable().ok()?;
             if read != len || *on_device != *in_cache {

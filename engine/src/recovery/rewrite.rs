@@ -48,7 +48,10 @@ pub(crate) fn make_durable(set: &SegmentSet, replay: &Replay, kept: Option<&Segm
                 return Err(changed(segment, first, end, "other frames stand there"));
             }
         }
-        segment.file.sync_data().map_err(|error| Error::io("sync", &segment.name, error))?;
+        segment
+            .open_file()
+            .and_then(|file| file.sync_data())
+            .map_err(|error| Error::io("sync", &segment.name, error))?;
     }
     if is_name_uncertain {
         // Its writer may have been stopped between giving the newest segment its name and making that durable: the name of

@@ -2,6 +2,8 @@
 //!
 //! The bytes are read once more and proven in memory of one's own; what proves itself no longer is not written over.
 
+use std::io;
+
 use crate::format::frame::Frame;
 use crate::format::open::HeadBlock;
 use crate::format::segment_header::HEAD_BLOCK_BYTES;
@@ -16,12 +18,15 @@ const STRETCH_BYTES: u64 = 1 << 20;
 /// Writes both copies of the head block to where they are.
 pub(crate) fn write_head_again(segment: &Segment) -> Result<()> {
     let mut bytes = vec![0; 2 * HEAD_BLOCK_BYTES];
-    let read = segment.file.read_at(&mut bytes, 0).map_err(|error| Error::io("read", &segment.name, error))?;
+    let read = segment
+        .open_file()
+        .and_then(|file| file.read_at(&mut bytes, 0))
+        .map_err(|error| Error::io("read", &segment.name, error))?;
     let is_same = |copy: &[u8]| HeadBlock::decode(copy).is_ok_and(|head| head == segment.head);
     // Where one copy is bad it stays as it is, and the other one serves.
     for (number, copy) in bytes[..read].chunks_exact(HEAD_BLOCK_BYTES).enumerate().filter(|(_, copy)| is_same(copy)) {
         let offset = (number * HEAD_BLOCK_BYTES) as u64;
-        let written = if planted(Plant::TakeoverSyncsOnly) { Ok(()) } else { segment.file.rewrite_at(copy, offset) };
+        let written = rewrite(segment, copy, offset);
         written.map_err(|error| Error::io("write", &segment.name, error))?;
     }
     Ok(())
@@ -40,7 +45,7 @@ pub(crate) fn write_again(segment: &Segment, first: Position, end: Position) -> 
         }
         buffer.resize((to.0 - from.0) as usize, 0);
         let offset = from.0 - segment.base.0;
-        let read = segment.file.read_at(&mut buffer, offset);
+        let read = segment.open_file().and_then(|file| file.read_at(&mut buffer, offset));
         let read = read.map_err(|error| Error::io("read", &segment.name, error))?;
         let mut at = from;
         while at < to {
@@ -56,11 +61,15 @@ pub(crate) fn write_again(segment: &Segment, first: Position, end: Position) -> 
             previous_check = Some(header.frame_check);
             at = frame_end;
         }
-        let written = if planted(Plant::TakeoverSyncsOnly) { Ok(()) } else { segment.file.rewrite_at(&buffer, offset) };
+        let written = rewrite(segment, &buffer, offset);
         written.map_err(|error| Error::io("write", &segment.name, error))?;
         from = to;
     }
     Ok(previous_check.unwrap_or(0))
+}
+
+fn rewrite(segment: &Segment, bytes: &[u8], offset: u64) -> io::Result<()> {
+    if planted(Plant::TakeoverSyncsOnly) { Ok(()) } else { segment.open_file()?.rewrite_at(bytes, offset) }
 }
 
 /// Fills a torn tail between two places with zeros, and syncs that. The first bytes go last, behind the sync: while they stand,
@@ -68,22 +77,23 @@ pub(crate) fn write_again(segment: &Segment, first: Position, end: Position) -> 
 pub(crate) fn clear(segment: &Segment, from: Position, to: Position) -> Result<()> {
     const FIRST_BYTES: u64 = 8;
     let failed = |doing: &str, error| Error::io(doing, &segment.name, error);
+    let file = segment.open_file().map_err(|error| failed("open", error))?;
     let zeros = vec![0; STRETCH_BYTES.min(to.0.saturating_sub(from.0)) as usize];
     let (from, to) = (from.0 - segment.base.0, to.0 - segment.base.0);
     let mut at = (from + FIRST_BYTES).min(to);
     // Holes are zero as they are, and would take space.
-    while let Some(data) = segment.file.next_data(at).map_err(|error| failed("read", error))? {
+    while let Some(data) = file.next_data(at).map_err(|error| failed("read", error))? {
         let (start, end) = (data.start.max(at), data.end.min(to));
         if start >= end {
             break;
         }
         let len = (end - start).min(zeros.len() as u64);
-        segment.file.write_at(&zeros[..len as usize], start).map_err(|error| failed("write", error))?;
+        file.write_at(&zeros[..len as usize], start).map_err(|error| failed("write", error))?;
         at = start + len;
     }
-    segment.file.sync_data().map_err(|error| failed("sync", error))?;
+    file.sync_data().map_err(|error| failed("sync", error))?;
     let first = &zeros[..FIRST_BYTES.min(to.saturating_sub(from)) as usize];
-    segment.file.write_at(first, from).map_err(|error| failed("write", error))
+    file.write_at(first, from).map_err(|error| failed("write", error))
 }
 
 /// The bytes are no longer what was proven when the log was read.

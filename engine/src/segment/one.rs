@@ -3,6 +3,7 @@
 //! Invariants: the head block proved itself and belongs to the store, unless it is said to be lost; the mapping never changes
 //! below the end of the log; a file that is shorter than it should be reads as if it ended there. Where the log ends is not known here.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +36,8 @@ pub(crate) struct Segment {
     /// Position of byte 0 of the file.
     pub(crate) base: Position,
     pub(crate) seeds: Seeds,
-    pub(crate) file: Arc<dyn StorageFile>,
+    /// `None`: it was let go of.
+    file: Option<Arc<dyn StorageFile>>,
     mapping: Mapping,
     /// All of the mapping, as what is handed out keeps it.
     whole: Bytes,
@@ -231,7 +233,7 @@ impl Segment {
             name,
             base,
             seeds: Seeds::new(head.header.salt),
-            file,
+            file: Some(file),
             whole: Bytes::from_owner(mapping.clone()),
             mapping,
             fetched: (0..stretches).map(|_| AtomicU64::new(0)).collect(),
@@ -239,6 +241,35 @@ impl Segment {
             head_damage,
             is_head_lost: false,
         }
+    }
+
+    /// The same without its open file, of which a process may have few: what is mapped stays.
+    pub(crate) fn without_file(&self) -> Segment {
+        let fetched = self.fetched.iter().map(|bits| AtomicU64::new(bits.load(Ordering::Relaxed)));
+        Segment {
+            head: self.head,
+            name: self.name.clone(),
+            file: None,
+            mapping: self.mapping.clone(),
+            whole: self.whole.clone(),
+            fetched: fetched.collect(),
+            fetching: Mutex::new(()),
+            head_damage: self.head_damage.clone(),
+            ..*self
+        }
+    }
+
+    /// Its open file. Whoever opened the segment for himself has it.
+    ///
+    /// # Errors
+    /// Where it was let go of.
+    pub(crate) fn open_file(&self) -> io::Result<&Arc<dyn StorageFile>> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("the file was closed, and its bytes stay mapped"))
+    }
+
+    /// Whether its open file was not let go of.
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// The check that the first frame behind the head block must carry; `None` where the open frame is lost.

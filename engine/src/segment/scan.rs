@@ -108,7 +108,7 @@ pub(crate) fn last_set_byte(segment: &Segment, from: Position, to: Position) -> 
     let mut ranges = Vec::new();
     let (mut at, end) = (from.0 - segment.base.0, to.0.saturating_sub(segment.base.0));
     while at < end {
-        let data = match segment.file.next_data(at) {
+        let data = match segment.open_file().and_then(|file| file.next_data(at)) {
             Ok(None) => break,
             Ok(Some(data)) if data.start >= end => break,
             Ok(Some(data)) => data.start..data.end.min(end),

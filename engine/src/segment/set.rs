@@ -1,7 +1,8 @@
 //! All segments of a store, in log order, and the open ones among them.
 //!
-//! What is known of every segment is small and kept; the mappings are opened when asked for and bounded in number, the
-//! least recently used going first. A cursor keeps its own segment open for as long as it stands in it.
+//! What is known of every segment is small and kept; the mappings are made when asked for and bounded in number, the
+//! least recently used going first. So are open files, of which a process may have few: those that were not used for longest
+//! are let go of, and what they map stays. A cursor keeps its own segment open for as long as it stands in it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,12 +15,19 @@ use crate::format::item::AcceptedRange;
 use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
 use crate::segment::one::{LostHead, Segment, Unusable};
-use crate::storage::{Access, Storage};
+use crate::storage::{Access, Storage, has_mappings_to_spare};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 use crate::{Error, Result};
 
-/// The most segments that are kept open for later use: each is a mapping and a descriptor, of which a process has a thousand or more.
-const OPEN_MAX: usize = 128;
+/// The most segments that are kept with their open files, of which a process may mostly have a thousand.
+const FILES_MAX: usize = 128;
+/// The most that are kept mapped, as long as the process has mappings to spare. Read everywhere, so much takes page tables of a
+/// 512th of it.
+const MAPPED_BYTES_MAX: u64 = 64 << 30;
+/// But no more than so many.
+const MAPPED_MAX: u64 = 4096;
+/// The most where the process has none to spare.
+const MAPPED_MIN: u64 = 128;
 
 /// The most that are kept open where each is a copy in memory.
 const COPIES_MAX: usize = 2;
@@ -84,10 +92,18 @@ pub(crate) struct SegmentSet {
     is_written: AtomicBool,
 }
 
+/// Whether so many files, one of each segment, are more than are to be kept mapped for later use.
+pub(crate) fn is_too_many_mapped(count: usize, segment_bytes: u64) -> bool {
+    let most = (MAPPED_BYTES_MAX / segment_bytes.max(1)).clamp(MAPPED_MIN, MAPPED_MAX);
+    count as u64 > most || count as u64 > MAPPED_MIN && !has_mappings_to_spare()
+}
+
 /// The segments that are kept open, by their ordinals.
 #[derive(Debug, Default)]
 struct Open {
     segments: HashMap<SegmentOrdinal, Kept>,
+    /// Those among them that have their open file.
+    with_file: usize,
     /// Rises with each use.
     uses: u64,
 }
@@ -100,6 +116,11 @@ struct Kept {
 }
 
 impl Open {
+    fn close(&mut self, ordinal: SegmentOrdinal) {
+        let closed = self.segments.remove(&ordinal);
+        self.with_file -= closed.map_or(0, |closed| usize::from(closed.segment.has_file()));
+    }
+
     fn get(&mut self, ordinal: SegmentOrdinal) -> Option<Arc<Segment>> {
         let kept = self.segments.get_mut(&ordinal)?;
         self.uses += 1;
@@ -107,13 +128,45 @@ impl Open {
         Some(Arc::clone(&kept.segment))
     }
 
-    fn keep(&mut self, segment: &Arc<Segment>) {
+    fn keep(&mut self, segment: &Arc<Segment>, segment_bytes: u64) {
         self.uses += 1;
-        self.segments.insert(segment.ordinal(), Kept { segment: Arc::clone(segment), used: self.uses });
-        let most = if segment.is_copy() { COPIES_MAX } else { OPEN_MAX };
-        while self.segments.len() > most {
-            let oldest = self.segments.iter().min_by_key(|(_, kept)| kept.used).map(|(ordinal, _)| *ordinal);
-            oldest.and_then(|oldest| self.segments.remove(&oldest));
+        self.with_file += usize::from(segment.has_file());
+        let kept = Kept { segment: Arc::clone(segment), used: self.uses };
+        let before = self.segments.insert(segment.ordinal(), kept);
+        self.with_file -= before.map_or(0, |before| usize::from(before.segment.has_file()));
+        if segment.is_copy() {
+            return self.drop_oldest(COPIES_MAX);
+        }
+        if self.with_file > FILES_MAX {
+            self.let_go_of_files();
+        }
+        if is_too_many_mapped(self.segments.len(), segment_bytes) {
+            // Several at once: each time all are looked at.
+            self.drop_oldest(self.segments.len() - self.segments.len() / 16 - 1);
+        }
+    }
+
+    /// When the segment was used last behind which `most` were.
+    fn used_before(uses: impl Iterator<Item = u64>, most: usize) -> u64 {
+        let mut uses: Vec<u64> = uses.collect();
+        let Some(behind) = uses.len().checked_sub(most + 1) else { return 0 };
+        *uses.select_nth_unstable(behind).1
+    }
+
+    /// Drops all but those that were used last.
+    fn drop_oldest(&mut self, most: usize) {
+        let oldest = Open::used_before(self.segments.values().map(|kept| kept.used), most);
+        self.segments.retain(|_, kept| kept.used > oldest);
+        self.with_file = self.segments.values().filter(|kept| kept.segment.has_file()).count();
+    }
+
+    /// Lets go of half of the open files.
+    fn let_go_of_files(&mut self) {
+        let with_file = || self.segments.values().filter(|kept| kept.segment.has_file());
+        let oldest = Open::used_before(with_file().map(|kept| kept.used), FILES_MAX / 2);
+        for kept in self.segments.values_mut().filter(|kept| kept.used <= oldest && kept.segment.has_file()) {
+            kept.segment = Arc::new(kept.segment.without_file());
+            self.with_file -= 1;
         }
     }
 }
@@ -328,11 +381,11 @@ impl SegmentSet {
 
     /// Keeps an open segment for later use.
     pub(crate) fn keep(&self, segment: &Arc<Segment>) {
-        self.open.lock().keep(segment);
+        self.open.lock().keep(segment, self.store.segment_bytes);
     }
 
     /// Closes a segment that nobody is expected to read soon, so that its mapped pages are not counted as this process's.
     pub(crate) fn close(&self, ordinal: SegmentOrdinal) {
-        self.open.lock().segments.remove(&ordinal);
+        self.open.lock().close(ordinal);
     }
 }

@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 /// The most mappings that are guarded at once; a fault in one beyond goes to the handler before.
-const MAPPINGS_MAX: usize = 1024;
+pub(super) const MAPPINGS_MAX: usize = 16_384;
 
 /// One guarded mapping.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Entry {
     len: AtomicUsize,
     /// Whether its pages may be stored to.
     is_writable: AtomicBool,
-    /// The lost pages lie in these bytes of the mapping; start above end where none is lost.
+    /// The lost pages lie in these bytes of the mapping; start above end where none is lost. Said by who takes the entry.
     lost_start: AtomicUsize,
     lost_end: AtomicUsize,
 }
@@ -48,7 +48,7 @@ impl Entry {
             start: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
             is_writable: AtomicBool::new(false),
-            lost_start: AtomicUsize::new(usize::MAX),
+            lost_start: AtomicUsize::new(0),
             lost_end: AtomicUsize::new(0),
         }
     }
@@ -102,7 +102,13 @@ pub(super) struct Guarded(&'static Entry);
 impl Guarded {
     /// Registers the mapping of `len` bytes at `start`; `None` where the table is full.
     pub(super) fn new(start: usize, len: usize, is_writable: bool) -> Option<Guarded> {
-        TABLE.iter().find(|entry| entry.take(start, len, is_writable)).map(Guarded)
+        // From behind the one that was taken last on: those before it are mostly taken.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let first = NEXT.load(Ordering::Relaxed);
+        let mut places = (first..MAPPINGS_MAX).chain(0..first);
+        let place = places.find(|place| TABLE[*place].take(start, len, is_writable))?;
+        NEXT.store((place + 1) % MAPPINGS_MAX, Ordering::Relaxed);
+        Some(Guarded(&TABLE[place]))
     }
 
     /// The bytes of the mapping that were lost, with what lies between them; `None` where none was.

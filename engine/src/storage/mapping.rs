@@ -17,21 +17,55 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::StorageFile;
-use super::guard::Guarded;
+use super::guard::{self, Guarded};
 use super::home::Home;
+
+/// The files that this process has mapped, for whoever keeps mappings for later use.
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process may keep more files mapped than it must: it has fewer than a quarter of the mappings that the system lets
+/// it have, and than the guard has room for, with some of it left to others.
+pub(crate) fn has_mappings_to_spare() -> bool {
+    /// What Linux says unless somebody changed it.
+    const USUAL_MAX: usize = 65_530;
+    static MAX: OnceLock<usize> = OnceLock::new();
+    let most = *MAX.get_or_init(|| {
+        let said = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        let max = said.and_then(|said| said.trim_ascii().parse().ok()).unwrap_or(USUAL_MAX);
+        (max / 4).min(guard::MAPPINGS_MAX / 4 * 3)
+    });
+    MAPPED.load(Ordering::Relaxed) < most
+}
+
+/// A file that is mapped, as it is counted.
+struct Counted;
+
+impl Counted {
+    fn one() -> Counted {
+        MAPPED.fetch_add(1, Ordering::Relaxed);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        MAPPED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Memory that keeps its address for life. See the invariants of the module.
 pub(super) struct Region {
     /// Its place in the guard's table. Before `memory`, so that it is given back before the memory is unmapped.
     guarded: Option<Guarded>,
     memory: MmapRaw,
+    _counted: Option<Counted>,
     /// What it is a copy of, where it is one that is read a stretch at a time.
     source: Option<Arc<dyn StorageFile>>,
     /// Bytes that could not be fetched: start and end, the start above the end where there are none.
@@ -87,6 +121,7 @@ impl Region {
         Region {
             guarded: is_guarded.then(|| Guarded::new(memory.as_ptr() as usize, memory.len(), false)).flatten(),
             memory,
+            _counted: of_file.then(Counted::one),
             source: None,
             lost: [AtomicUsize::new(usize::MAX), AtomicUsize::new(0)],
             of_file,

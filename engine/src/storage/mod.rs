@@ -39,6 +39,7 @@ pub mod conformance;
 
 #[cfg(any(test, feature = "unstable"))]
 pub use home::{Child, Fork};
+pub(crate) use mapping::has_mappings_to_spare;
 pub use mapping::{Mapping, Prefaulter, WritableMapping};
 pub use words::{OnStore, SharedWords};
 

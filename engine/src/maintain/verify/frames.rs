@@ -180,8 +180,7 @@ impl<'v> Walk<'v> {
     }
 
     fn check_length(&mut self, segment: &Segment, end: Position) -> Result<()> {
-        let file = |error| Error::io("look at", &segment.name, error);
-        let (len, wanted) = (segment.file.len().map_err(file)?, segment.head.header.file_bytes());
+        let (len, wanted) = (segment.file().len() as u64, segment.head.header.file_bytes());
         if len > wanted {
             self.report.notes.push(format!("{} is {} bytes longer than it should be", segment.name, len - wanted));
         }

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -35,6 +35,8 @@ pub struct OsStorage {
     /// For messages only.
     path: PathBuf,
     home: Home,
+    /// This run of the kernel, asked for once.
+    boot: OnceLock<BootId>,
 }
 
 impl OsStorage {
@@ -44,7 +46,8 @@ impl OsStorage {
     ///
     /// `NotFound`, `NotADirectory`, `PermissionDenied`, or what else the system says.
     pub fn open(path: &Path) -> io::Result<OsStorage> {
-        Ok(OsStorage { directory: open_directory(path)?, path: path.to_owned(), home: Home::here()? })
+        let directory = open_directory(path)?;
+        Ok(OsStorage { directory, path: path.to_owned(), home: Home::here()?, boot: OnceLock::new() })
     }
 
     /// Opens a directory, and makes it and its parents first where they are missing. What was made is durable when this
@@ -246,8 +249,10 @@ impl Storage for OsStorage {
     }
 
     fn boot_id(&self) -> BootId {
-        let text = std::fs::read_to_string(OsStr::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
-        parse_boot_id(&text)
+        *self.boot.get_or_init(|| {
+            let text = std::fs::read_to_string(OsStr::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
+            parse_boot_id(&text)
+        })
     }
 
     fn forked_from(&self) -> Option<u32> {
