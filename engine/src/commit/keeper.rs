@@ -508,6 +508,7 @@ fn run_worker(writer: &Writer) {
 
 fn run_indexer(writer: &Writer) {
     let signals = &writer.signals;
+    writer.set.storage.give_way();
     let mut is_idle = true;
     loop {
         {

@@ -116,6 +116,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// This run of the kernel; all zero where it cannot be told.
     fn boot_id(&self) -> BootId;
 
+    /// From here on the calling thread gives way to others where they want the processor. It is a hint; may do nothing.
+    fn give_way(&self) {}
+
     /// The number of this process, for people to read.
     fn process_id(&self) -> u32 {
         std::process::id()

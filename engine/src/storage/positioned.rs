@@ -59,6 +59,10 @@ impl Storage for Positioned {
         self.0.now()
     }
 
+    fn give_way(&self) {
+        self.0.give_way();
+    }
+
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {
         self.0.fill_random(bytes)
     }

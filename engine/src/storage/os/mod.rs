@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{getpriority_process, setpriority_process};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -246,6 +247,15 @@ impl Storage for OsStorage {
             done += retry_on_intr(|| getrandom(&mut bytes[done..], GetRandomFlags::empty()))?;
         }
         Ok(())
+    }
+
+    fn give_way(&self) {
+        // A third of the share of others. With less, whoever waits for a lock that it holds on a busy machine would wait long.
+        const NICER: i32 = 5;
+        const NICEST: i32 = 19;
+        // On Linux both are those of a thread, where no process is named.
+        let now = getpriority_process(None).unwrap_or(0);
+        let _ = setpriority_process(None, (now + NICER).min(NICEST));
     }
 
     fn boot_id(&self) -> BootId {

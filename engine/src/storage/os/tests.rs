@@ -395,3 +395,20 @@ fn in_a_fork_nothing_is_changed_through_what_was_inherited() {
         assert!(!again.try_lock_byte(7, LockKind::Shared).unwrap(), "and that of a byte");
     }
 }
+
+#[test]
+fn a_thread_that_gives_way_does_so_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = OsStorage::open(directory.path()).unwrap();
+    let priority = || rustix::process::getpriority_process(None).unwrap();
+    let before = priority();
+    std::thread::scope(|scope| {
+        let gives_way = scope.spawn(|| {
+            storage.give_way();
+            priority()
+        });
+        let after = gives_way.join().unwrap();
+        assert!(after > before || before == 19, "{before} before, {after} behind it");
+    });
+    assert_eq!(priority(), before);
+}
