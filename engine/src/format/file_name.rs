@@ -48,7 +48,8 @@ pub enum FileKind {
 fn numbered(before: &str, number: u64, behind: &str) -> String {
     let mut name = String::with_capacity(before.len() + 16 + behind.len());
     name.push_str(before);
-    name.extend((0..16).rev().map(|place| char::from(b"0123456789abcdef"[(number >> (4 * place) & 15) as usize])));
+    let digits: [u8; 16] = std::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at) & 15) as usize]);
+    name.push_str(str::from_utf8(&digits).expect("these digits are ASCII"));
     name.push_str(behind);
     name
 }

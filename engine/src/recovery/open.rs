@@ -307,7 +307,7 @@ pub(crate) fn find_from_checkpoint(storage: Arc<dyn Storage>, identity: &Identit
             return Ok(found);
         }
     }
-    find_all(&set, identity, &Reach::All, &mut |_, _| ())
+    find_all(&set, identity, &said, &Reach::All, &mut |_, _| ())
 }
 
 /// As [`find`]; `tell` hears how many bytes of how many are looked at, segment by segment.
@@ -316,18 +316,19 @@ pub(crate) fn find_telling(
     identity: &Identity,
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
-    find_all(&Arc::new(SegmentSet::new(storage, identity.block)), identity, &Reach::All, tell)
+    let said = Said::read(&*storage, identity);
+    find_all(&Arc::new(SegmentSet::new(storage, identity.block)), identity, &said, &Reach::All, tell)
 }
 
 /// As [`find_in`], without a checkpoint that might not fit.
 fn find_all(
     set: &Arc<SegmentSet>,
     identity: &Identity,
+    said: &Said,
     reach: &Reach,
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
-    let said = Said::read(&*set.storage, identity);
-    let found = find_in(set, identity, &said, reach, tell)?;
+    let found = find_in(set, identity, said, reach, tell)?;
     Ok(found.expect("only a checkpoint can stand in void bytes"))
 }
 
@@ -402,7 +403,8 @@ fn read_log(storage: Arc<dyn Storage>, identity: &Identity) -> Box<ReadLog> {
     let identity = Identity { file: Arc::clone(&identity.file), ..*identity };
     Box::new(move |upto| {
         let set = Arc::new(SegmentSet::new(Arc::clone(&storage), identity.block));
-        let found = find_all(&set, &identity, &Reach::Below(upto), &mut |_, _| ())?;
+        let said = Said::read(&*storage, &identity);
+        let found = find_all(&set, &identity, &said, &Reach::Below(upto), &mut |_, _| ())?;
         let streams = found.streams.read().iter().cloned().collect();
         let retries = found.replay.retries.iter().collect();
         Ok(LogRead { streams, unknown_until: found.replay.unknown_until(), retries })
