@@ -6,6 +6,7 @@ use treering_tests::torture::blocks::{self, Recording};
 use treering_tests::torture::calls::{self, Ending};
 use treering_tests::torture::crowd;
 use treering_tests::torture::device;
+use treering_tests::torture::failing::{Failing, writer_meets};
 use treering_tests::torture::kills::{Count, Place, Torture, torture};
 use treering_tests::torture::programs::Programs;
 use treering_tests::torture::scarce::{self, Ended};
@@ -124,6 +125,23 @@ fn p06_bytes_that_a_failed_sync_left_are_on_the_device_when_they_were_written_on
         Err(because) if is_refused(&because) => eprintln!("skipped: {because}"),
         Err(because) => panic!("{because}"),
         Ok(found) => found.unwrap_or_else(|what| panic!("{what}")),
+    }
+}
+
+/// A whole writer, on a device that fails its syncs: poison, and nothing acknowledged any more; what was is there once the device works.
+#[test]
+fn p06_a_writer_whose_device_fails_its_syncs_stops_and_what_it_acknowledged_is_there() {
+    if let Err(because) = blocks::is_possible() {
+        eprintln!("skipped: {because}");
+        return;
+    }
+    let programs = programs();
+    for (seed, failing) in (1..).zip(Failing::ALL.into_iter().cycle().take(4)) {
+        match writer_meets(&programs, seed, failing) {
+            Err(because) if is_refused(&because) => return eprintln!("skipped: {because}"),
+            Err(because) => panic!("{because}"),
+            Ok(met) => println!("{failing:?}: {} synced", met.unwrap_or_else(|what| panic!("{what}"))),
+        }
     }
 }
 

@@ -41,6 +41,9 @@ struct Arguments {
     /// Rests for up to so many microseconds behind each batch.
     #[arg(long, default_value_t = 0)]
     rest: u64,
+    /// Appends until a sync fails; then nothing may be acknowledged any more.
+    #[arg(long)]
+    expects_failure: bool,
     /// Fails where the store was not closed, or is not sound.
     #[arg(long)]
     wants_clean: bool,
@@ -118,7 +121,7 @@ fn run(arguments: Arguments) -> Result<(), Failed> {
     }
     let writer = Writer { store, arguments, batches: AtomicU64::new(0), is_over, heads: Mutex::default() };
     let (kind, seed) = (writer.arguments.kind, writer.arguments.seed);
-    match kind {
+    let worked = match kind {
         Kind::Group => std::thread::scope(|scope| {
             let threads: Vec<_> = (0..3)
                 .map(|thread| {
@@ -128,11 +131,16 @@ fn run(arguments: Arguments) -> Result<(), Failed> {
                     })
                 })
                 .collect();
-            threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
-        })?,
-        Kind::Tasks => writer.submit_all(Dice::new(seed))?,
-        _ => writer.append_all(Dice::new(seed))?,
+            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+            ended.into_iter().collect()
+        }),
+        Kind::Tasks => writer.submit_all(Dice::new(seed)),
+        _ => writer.append_all(Dice::new(seed)),
+    };
+    if writer.arguments.expects_failure {
+        return writer.stops(worked);
     }
+    worked?;
     let is_shared = writer.arguments.shared.is_some();
     match writer.store.close() {
         // Who stands in its way is stopped. What is not synced yet is synced by those who are left.
@@ -173,6 +181,34 @@ impl Writer {
             std::process::abort(); // for the store the same as SIGKILL
         }
         (next < self.arguments.batches && !self.is_over.load(Ordering::Relaxed)).then_some(next)
+    }
+
+    /// Behind a sync that failed every append, at either level, and every sync says that the store is poisoned. Where the next
+    /// segment could not be begun nothing is poisoned, since nobody knows of it, as long as all that was appended can be synced.
+    fn stops(&self, worked: Result<(), Failed>) -> Result<(), Failed> {
+        let failed = worked.err().ok_or("nothing failed")?;
+        let error = failed.downcast_ref::<Error>().ok_or_else(|| format!("it ended otherwise: {failed}"))?;
+        match error.kind() {
+            ErrorKind::Poisoned => {}
+            ErrorKind::Io | ErrorKind::NoSpace if self.store.sync().is_ok() => {
+                say(&Line::Stopped);
+                return Ok(());
+            }
+            ErrorKind::Io | ErrorKind::NoSpace => {}
+            _ => return Err(format!("it ended otherwise: {error:?}").into()),
+        }
+        for level in [Durability::Written, Durability::Synced, Durability::Written] {
+            let events = [NewEvent::new("t", "not to be appended")];
+            match self.store.append(&Batch::to("s0", Expected::Any, &events).durability(level)) {
+                Err(error) if error.kind() == ErrorKind::Poisoned => {}
+                other => return Err(format!("{level:?} after {failed}: {other:?}").into()),
+            }
+        }
+        match self.store.sync() {
+            Err(error) if error.kind() == ErrorKind::Poisoned => say(&Line::Stopped),
+            other => return Err(format!("a sync after {failed}: {other:?}").into()),
+        }
+        Ok(())
     }
 
     fn append_all(&self, mut dice: Dice) -> Result<(), Failed> {

@@ -3,6 +3,7 @@
 use treering_tests::lab::{Part, Share};
 use treering_tests::torture::blocks::{Recording, is_possible};
 use treering_tests::torture::device;
+use treering_tests::torture::failing::{Failing, writer_meets};
 use treering_tests::torture::programs::Programs;
 
 /// So many batches a recording.
@@ -24,7 +25,7 @@ impl Part for Blocks {
     }
 
     fn weight(&self) -> u32 {
-        9
+        14
     }
 
     fn run(&self, share: &Share) {
@@ -81,7 +82,7 @@ impl Part for Blocks {
     }
 }
 
-/// A device that fails for a moment, another that dies under a reader.
+/// A device that fails for a moment, another that dies under a reader, two that fail the syncs of a whole writer.
 fn failing(programs: &Programs, seed: u64, share: &Share) -> Result<(), String> {
     let line = || format!("device={seed}");
     match device::rewritten()? {
@@ -91,6 +92,15 @@ fn failing(programs: &Programs, seed: u64, share: &Share) -> Result<(), String> 
     match device::device_dies(programs, seed, device::READERS[seed as usize % 2])? {
         Ok(()) => share.count("readers whose device died", 1),
         Err(what) => share.fail(what, line()),
+    }
+    for failing in Failing::ALL {
+        match writer_meets(programs, seed, failing)? {
+            Ok(synced) => {
+                share.count("writers whose device failed", 1);
+                share.count("their Synced receipts, found", synced);
+            }
+            Err(what) => share.fail(what, line()),
+        }
     }
     Ok(())
 }

@@ -91,11 +91,16 @@ impl Drop for Held {
     }
 }
 
-/// A daemon with these block devices, the last of which, `w`, it exports as a file of so many bytes.
-pub(super) fn daemon_of(nodes: &[&str], export: &Path, bytes: u64) -> Result<Held, String> {
+/// A daemon with these block devices, the last of which, `w`, it exports as a file of so many bytes. At `monitor`, if there is one,
+/// it takes orders (QMP).
+pub(super) fn daemon_of(nodes: &[&str], export: &Path, bytes: u64, monitor: Option<&Path>) -> Result<Held, String> {
     let mut daemon = Command::new("qemu-storage-daemon");
     for node in nodes {
         daemon.args(["--blockdev", node]);
+    }
+    if let Some(monitor) = monitor {
+        daemon.args(["--chardev", &format!("socket,id=m,server=on,wait=off,path={}", monitor.display())]);
+        daemon.args(["--monitor", "chardev=m"]);
     }
     daemon.args(["--export", &format!("type=fuse,id=e,node-name=w,mountpoint={},writable=on", export.display())]);
     let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -127,7 +132,7 @@ impl Recording {
         let disk = format!("driver=file,node-name=d,filename={}", shown("disk"));
         let log = format!("driver=file,node-name=l,filename={}", shown("log"));
         let nodes = [&*disk, &*log, "driver=blklogwrites,node-name=w,file=d,log=l"];
-        let daemon = daemon_of(&nodes, &at("export"), IMAGE_BYTES)?;
+        let daemon = daemon_of(&nodes, &at("export"), IMAGE_BYTES, None)?;
         let device = run(Command::new("losetup").args(["-f", "--show"]).arg(at("export")))?;
         let device_held = Held::Loop(device.clone());
         run(Command::new("mount").args(["-o", "noatime", &device]).arg(at("root")))?;
@@ -188,20 +193,21 @@ impl Recording {
         let demanded = self.receipts.iter().filter(|(entries, _)| *entries <= flushed);
         let lines: String = demanded.map(|(_, line)| format!("{line}\n")).collect();
         fs::write(&journal, &lines).map_err(|error| error.to_string())?;
-        Ok(self.look(programs, &root.join("store"), &journal, !lines.is_empty()))
+        Ok(look(programs, &root.join("store"), &journal, !lines.is_empty()))
     }
+}
 
-    fn look(&self, programs: &Programs, store: &Path, journal: &Path, is_demanded: bool) -> Result<(), String> {
-        if store.join("identity").exists() || is_demanded {
-            programs.check(store, journal, &[], true)?;
-        }
-        let mut writer = Command::new(&programs.writer);
-        writer.arg(store).args(["--kind", "mixed", "--life", "1", "--seed", "3", "--batches", "4"]);
-        let said = run(&mut writer).map_err(|what| format!("nobody can go on: {what}"))?;
-        let before = fs::read_to_string(journal).map_err(|error| error.to_string())?;
-        fs::write(journal, before + &said + "\n").map_err(|error| error.to_string())?;
-        programs.check(store, journal, &[], true).map(drop).map_err(|what| format!("gone on with: {what}"))
+/// Holds a store against a journal, has a writer go on, and holds it against all receipts by then.
+pub(super) fn look(programs: &Programs, store: &Path, journal: &Path, is_demanded: bool) -> Result<(), String> {
+    if store.join("identity").exists() || is_demanded {
+        programs.check(store, journal, &[], true)?;
     }
+    let mut writer = Command::new(&programs.writer);
+    writer.arg(store).args(["--kind", "mixed", "--life", "1", "--seed", "3", "--batches", "4"]);
+    let said = run(&mut writer).map_err(|what| format!("nobody can go on: {what}"))?;
+    let before = fs::read_to_string(journal).map_err(|error| error.to_string())?;
+    fs::write(journal, before + &said + "\n").map_err(|error| error.to_string())?;
+    programs.check(store, journal, &[], true).map(drop).map_err(|what| format!("gone on with: {what}"))
 }
 
 /// The log of the daemon, as far as it was walked.

@@ -61,7 +61,7 @@ impl Heard {
             Line::Receipt(receipt) => 1 + usize::from(receipt.is_synced),
             Line::Conflict => 3,
             Line::Locked(_) => 4,
-            Line::Closed => 5,
+            Line::Closed | Line::Stopped => 5,
         };
         self.0[index].fetch_add(1, Ordering::Relaxed);
     }

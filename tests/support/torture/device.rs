@@ -1,13 +1,16 @@
-//! A real block device that fails: below a real ext4, while a writer syncs, or for good under a reader's mappings.
+//! A real block device that fails: below a real ext4, while a writer syncs, or for good under a reader's mappings. What a whole
+//! writer on it does stands in [`failing`](super::failing).
 //!
 //! The device is a file that `qemu-storage-daemon` exports and a loop device stands on. The file lies on a small tmpfs and has
 //! holes where nothing was ever written: with the tmpfs full, a write of the device to such a place fails, as on a volume that is
 //! thinly provisioned, and the kernel tells it to whoever syncs the page. With room again the device is as good as new, and what
-//! the kernel makes of the pages meanwhile is the kernel's own doing. To take the device away, the daemon is killed: from then on
-//! every call that needs it is an input/output error.
+//! the kernel makes of the pages meanwhile is the kernel's own doing. Or the daemon is ordered to fail every flush, on which ext4 gives
+//! up its journal and is there for reading only until it is mounted anew. To take the device away, the daemon is killed: from then
+//! on every call that needs it is an input/output error.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -58,8 +61,9 @@ impl Device {
         let backing = Held::Mount(at("backing"));
         File::create(at("backing/disk")).and_then(|file| file.set_len(DISK_BYTES)).map_err(told)?;
         let disk = at("backing/disk");
+        // Blocks as large as the pages of the file below: else two blocks are one place for it, of which one may fail.
         run(Command::new("mkfs.ext4")
-            .args(["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"])
+            .args(["-q", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"])
             .arg(&disk))?;
         // What the file system has for itself has a place from the start, what is free is given back: so new data alone fails.
         run(Command::new("fallocate").args(["-l", &DISK_BYTES.to_string()]).arg(&disk))?;
@@ -69,7 +73,7 @@ impl Device {
         Ok(device)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -82,8 +86,15 @@ impl Device {
     /// Exports the file and mounts the file system on it.
     fn connect(&mut self) -> Result<(), String> {
         File::create(self.at("export")).map_err(told)?;
-        let disk = format!("driver=file,node-name=w,discard=unmap,filename={}", self.at("backing/disk").display());
-        self.daemon = Some(daemon_of(&[&disk], &self.at("export"), DISK_BYTES)?);
+        let disk = format!("driver=file,node-name=d,discard=unmap,filename={}", self.at("backing/disk").display());
+        // One way that works, one that fails every flush; the last node goes one of them.
+        let rule =
+            "inject-error.0.event=none,inject-error.0.iotype=flush,inject-error.0.errno=5,inject-error.0.once=off";
+        let sound = "driver=blkdebug,node-name=sound,image=d,discard=unmap";
+        let unsound = format!("driver=blkdebug,node-name=unsound,image=d,discard=unmap,{rule}");
+        let nodes = [&*disk, sound, &*unsound, "driver=raw,node-name=w,discard=unmap,file=sound"];
+        let _ = fs::remove_file(self.at("monitor")); // of the daemon before
+        self.daemon = Some(daemon_of(&nodes, &self.at("export"), DISK_BYTES, Some(&self.at("monitor")))?);
         let device = run(Command::new("losetup").args(["-f", "--show"]).arg(self.at("export")))?;
         self.held = Some(Held::Loop(device.clone()));
         run(Command::new("mount").args(["-o", "noatime", &device]).arg(self.at("root")))?;
@@ -130,6 +141,30 @@ impl Device {
     /// From the system.
     pub fn heal(&self) -> Result<(), String> {
         fs::remove_file(self.at("backing/balloon")).map_err(told)
+    }
+
+    /// From now on every flush fails, until it is [connected anew](Self::reconnect).
+    ///
+    /// # Errors
+    /// Where the daemon takes no such order.
+    pub fn fail_flushes(&self) -> Result<(), String> {
+        let node = r#"{"driver":"raw","node-name":"w","discard":"unmap","file":"unsound"}"#;
+        let mut monitor = UnixStream::connect(self.at("monitor")).map_err(told)?;
+        let mut answers = BufReader::new(monitor.try_clone().map_err(told)?);
+        let mut answer = String::new();
+        answers.read_line(&mut answer).map_err(told)?; // who it is
+        for order in [
+            r#"{"execute":"qmp_capabilities"}"#.to_owned(),
+            format!(r#"{{"execute":"blockdev-reopen","arguments":{{"options":[{node}]}}}}"#),
+        ] {
+            answer.clear();
+            writeln!(monitor, "{order}").map_err(told)?;
+            answers.read_line(&mut answer).map_err(told)?;
+            if !answer.contains(r#""return""#) {
+                return Err(format!("qemu-storage-daemon refuses {order}: {answer}"));
+            }
+        }
+        Ok(())
     }
 
     /// It is gone, at once and for good.

@@ -117,7 +117,7 @@ pub fn torture(
                     epochs.push(epoch);
                 }
                 Line::Receipt(_) => count.receipts += 1,
-                Line::Closed | Line::Locked(_) | Line::Conflict => {}
+                Line::Closed | Line::Locked(_) | Line::Conflict | Line::Stopped => {}
             }
         }
         if followers.is_empty() && !epochs.is_empty() {

@@ -12,6 +12,7 @@ pub mod blocks;
 pub mod calls;
 pub mod crowd;
 pub mod device;
+pub mod failing;
 pub mod kills;
 pub mod processes;
 pub mod programs;

@@ -59,6 +59,8 @@ pub enum Line {
     Locked(u64),
     /// Another writer was first.
     Conflict,
+    /// A write or a sync had failed, and nothing was acknowledged any more.
+    Stopped,
 }
 
 /// What a writer was told of a batch.
@@ -83,6 +85,7 @@ impl fmt::Display for Line {
             Line::Closed => write!(to, "closed"),
             Line::Locked(pid) => write!(to, "locked {pid} ."),
             Line::Conflict => write!(to, "conflict"),
+            Line::Stopped => write!(to, "stopped"),
             Line::Receipt(receipt) => {
                 let level = if receipt.is_synced { "synced" } else { "written" };
                 let (life, batch) = receipt.batch;
@@ -104,6 +107,7 @@ impl Line {
             ["closed"] => Some(Line::Closed),
             ["locked", pid, "."] => Some(Line::Locked(number(pid)?)),
             ["conflict"] => Some(Line::Conflict),
+            ["stopped"] => Some(Line::Stopped),
             ["opened", segment, takeover] => Some(Line::Opened(number(segment)?, number(takeover)?)),
             [level @ ("synced" | "written"), life, batch, position, end, ref sections @ .., "."] => {
                 let section = |words: &[&str]| Some((words[0].to_owned(), number(words[1])?, number(words[2])?));
