@@ -96,6 +96,13 @@ impl Share {
         self.time.is_none()
     }
 
+    /// Whether one violation is all that is looked for: then much that is looked at a little is better than little that is looked
+    /// at closely.
+    #[must_use]
+    pub fn is_hunt(&self) -> bool {
+        self.failures_max == 1
+    }
+
     /// Whether it is time to end. To be asked often: between two states, kills or executions.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -22,7 +22,7 @@ const WALKS: u64 = 20_000;
 /// So many states a second are expected of a thread, to share the time between workloads and walks.
 const STATES_A_SECOND: f64 = 7_000.0;
 /// So many states of a walk are opened under each profile: to make them costs as much as to open two thousand.
-const STATES_A_WALK: usize = 8_000;
+const STATES_A_WALK: usize = 12_000;
 /// Steps of a walk: from so many to nearly three times as many. Short ones leave small stores, which open fast.
 const STEPS: usize = 9;
 
@@ -38,7 +38,7 @@ impl Part for CrashStates {
     }
 
     fn weight(&self) -> u32 {
-        190
+        188
     }
 
     fn run(&self, share: &Share) {
@@ -49,14 +49,17 @@ impl Part for CrashStates {
             let states = time.as_secs_f64() * share.threads() as f64 * STATES_A_SECOND / 2.0;
             (states as usize / items.len()).max(60)
         });
+        // Who hunts goes over all of them quickly first.
+        let rounds = if share.is_hunt() { &[QUICK, wide(by_hand)][..] } else { &[wide(by_hand)] };
+        let all: Vec<_> = rounds.iter().flat_map(|budget| items.iter().map(move |item| (item, *budget))).collect();
         let (next, seed) = (AtomicUsize::new(0), AtomicU64::new(0));
         share.on_all(|_| {
             while !share.is_over()
-                && let Some((workload, profile)) = items.get(next.fetch_add(1, Ordering::Relaxed))
+                && let Some(((workload, profile), budget)) = all.get(next.fetch_add(1, Ordering::Relaxed))
             {
                 share.say(format!("{profile:?} {}", workload.name));
                 match recorded(workload) {
-                    Ok(record) => explored(&record, *profile, wide(by_hand), workload.name, share),
+                    Ok(record) => explored(&record, *profile, *budget, workload.name, share),
                     Err(what) => share.fail(what, format!("{} {profile:?} ", workload.name)),
                 }
             }
@@ -112,6 +115,15 @@ fn replayed(found: Result<usize, Broken>) -> Result<(), String> {
         Err(broken) => Err(broken.what),
     }
 }
+
+/// A look at a workload: as many states as the ordinary tests open of the larger ones.
+pub(super) const QUICK: Budget = Budget {
+    states: 400,
+    deep_states: 20,
+    deep_one_in: 40,
+    width: Width { exhaustive: 7, pairs: 40, random: 24, moments_one_in: 1 },
+    is_second: false,
+};
 
 /// All subsets of up to twelve pending units, and the sample of more; so many states are opened.
 pub(super) fn wide(states: usize) -> Budget {

@@ -26,7 +26,7 @@ impl Part for Crowd {
     }
 
     fn weight(&self) -> u32 {
-        12
+        9
     }
 
     fn run(&self, share: &Share) {

@@ -27,29 +27,29 @@ impl Part for Damage {
     }
 
     fn weight(&self) -> u32 {
-        107
+        90
     }
 
     fn run(&self, share: &Share) {
         // What is few comes first, with a part of the time; the flips take the rest.
         let units = units();
-        let groups = [(&[Class::Blocks, Class::Cuts, Class::Tails, Class::Files][..], 0.22), (&[Class::Flips], 1.0)];
-        for (classes, part) in groups {
-            let until = share.time().map(|time| time.mul_f64(part));
-            let next = AtomicUsize::new(0);
-            share.on_all(|_| {
-                // A store is changed in place: each thread has its own.
-                let stores = Shape::ALL.map(Golden::new);
-                while let Some((round, store)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for class in classes {
-                        if share.is_over() || until.is_some_and(|until| share.elapsed() >= until) {
-                            return;
-                        }
+        let groups = [(&[Class::Blocks, Class::Cuts, Class::Tails, Class::Files][..], 0.38), (&[Class::Flips], 1.0)];
+        let nexts = groups.map(|_| AtomicUsize::new(0));
+        share.on_all(|_| {
+            // A store is changed in place: each thread has its own.
+            let stores = Shape::ALL.map(Golden::new);
+            for ((classes, part), next) in groups.iter().zip(&nexts) {
+                let until = share.time().map(|time| time.mul_f64(*part));
+                let is_over = || share.is_over() || until.is_some_and(|until| share.elapsed() >= until);
+                while !is_over()
+                    && let Some((round, store)) = units.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    classes.iter().take_while(|_| !is_over()).for_each(|class| {
                         one(share, &stores[*store], *class, *round);
-                    }
+                    });
                 }
-            });
-        }
+            }
+        });
     }
 
     fn replay(&self, line: &str) -> Result<(), String> {

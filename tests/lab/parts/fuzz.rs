@@ -29,7 +29,7 @@ impl Part for Fuzz {
     }
 
     fn weight(&self) -> u32 {
-        18
+        17
     }
 
     fn run(&self, share: &Share) {

@@ -26,7 +26,7 @@ impl Part for Kills {
     }
 
     fn weight(&self) -> u32 {
-        56
+        47
     }
 
     fn run(&self, share: &Share) {
@@ -90,7 +90,7 @@ impl Part for CallKills {
     }
 
     fn weight(&self) -> u32 {
-        20
+        15
     }
 
     fn run(&self, share: &Share) {

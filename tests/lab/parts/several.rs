@@ -11,12 +11,14 @@ use treering_tests::sim::SimStorage;
 use treering_tests::sim::lab::{Orders, Profile, Record, explore_for};
 use treering_tests::sim::several::walk;
 
-use super::crash::{explored, wide};
+use super::crash::{QUICK, explored, wide};
 
 /// The figure of a full run.
 const WALKS: u64 = 200_000;
-/// Of so many walks one is looked at for what crashes leave of it.
+/// Of so many walks one is looked at for what crashes leave of it …
 const CRASHED_ONE_IN: u64 = 24;
+/// … and of those in which a process died in a sync, which others then have to doubt. Who hunts looks at each of them.
+const UNHEARD_ONE_IN: u64 = 4;
 /// So many states of it are opened under each profile.
 const STATES_A_WALK: usize = 600;
 /// Steps of a walk: from so many to nearly three times as many.
@@ -34,7 +36,7 @@ impl Part for Several {
     }
 
     fn weight(&self) -> u32 {
-        20
+        14
     }
 
     fn run(&self, share: &Share) {
@@ -73,13 +75,20 @@ fn walked(seed: u64, only: Option<&str>, share: &Share) {
     share.count("walks of several processes", 1);
     share.count("of them that died", did.deaths);
     share.count("syncs that failed for all", did.failures);
-    if only.is_none() && !seed.is_multiple_of(CRASHED_ONE_IN) {
+    share.count("syncs that a death cut off", did.unheard);
+    let (one_in, budget) = match (share.is_hunt(), did.unheard > 0) {
+        (true, true) => (1, QUICK),
+        (true, false) => (CRASHED_ONE_IN, QUICK),
+        (false, true) => (UNHEARD_ONE_IN, wide(STATES_A_WALK)),
+        (false, false) => (CRASHED_ONE_IN, wide(STATES_A_WALK)),
+    };
+    if only.is_none() && !seed.is_multiple_of(one_in) {
         return;
     }
     let record = Record::of_run(&machine, account);
     for profile in [Profile::Power, Profile::Hostile, Profile::Killed] {
         match only {
-            None => explored(&record, profile, wide(STATES_A_WALK), &name, share),
+            None => explored(&record, profile, budget, &name, share),
             Some(_) => {
                 let orders = Orders { only, threads: 1, is_over: &|| false, opened: &|_, _| (), is_known: &|_| false };
                 if let Err(broken) = explore_for(&record, profile, wide(usize::MAX), &name, orders) {

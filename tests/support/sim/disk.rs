@@ -54,6 +54,12 @@ impl Sector {
     pub fn bytes(&self) -> &[u8; SECTOR] {
         &self.0.1
     }
+
+    /// The bytes where there is one, else zeros.
+    #[must_use]
+    pub fn bytes_of(sector: Option<&Sector>) -> [u8; SECTOR] {
+        sector.map_or([0; SECTOR], |sector| *sector.bytes())
+    }
 }
 
 /// Takes one more word into a hash. Nobody chooses bytes to make two of them meet: it only has to be quick and to spread.
@@ -108,7 +114,7 @@ impl Content {
     /// The bytes of a sector.
     #[must_use]
     pub fn sector(&self, index: u64) -> [u8; SECTOR] {
-        self.get(index).map_or([0; SECTOR], |sector| *sector.bytes())
+        Sector::bytes_of(self.get(index))
     }
 
     /// The sectors that are not zeros, with their places, from this one on.

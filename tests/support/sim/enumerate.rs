@@ -11,7 +11,7 @@ use super::disk::{BLOCK, Content, Disk, SECTOR, Sector, Unit, keep};
 use super::{Image, Inode};
 
 /// How a pending unit fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It did not reach the disk.
     Lost,
@@ -190,7 +190,7 @@ pub fn hostile(disk: &Disk, width: Width, numbers: &mut Numbers) -> Vec<Choice> 
             choices.push(Choice { at, fates: vec![fate; disk.pending.len()], blank: *blank, page: Page::Kept });
         }
     }
-    // Each of these is told apart by its image, which costs as much as to open it.
+    // Half of these are told apart by their images, which costs as much as to open them.
     for _ in 0..width.random.min(64) {
         let fates = (0..disk.pending.len()).map(|_| Fate::ALL[numbers.below(Fate::ALL.len())]).collect();
         let blank = if numbers.below(2) == 0 { Blank::Zeros } else { blanks[numbers.below(blanks.len())] };
@@ -257,7 +257,8 @@ pub fn image(disk: &Disk, base: &Base, choice: &Choice) -> Image {
 
 /// A sector that was torn. The bytes beside those that were written stay what they were: the disk may fail to write what it
 /// is given, but takes nothing else with it.
-fn odd_sector(fate: Fate, new: Option<&Sector>, old: &[u8; SECTOR], number: u64) -> Option<Sector> {
+#[must_use]
+pub(super) fn odd_sector(fate: Fate, new: Option<&Sector>, old: &[u8; SECTOR], number: u64) -> Option<Sector> {
     let new_bytes = new.map_or([0; SECTOR], |sector| *sector.bytes());
     let cut = (Numbers(number).next() % SECTOR as u64) as usize;
     let noise = if fate == Fate::Noise { crate::store::noise(number, SECTOR) } else { Vec::new() };

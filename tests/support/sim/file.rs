@@ -145,14 +145,16 @@ impl StorageFile for SimFile {
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
-        let mut state = self.storage.state();
-        let content = &state.disk().cache[&self.inode];
-        let mut found = content.sectors_from(offset / disk::SECTOR as u64);
-        let Some((first, _)) = found.next() else { return Ok(None) };
-        let last = found.next_back().map_or(first, |(last, _)| last);
-        let start = offset.max(first * disk::SECTOR as u64);
-        let end = content.len.min((last + 1) * disk::SECTOR as u64);
-        Ok((start < end).then_some(start..end))
+        // By what readers see, where a sector of zeros is a hole as in the pictures: to make those would cost more than it tells.
+        const SECTOR: usize = disk::SECTOR;
+        let mapping = self.file.map()?;
+        let bytes = mapping.as_slice();
+        let begin = (offset as usize / SECTOR * SECTOR).min(bytes.len());
+        let is_set = |sector: &[u8]| sector.iter().fold(0, |all, byte| all | byte) != 0;
+        let Some(first) = bytes[begin..].chunks(SECTOR).position(is_set) else { return Ok(None) };
+        let last = bytes[begin..].chunks(SECTOR).rposition(is_set).unwrap_or(first);
+        let found = offset.max((begin + first * SECTOR) as u64)..(begin + (last + 1) * SECTOR).min(bytes.len()) as u64;
+        Ok((!found.is_empty()).then_some(found))
     }
 
     fn allocated_len(&self) -> io::Result<u64> {

@@ -2,20 +2,27 @@
 //! them is made.
 //!
 //! The hash of an image is a sum over its files, that of a file an exclusive or over its sectors. So for one moment it is
-//! enough to know what each place adds in the durable picture and what each pending unit adds instead.
+//! enough to know what each place adds in the durable picture and what each pending unit adds instead. A sector that is torn
+//! depends on what it was torn from: each is made once for all choices of the moment in which the two meet.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::Inode;
-use super::disk::{Disk, Entry, Unit, hash_of};
-use super::enumerate::{Blank, Choice, Fate};
+use super::disk::{Disk, Entry, Sector, Unit, hash_of};
+use super::enumerate::{Blank, Choice, Fate, odd_sector};
 use super::image::{hash_file, hash_name};
 
 /// What a pending unit changes.
 #[derive(Debug)]
 enum Change {
-    /// Places of a file, and what each adds instead.
-    Places(usize, Vec<(usize, u64)>),
+    /// A place of a file, and the sector there instead.
+    Sector {
+        file: usize,
+        place: usize,
+        instead: usize,
+    },
+    /// Places of a file, and the sectors there instead.
+    Hole(usize, Vec<(usize, usize)>),
     Length(usize, u64),
     /// A file as a whole: its hash and length.
     Whole(usize, u64, u64),
@@ -25,18 +32,48 @@ enum Change {
     Nothing,
 }
 
+/// Sectors that may be somewhere, by number, and what each adds to the hash of its file.
+#[derive(Debug, Default)]
+struct Known {
+    sectors: Vec<(Option<Sector>, u64)>,
+    /// Those that were torn: by which unit, how, and what was there before.
+    torn: HashMap<(usize, Fate, usize), usize>,
+}
+
+impl Known {
+    fn add(&mut self, sector: Option<Sector>, index: u64) -> usize {
+        let adds = hash_of(sector.as_ref(), index);
+        self.sectors.push((sector, adds));
+        self.sectors.len() - 1
+    }
+
+    /// The sector that unit `number` leaves as `fate` says, where `new` was to take the place of `old`.
+    fn torn(&mut self, number: usize, fate: Fate, [old, new]: [usize; 2], index: u64) -> usize {
+        if let Some(known) = self.torn.get(&(number, fate, old)) {
+            return *known;
+        }
+        let bytes = |at: usize| self.sectors[at].0.as_ref();
+        let sector = odd_sector(fate, bytes(new), &Sector::bytes_of(bytes(old)), number as u64);
+        let added = self.add(sector, index);
+        self.torn.insert((number, fate, old), added);
+        added
+    }
+}
+
 /// The hashes of one moment.
 #[derive(Debug)]
 pub struct Hashes {
-    /// What each place adds in the durable picture.
-    places: Vec<u64>,
+    known: Known,
+    /// The sector of each place in the durable picture, and where in its file that is.
+    places: Vec<usize>,
+    indexes: Vec<u64>,
     /// Hash and length of each file in the durable picture.
     files: Vec<(u64, u64)>,
     numbers: BTreeMap<Inode, usize>,
     names: Vec<(u64, Inode)>,
     changes: Vec<Change>,
     // As they are for the choice that is looked at.
-    now_places: Vec<u64>,
+    now_places: Vec<usize>,
     now_files: Vec<(u64, u64)>,
     now_names: Vec<(u64, Inode)>,
 }
@@ -46,24 +83,25 @@ impl Hashes {
     #[must_use]
     pub fn new(disk: &Disk) -> Hashes {
         let numbers: BTreeMap<Inode, usize> = disk.durable.keys().enumerate().map(|(at, inode)| (*inode, at)).collect();
-        let mut places = Vec::new();
-        let mut known: HashMap<(Inode, u64), usize> = HashMap::new();
-        let mut place = |inode: Inode, index: u64| {
-            *known.entry((inode, index)).or_insert_with(|| {
+        let (mut known, mut places, mut indexes) = (Known::default(), Vec::new(), Vec::new());
+        let mut numbered: HashMap<(Inode, u64), usize> = HashMap::new();
+        let mut meet = |inode: Inode, index: u64, sector: &Option<Sector>| {
+            let place = *numbered.entry((inode, index)).or_insert_with(|| {
                 let durable = disk.durable.get(&inode).and_then(|content| content.get(index));
-                places.push(hash_of(durable, index));
+                places.push(known.add(durable.cloned(), index));
+                indexes.push(index);
                 places.len() - 1
-            })
+            });
+            (place, known.add(sector.clone(), index))
         };
         let changes = disk.pending.iter().map(|pending| match &pending.unit {
             Unit::Sector { inode, index, sector, .. } => {
-                let adds = hash_of(sector.as_ref(), *index);
-                Change::Places(numbers[inode], vec![(place(*inode, *index), adds)])
+                let (place, instead) = meet(*inode, *index, sector);
+                Change::Sector { file: numbers[inode], place, instead }
             }
             Unit::Hole { inode, sectors, .. } => {
-                let adds =
-                    sectors.iter().map(|(index, sector)| (place(*inode, *index), hash_of(sector.as_ref(), *index)));
-                Change::Places(numbers[inode], adds.collect())
+                let met = sectors.iter().map(|(index, sector)| meet(*inode, *index, sector));
+                Change::Hole(numbers[inode], met.collect())
             }
             Unit::Length { inode, len } => Change::Length(numbers[inode], *len),
             Unit::Page { inode, content } => Change::Whole(numbers[inode], content.hash(), content.len),
@@ -74,7 +112,9 @@ impl Hashes {
         });
         let changes = changes.collect();
         Hashes {
+            known,
             places,
+            indexes,
             files: disk.durable.values().map(|content| (content.hash(), content.len)).collect(),
             numbers,
             names: disk.durable_names.iter().map(|(name, inode)| (hash_name(name), *inode)).collect(),
@@ -85,20 +125,32 @@ impl Hashes {
         }
     }
 
-    /// The hash of the image of a choice; `None` where units fare in ways for which the image must be made.
+    /// The hash of the image of a choice; `None` where blocks show what was never written to them, for which the image must be
+    /// made.
     pub fn of(&mut self, choice: &Choice) -> Option<u64> {
-        if choice.blank != Blank::Zeros || choice.fates.iter().any(|fate| !matches!(fate, Fate::Kept | Fate::Lost)) {
+        if choice.blank != Blank::Zeros {
             return None;
         }
         self.now_places.clone_from(&self.places);
         self.now_files.clone_from(&self.files);
         self.now_names.clone_from(&self.names);
         let names = &mut self.now_names;
-        for (change, _) in self.changes.iter().zip(&choice.fates).filter(|(_, fate)| **fate == Fate::Kept) {
+        let kept = self.changes.iter().zip(&choice.fates).enumerate().filter(|(_, (_, fate))| **fate != Fate::Lost);
+        for (number, (change, fate)) in kept {
             match change {
-                Change::Places(file, adds) => {
-                    for (place, adds) in adds {
-                        self.now_files[*file].0 ^= std::mem::replace(&mut self.now_places[*place], *adds) ^ adds;
+                Change::Sector { file, place, instead } => {
+                    let old = self.now_places[*place];
+                    let new = match fate {
+                        Fate::Kept => *instead,
+                        torn => self.known.torn(number, *torn, [old, *instead], self.indexes[*place]),
+                    };
+                    self.now_places[*place] = new;
+                    self.now_files[*file].0 ^= self.known.sectors[old].1 ^ self.known.sectors[new].1;
+                }
+                Change::Hole(file, met) => {
+                    for (place, instead) in met {
+                        let old = std::mem::replace(&mut self.now_places[*place], *instead);
+                        self.now_files[*file].0 ^= self.known.sectors[old].1 ^ self.known.sectors[*instead].1;
                     }
                 }
                 Change::Length(file, len) => self.now_files[*file].1 = self.now_files[*file].1.max(*len),

@@ -122,6 +122,8 @@ struct State {
     fault: Option<Fault>,
     calls: u64,
     failed: u64,
+    /// Syncs in which their process ended.
+    unheard: u64,
     /// The write or sync that failed last, and of which file.
     met: Option<(Operation, String)>,
     plant: Option<Plant>,
@@ -285,6 +287,12 @@ impl SimStorage {
         self.state().failed
     }
 
+    /// How many syncs ended with their process, so that nobody heard of them.
+    #[must_use]
+    pub fn unheard_syncs(&self) -> u64 {
+        self.state().unheard
+    }
+
     /// The write or sync that failed last, and the file, by its name then.
     #[must_use]
     pub fn last_failed(&self) -> Option<(Operation, String)> {
@@ -360,6 +368,7 @@ impl SimStorage {
                 state.bury(self.process);
                 // A sync that its process did not live to see fails: nobody hears of it.
                 let is_sync = operation == Operation::Sync;
+                state.unheard += u64::from(is_sync);
                 return Ok(Met::Failure(if is_sync { Failure::SyncKeeps } else { Failure::Short }));
             }
             *left -= 1;

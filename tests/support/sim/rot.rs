@@ -41,11 +41,12 @@ fn picture(disk: &Disk) -> Image {
     Image { files: files.collect(), last_inode: disk.cache.keys().max().copied().unwrap_or(0) }
 }
 
-/// Flips a bit in one of each `stride` bytes of the log that are set, of a store that was closed.
+/// Flips a bit in one of each `stride` bytes of the log that are set, of a store that was closed: in the first of them this one,
+/// in the next one the next.
 ///
 /// # Errors
 /// The first promise that is broken, in words.
-pub fn flip(record: &Record, stride: usize) -> Result<Rotten, String> {
+pub fn flip(record: &Record, stride: usize, bit: usize) -> Result<Rotten, String> {
     let (_, image) = end_of(record);
     let mut rotten = Rotten::default();
     let mut number = 0;
@@ -58,7 +59,7 @@ pub fn flip(record: &Record, stride: usize) -> Result<Rotten, String> {
             }
             let mut image = image.clone();
             let (_, content) = image.files.get_mut(name).expect("the file is there");
-            Arc::make_mut(content).write(at as u64, &[bytes[at] ^ 1 << (number / stride % 8)]);
+            Arc::make_mut(content).write(at as u64, &[bytes[at] ^ 1 << ((number / stride + bit) % 8)]);
             judge(&image, record.account(), number as u64, &mut rotten)
                 .map_err(|what| format!("byte {at} of {name}: {what}"))?;
         }

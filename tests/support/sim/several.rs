@@ -35,6 +35,8 @@ pub struct Did {
     pub joined: u64,
     /// Syncs that failed.
     pub failures: u64,
+    /// Those of processes that died in them, so that nobody heard.
+    pub unheard: u64,
 }
 
 struct Walk<'m> {
@@ -66,6 +68,7 @@ pub fn walk(machine: &SimStorage, seed: u64, steps: usize) -> Result<(Account, D
         process.kill();
     }
     walk.processes.clear();
+    walk.did.unheard = machine.unheard_syncs();
     Ok((walk.account, walk.did))
 }
 
