@@ -94,13 +94,13 @@ fn p13_a_reader_of_a_log_that_ends_in_a_lost_segment_goes_on_with_who_accepted_t
 fn p07_a_reader_ends_at_an_error_of_the_system_and_a_follower_goes_on_once_it_is_gone() {
     let storage = MemStorage::new();
     let store = open(&storage);
-    // More segments than are kept open.
     for number in 0..150 {
         let _ = try_put(&store, "s", &noise(number, 12_000), Durability::Synced).unwrap();
     }
     store.close().unwrap();
+    let whole = everything(&open_read_only(&storage));
+    // Of this one the segments before the checkpoint are not open: nobody has read them.
     let store = open_read_only(&storage);
-    let whole = everything(&store);
     let mut reader = store.read_all(ReadAllOptions::new()).unwrap();
     let mut follower = store.subscribe(SubscribeOptions::all()).unwrap();
     storage.fail_after(0, io::ErrorKind::Other, true);
