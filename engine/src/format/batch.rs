@@ -347,13 +347,14 @@ impl SectionShape {
     }
 
     /// Revision of the event at `index`.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn revision(&self, index: u32) -> Revision {
         Revision(self.first_revision.0 + u64::from(index))
     }
 
     /// Revision of its last event.
+    #[inline(always)]
     #[must_use]
     pub fn last_revision(&self) -> Revision {
         self.revision(self.count - 1)
@@ -384,7 +385,7 @@ impl SectionShape {
     }
 
     /// Its body as stored, in the bodies part of its frame.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn stored_body<'a>(&self, bodies: &'a [u8]) -> &'a [u8] {
         &bodies[self.body_at as usize..][..self.body_len as usize]
@@ -458,14 +459,14 @@ impl<'a> Section<'a> {
     }
 
     /// The section of this shape in its frame.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn again(shape: SectionShape, frame: &Frame<'a>) -> Section<'a> {
         Section { shape, plain: frame.plain(), bodies: frame.bodies() }
     }
 
     /// Where its parts stand.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn shape(&self) -> SectionShape {
         self.shape
@@ -484,14 +485,14 @@ impl<'a> Section<'a> {
     }
 
     /// The body as stored.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn stored_body(&self) -> &'a [u8] {
         self.shape.stored_body(self.bodies)
     }
 
     /// The place before its first entry.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn first_entry(&self) -> EntriesPlace {
         EntriesPlace { at: self.entries_at, index: 0, body_at: 0 }

@@ -231,6 +231,13 @@ pub(crate) fn damage_at(set: &Arc<SegmentSet>, position: Position) -> Option<Dam
     }
 }
 
+/// The section of a stream in a frame that holds nothing else, where it is a usual one; `None` says nothing.
+#[inline(always)]
+pub(crate) fn usual_section_of<'a>(frame: &Frame<'a>, stream: StreamId) -> Option<Section<'a>> {
+    let only = if frame.kind() == KIND_BATCH { Section::only(frame) } else { None };
+    only.filter(|only| only.stream == stream)
+}
+
 /// The section of a stream in a frame.
 #[inline]
 pub(crate) fn section_of<'a>(frame: Frame<'a>, stream: StreamId) -> Result<Option<Section<'a>>, Fault> {

@@ -235,8 +235,9 @@ pub(crate) fn read_one(
     match own {
         None => return Ok(None),
         Some(Some((stream, slot, name))) => {
-            if let Some(event) = own_reader::read_one_known(finder, stream, slot, name, revision)? {
-                return Ok(Some(event));
+            let known = own_reader::read_one_known(finder, stream, slot, name, revision);
+            if !matches!(known, Ok(None)) {
+                return known; // as it is: to take the event out would copy it
             }
         }
         Some(None) => {}

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Damage;
+use crate::format::batch::Section;
+use crate::format::frame::Frame;
 use crate::format::token::Token;
 use crate::format::{Fault, file_name};
 use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
@@ -485,29 +487,65 @@ impl OwnReader {
         Ok(())
     }
 
+    #[inline(always)]
     fn enter(&mut self, position: Position, wanted: Revision) -> Result<()> {
         if self.segment.as_ref().is_none_or(|segment| !segment.spans(position)) {
             self.change_segment(position)?;
         }
-        let segment = self.segment.as_ref().expect("it was just opened");
-        let finder = &self.finder;
-        let lost = |fault: &Fault| {
-            // It may have been whole when its place was remembered: the next look walks around it.
-            let stretch = finder.streams.read().by_slot(self.slot).stretch(wanted);
-            finder.forget(&stretch, wanted);
-            match find::damage_at(&finder.set, position) {
-                Some(damage) => Error::from_damage(damage),
-                None => damage_error(segment, position, position, fault),
-            }
+        let segment = self.segment.take().expect("it was just opened");
+        let entered = self.enter_in(&segment, position, wanted);
+        self.segment = Some(segment);
+        entered
+    }
+
+    #[inline(always)]
+    fn enter_in(&mut self, segment: &Arc<Segment>, position: Position, wanted: Revision) -> Result<()> {
+        let frame = match segment.frame(position, segment.file_end()) {
+            Ok(frame) => frame,
+            Err(fault) => return Err(self.lost_frame(segment, position, wanted, &fault)),
         };
-        let frame = segment.frame(position, segment.file_end()).map_err(|fault| lost(&fault))?;
-        let section = find::section_of(frame, self.stream).map_err(|fault| lost(&fault))?;
-        let section = section.ok_or_else(|| lost(&Fault::bad("the frame does not hold the stream")))?;
+        // Of a usual section each value goes to where it is kept: a copy of the whole would wait for what was just written.
+        match find::usual_section_of(&frame, self.stream) {
+            Some(usual) => self.enter_section(segment, &frame, &usual, wanted),
+            None => self.enter_any(segment, &frame, wanted),
+        }
+    }
+
+    #[inline(never)]
+    fn enter_any(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>, wanted: Revision) -> Result<()> {
+        let absent = || Fault::bad("the frame does not hold the stream");
+        match find::section_of(*frame, self.stream).and_then(|section| section.ok_or_else(absent)) {
+            Ok(section) => self.enter_section(segment, frame, &section, wanted),
+            Err(fault) => Err(self.lost_frame(segment, frame.position, wanted, &fault)),
+        }
+    }
+
+    /// The error for a frame that does not prove itself, or does not hold the stream.
+    #[cold]
+    fn lost_frame(&self, segment: &Segment, position: Position, wanted: Revision, fault: &Fault) -> Error {
+        // It may have been whole when its place was remembered: the next look walks around it.
+        let finder = &self.finder;
+        let stretch = finder.streams.read().by_slot(self.slot).stretch(wanted);
+        finder.forget(&stretch, wanted);
+        match find::damage_at(&finder.set, position) {
+            Some(damage) => Error::from_damage(damage),
+            None => damage_error(segment, position, position, fault),
+        }
+    }
+
+    #[inline(always)]
+    fn enter_section(
+        &mut self,
+        segment: &Arc<Segment>,
+        frame: &Frame<'_>,
+        section: &Section<'_>,
+        wanted: Revision,
+    ) -> Result<()> {
         let (first, last) = (section.first_revision, section.last_revision());
         // Between sections revisions are lost. What was not told as damage is told as a gap, with the next event.
         let begins = if self.backwards { wanted.min(last) } else { wanted.max(first) };
         if begins < first || begins > last {
-            return if self.places.is_empty() { self.look_behind_gap(position, wanted) } else { Ok(()) };
+            return if self.places.is_empty() { self.look_behind_gap(frame.position, wanted) } else { Ok(()) };
         }
         if begins != wanted {
             self.range = match self.backwards {
@@ -522,7 +560,7 @@ impl OwnReader {
         let held = self
             .held
             .get_or_insert_with(|| Held::of_stream(segment, &self.finder.streams, self.stream, Arc::clone(&self.name)));
-        let entered = held.enter(segment, &frame, &section, index);
+        let entered = held.enter(segment, frame, section, index);
         if entered.is_err() {
             self.pass(first, last);
         }
@@ -547,17 +585,34 @@ pub(crate) fn read_one_known(
     let segment = finder.set.holding(place)?;
     segment.prefetch(place, TOUCHED_BYTES);
     let Ok(frame) = segment.frame(place, segment.file_end()) else { return Ok(None) };
-    let Ok(Some(section)) = find::section_of(frame, stream) else { return Ok(None) };
+    if let Some(usual) = find::usual_section_of(&frame, stream) {
+        let index = revision.0.wrapping_sub(usual.first_revision.0);
+        if index < u64::from(usual.count)
+            && let Some(event) = Event::usual(&segment, &frame, &usual, index as u32, &name, &finder.streams.types)
+        {
+            return Ok(Some(event));
+        }
+    }
+    read_one_of_any(finder, &segment, &frame, stream, name, revision)
+}
+
+/// As [`read_one_known`], of any frame that holds it.
+#[inline(never)]
+fn read_one_of_any(
+    finder: &Finder,
+    segment: &Arc<Segment>,
+    frame: &Frame<'_>,
+    stream: StreamId,
+    name: Arc<str>,
+    revision: Revision,
+) -> Result<Option<Event>> {
+    let Ok(Some(section)) = find::section_of(*frame, stream) else { return Ok(None) };
     let index = revision.0.wrapping_sub(section.first_revision.0);
     if index >= u64::from(section.count) {
         return Ok(None);
     }
-    let index = index as u32;
-    if let Some(event) = Event::usual(&segment, &frame, &section, index, &name, &finder.streams.types) {
-        return Ok(Some(event));
-    }
-    let mut held = Held::of_stream(&segment, &finder.streams, stream, name);
-    let stands = held.enter(&segment, &frame, &section, index).is_ok() && held.step().unwrap_or(false);
+    let mut held = Held::of_stream(segment, &finder.streams, stream, name);
+    let stands = held.enter(segment, frame, &section, index as u32).is_ok() && held.step().unwrap_or(false);
     Ok(stands.then(|| EventRef { held: &held }.hold()))
 }
 
