@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use treering::storage::mem::MemStorage;
 use treering::storage::os::OsStorage;
@@ -67,6 +67,30 @@ fn p01_the_folder_is_durable_in_the_one_above_before_anything_is_acknowledged() 
         store.close().unwrap();
     }
     assert_eq!(open(small().create(false)).1, 1);
+}
+
+/// Whoever opens it reads what is behind the last checkpoint, and that lies below what is durable.
+#[test]
+fn p15_in_a_shared_store_little_waits_for_a_sync_whatever_its_interval() {
+    const UNSYNCED_BYTES_MAX: u64 = 2 << 20;
+    for (kind, storage, _folder) in storages() {
+        let options = Options::new().exclusive(false).sync_interval(Duration::from_secs(3600));
+        let store = Store::open_on(storage(), options.clone()).unwrap();
+        let payload = noise(1, 4000);
+        let events = [NewEvent::new("t", &payload)];
+        for _ in 0..2000 {
+            let _ = store.append(&Batch::to("a", Expected::Any, &events).durability(Durability::Written)).unwrap();
+        }
+        let begun = Instant::now();
+        let waiting = || {
+            let marks = store.watermarks();
+            marks.committed.0 - marks.durable.0
+        };
+        while waiting() >= UNSYNCED_BYTES_MAX {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{kind}: {} bytes wait for a sync", waiting());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 #[test]

@@ -122,7 +122,8 @@ impl Options {
         self
     }
 
-    /// How long [`Durability::Written`] events may wait for their sync in the background, at most. Default: 100 ms.
+    /// How long [`Durability::Written`] events may wait for their sync in the background, at most. Default: 100 ms. In a store that is
+    /// shared a sync begins also once about a MiB waits for it, so that opening it beside others stays fast.
     #[must_use]
     pub fn sync_interval(mut self, interval: Duration) -> Options {
         self.sync_interval = interval;

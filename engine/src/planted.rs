@@ -27,6 +27,8 @@ plants! {
     DeadSyncTrusted
     /// A descriptor vouches for what was written before it was opened.
     FreshFileTrusted
+    /// Who reads on takes what a process began and died in for a whole frame.
+    BegunTakenForWhole
     /// That another process had an error is not looked at.
     OthersErrorIgnored
     /// A Synced append does not wait for its sync.

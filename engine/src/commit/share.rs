@@ -33,11 +33,12 @@ use crate::{Error, ErrorKind, Result};
 /// Reads on in the log, from where the tail stands.
 pub(crate) trait Follow: Send + fmt::Debug {
     /// Takes in the whole frames behind the tail and moves it behind them, also where that ends in an error. Returns up to where
-    /// these frames say that the log was durable.
+    /// these frames say that the log was durable. Below `whole` every frame was written to its last byte by who committed it, as long
+    /// as the system runs: what proves it is its header and the chain.
     ///
     /// # Errors
     /// From the system; where a newer version writes; where another segment stands in place of the next one.
-    fn follow(&mut self, tail: &mut Tail) -> Result<Position>;
+    fn follow(&mut self, tail: &mut Tail, whole: Position) -> Result<Position>;
 }
 
 /// The end of the log, and the right to append there. The tail is let go of before the turn.
@@ -56,7 +57,9 @@ impl Writer {
 
     /// Takes the turn and goes to the end of the log.
     pub(crate) fn at_end(&self) -> Result<AtEnd<'_>> {
-        let turn = self.turns.take(&self.control, &|| self.set.storage.describe())?;
+        // What is read while others have their turns is not read in this one. An error is met again in it.
+        let meanwhile = || drop(self.catch_up(&mut self.tail.lock()));
+        let turn = self.turns.take(&self.control, &|| self.set.storage.describe(), &meanwhile)?;
         let mut tail = self.tail.lock();
         self.poison.check()?;
         if self.is_shared() {
@@ -151,7 +154,9 @@ impl Writer {
     fn follow(&self, tail: &mut Tail) -> Result<()> {
         let Some(mut follower) = tail.follower.take() else { return Ok(()) };
         let (before, ordinal, block) = (tail.at, tail.segment.ordinal(), tail.index.last_block());
-        let followed = follower.follow(tail);
+        // Each says here that it committed behind its last write of the frame; what died in the middle of it is not said.
+        let whole = self.control.committed().map_or(Position::ZERO, |committed| committed.end);
+        let followed = follower.follow(tail, if planted(Plant::BegunTakenForWhole) { Position::MAX } else { whole });
         tail.follower = Some(follower);
         // Whatever became of it: the tail is where it stands now.
         if tail.segment.ordinal() != ordinal {

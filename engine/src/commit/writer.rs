@@ -103,6 +103,9 @@ struct Encoded {
     frame_check: u64,
 }
 
+/// In a store that is shared, a sync begins once so much waits for one: a checkpoint stands only behind what is durable, and whoever
+/// opens the store beside others reads what lies behind it while they wait for their turns.
+const SHARED_UNSYNCED_BYTES: u64 = 1 << 20;
 /// What is closed gets an index block and a checkpoint behind this part of the stretch that one covers otherwise.
 pub(crate) const CLOSING_SHARE: u64 = 8;
 
@@ -402,6 +405,9 @@ impl Writer {
         if tail.index.is_due(tail.at, self.set.store.index_stride_bytes) {
             // The batch before it is in the log whatever happens here; for want of space the block is written later.
             let _ = self.write_index_block(tail, 0);
+            if self.turns.are_shared() && tail.at.0 - self.marks.get().durable.0 >= SHARED_UNSYNCED_BYTES {
+                self.signals.want_sync();
+            }
         }
     }
 

@@ -133,7 +133,7 @@ impl Turns {
         let kind = if self.is_shared { LockKind::Shared } else { LockKind::Exclusive };
         loop {
             // In this order: who has both is alone with the other.
-            let got = self.identity.try_lock().map_err(lock_error)?;
+            let got = self.try_often()?;
             if got && self.or_alone(self.identity.try_lock_byte(PRESENCE, kind))? {
                 return Ok(());
             }
@@ -148,6 +148,17 @@ impl Turns {
             }
             thread::sleep(NAP);
         }
+    }
+
+    /// Tries for the turn, where others may have theirs again and again: it is free for a moment between two of them.
+    fn try_often(&self) -> Result<bool> {
+        for _ in 1..if self.is_shared { TRIES } else { 1 } {
+            if self.identity.try_lock().map_err(lock_error)? {
+                return Ok(true);
+            }
+            thread::yield_now();
+        }
+        self.identity.try_lock().map_err(lock_error)
     }
 
     /// Whether another writer has the store open.
@@ -179,16 +190,21 @@ impl Turns {
         let _ = self.identity.unlock();
     }
 
-    /// Takes the turn.
+    /// Takes the turn. While others have theirs, `meanwhile` is done now and then.
     #[inline]
-    pub(crate) fn take<'a>(&'a self, control: &'a ControlPage, describe: &dyn Fn() -> String) -> Result<Turn<'a>> {
+    pub(crate) fn take<'a>(
+        &'a self,
+        control: &'a ControlPage,
+        describe: &dyn Fn() -> String,
+        meanwhile: &dyn Fn(),
+    ) -> Result<Turn<'a>> {
         if !self.is_shared {
             return Ok(Turn { held: None, is_last: false });
         }
         let mut slice = self.mine.lock();
         self.stand_back(control, &mut slice);
         if !self.identity.try_lock().map_err(lock_error)? {
-            self.wait(control, word::TURNS, describe, || self.identity.try_lock())?;
+            self.wait(control, word::TURNS, describe, meanwhile, || self.identity.try_lock())?;
         }
         if let Some(words) = control.words()
             && words.load(word::HOLDER) != self.number
@@ -217,7 +233,7 @@ impl Turns {
             words.wake(word::ARRIVED, 1); // who gathers them
         }
         let got = std::cell::Cell::new(false);
-        self.wait(control, word::SYNCED, describe, || {
+        self.wait(control, word::SYNCED, describe, &|| (), || {
             if is_over() {
                 return Ok(true);
             }
@@ -306,6 +322,7 @@ impl Turns {
         control: &ControlPage,
         word: usize,
         describe: &dyn Fn() -> String,
+        meanwhile: &dyn Fn(),
         mut attempt: impl FnMut() -> std::io::Result<bool>,
     ) -> Result<()> {
         let until = now() + self.patience;
@@ -339,10 +356,13 @@ impl Turns {
             match attempt() {
                 Ok(true) => break Ok(()),
                 Ok(false) if now() >= until => break Err(self.out_of_patience(&describe(), word)),
-                Ok(false) => match words {
-                    Some(words) => words.wait(word, seen, nap),
-                    None => thread::sleep(nap),
-                },
+                Ok(false) => {
+                    meanwhile();
+                    match words {
+                        Some(words) => words.wait(word, seen, nap),
+                        None => thread::sleep(nap),
+                    }
+                }
                 Err(error) => break Err(lock_error(error)),
             }
         };

@@ -79,7 +79,10 @@ impl Cutter {
     /// Writes the next checkpoint, if one is due of what is durable. `last_block` is the last index block that was written.
     /// `true` where another one may be due at once.
     fn step_to(&mut self, durable: Position, last_block: Position, due: u64) -> bool {
-        if self.block.is_none_or(|block| block < durable) && last_block < durable {
+        // While much is written the newest block is never durable yet: it is waited for, and gives way to a newer one when a
+        // checkpoint stands behind it, or when that one is durable too.
+        let is_due = |block: Position| block.0 >= self.covered.0.saturating_add(due);
+        if self.block.is_none_or(|block| !is_due(block) || block < durable && last_block < durable) {
             self.block = Some(last_block);
         }
         let next = *self.block.get_or_insert(last_block);
@@ -329,4 +332,36 @@ fn streams_on(set: &Arc<SegmentSet>, directory: &Directory, count: u64) -> Arc<S
     let give_up: Box<ReadLog> =
         Box::new(|_| Err(Error::new(ErrorKind::Damage, "the stream directory is not what was written")));
     Arc::new(Streams::from_directory(Arc::clone(set), Arc::new(directory.clone()), count, give_up))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::mem::MemStorage;
+    use crate::{Batch, Expected, NewEvent, Options, Store};
+
+    /// While much is written, the newest index block is never durable yet when the durable mark rises.
+    #[test]
+    fn p15_checkpoints_keep_up_with_a_durable_mark_that_lags_behind_every_index_block() {
+        const STRIDE_BYTES: u64 = 4 << 10;
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let mut options = Options::new().index_stride_bytes(STRIDE_BYTES).background_threads(false);
+        options.derives = false;
+        let store = Store::open_on(Arc::clone(&storage), options).unwrap();
+        let set = &store.writer().unwrap().set;
+        let mut blocks = Vec::new();
+        while blocks.len() < 30 {
+            let event = [NewEvent::new("t", &[7; 500])];
+            let _ = store.append(&Batch::to("a", Expected::Any, &event)).unwrap();
+            if blocks.last() != Some(&set.last_index_block()) {
+                blocks.push(set.last_index_block());
+            }
+        }
+        let mut cutter = Cutter::new(storage, set.store, Position::ZERO);
+        for (before, newest) in blocks.iter().zip(&blocks[1..]) {
+            let _ = cutter.step_to(*before, *newest, STRIDE_BYTES);
+            let behind = before.0.saturating_sub(cutter.covered.0);
+            assert!(behind < 5 * STRIDE_BYTES, "durable up to {before}, the checkpoint covers {}", cutter.covered);
+        }
+    }
 }

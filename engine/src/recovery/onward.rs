@@ -30,9 +30,10 @@ impl Onward {
 }
 
 impl Follow for Onward {
-    fn follow(&mut self, tail: &mut Tail) -> Result<Position> {
+    fn follow(&mut self, tail: &mut Tail, whole: Position) -> Result<Position> {
         self.exchange(tail);
         let replay = &mut *self.0;
+        replay.whole = whole;
         replay.segment = Some(tail.segment.clone());
         (replay.at, replay.last_frame, replay.previous_check) = (tail.at, tail.last_frame, tail.previous_check);
         (replay.next_number, replay.max_recorded_at) = (tail.next_number, tail.max_recorded_at);

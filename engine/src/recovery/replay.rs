@@ -63,6 +63,8 @@ pub(crate) struct Replay {
     pub(crate) seals: SealState,
     /// The highest witness: everything below was durable.
     pub(crate) witness: Position,
+    /// All frames below it were written to their ends, as who wrote them says while the system runs.
+    pub(crate) whole: Position,
     /// In each segment that has one, the first frame that reaches beyond what was known durable then.
     pub(crate) unwitnessed: Vec<(SegmentOrdinal, Position)>,
     pub(crate) tail: TailState,
@@ -114,6 +116,7 @@ impl Replay {
             retries: RetryWindow::default(),
             seals: SealState::default(),
             witness: watermark.map_or(Position::ZERO, |watermark| watermark.durable),
+            whole: Position::ZERO,
             unwitnessed: Vec::new(),
             tail: TailState::End,
             torn_tail: None,
@@ -487,7 +490,7 @@ impl Replay {
                 Step::End => return Ok(None),
                 Step::Bad(fault) => return Ok(Some(fault)),
                 Step::Frame(frame) => {
-                    let is_proven = frame.end() <= self.witness.min(self.set_end);
+                    let is_proven = frame.end() <= self.witness.min(self.set_end).max(self.whole);
                     if !is_proven && !segment.fetch_frame(frame.place()) {
                         return Ok(Some(Fault::Short));
                     }

@@ -73,6 +73,7 @@ const CLAIMED: &[(&str, &str)] = &[
     ("RollNotMarked", "several"),
     ("DeadSyncTrusted", "several"),
     ("FreshFileTrusted", "several"),
+    ("BegunTakenForWhole", "several"),
     ("OthersErrorIgnored", "several"),
 ];
 /// What a build with the bugs is built with.
