@@ -57,7 +57,11 @@ impl Part for Schedules {
             }
         }
         if !ran.status.success() && share.outcome_now().failures.is_empty() {
-            share.fail(tail(&ran), "");
+            // Of a planted bug that is no proof: it may have nothing to do with it.
+            match treering::planted::active() {
+                Some(_) => share.skip(format!("it ended without naming an order: {}", tail(&ran))),
+                None => share.fail(tail(&ran), ""),
+            }
         }
     }
 
