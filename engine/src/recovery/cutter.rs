@@ -334,7 +334,7 @@ fn streams_on(set: &Arc<SegmentSet>, directory: &Directory, count: u64) -> Arc<S
     Arc::new(Streams::from_directory(Arc::clone(set), Arc::new(directory.clone()), count, give_up))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "unstable"))]
 mod tests {
     use super::*;
     use crate::storage::mem::MemStorage;
