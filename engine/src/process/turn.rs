@@ -49,11 +49,11 @@ const STAND_BACK: Duration = Duration::from_micros(300);
 /// So long who waits for a lock sleeps, at most, before it tries again.
 const NAP: Duration = Duration::from_micros(200);
 /// So many who wait look again after one nap each; of more each takes longer naps.
-const TOGETHER: u64 = 16;
+const TOGETHER: u64 = 8;
 /// The longest nap of who waits for a sync, whatever the page says of the last one.
 const SYNCS_NAP_MAX: Duration = Duration::from_millis(10);
 /// The longest nap, in naps.
-const NAPS_MAX: u64 = 128;
+const NAPS_MAX: u64 = 512;
 /// So often who waits for a turn tries again before it sleeps: most turns are over before it would be awake again.
 const TRIES: u32 = 12;
 /// After so many pauses in which nobody took the turn, those who wait are taken for dead.
@@ -131,9 +131,10 @@ impl Turns {
     pub(crate) fn enter(&self, describe: &str) -> Result<()> {
         let until = now() + self.patience;
         let kind = if self.is_shared { LockKind::Shared } else { LockKind::Exclusive };
+        let mut naps = 0;
         loop {
             // In this order: who has both is alone with the other.
-            let got = self.try_often()?;
+            let got = if naps == 0 { self.try_often()? } else { self.identity.try_lock().map_err(lock_error)? };
             if got && self.or_alone(self.identity.try_lock_byte(PRESENCE, kind))? {
                 return Ok(());
             }
@@ -146,7 +147,9 @@ impl Turns {
             if now() >= until {
                 return Err(self.out_of_patience(describe, word::TURNS));
             }
-            thread::sleep(NAP);
+            // A thousand that look again every moment would leave no time for whoever has its turn.
+            thread::sleep(NAP * (1 << (naps / 8).min(8)));
+            naps += 1;
         }
     }
 
@@ -348,7 +351,7 @@ impl Turns {
                 None => {
                     let took = words.map_or(0, |words| words.load(word::TOOK));
                     let two = Duration::from_nanos(took.saturating_mul(2)).clamp(NAP, SYNCS_NAP_MAX);
-                    two.max(NAP * (1 << (fruitless / 8)).min(NAPS_MAX as u32))
+                    two.max(NAP * (1 << (fruitless / 8).min(7)))
                 }
             };
             fruitless = (fruitless + 1).min(64);
