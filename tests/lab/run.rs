@@ -1,6 +1,6 @@
 //! Runs the parts one after another and shares the time between them.
 //!
-//! A part gets what is left, by its weight among those that are still to come: what one leaves, the others have. While it
+//! What they need is built first, and takes none of it. A part gets what is left, by its weight among those that are still to come: what one leaves, the others have. While it
 //! runs a line on the terminal says what it counts; a panic ends the part, not the laboratory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +21,7 @@ pub(crate) struct Done {
 
 /// Runs them all; within `time`, where there is one. A part stops at so many violations, if that is said.
 pub(crate) fn all(parts: &[&dyn Part], time: Option<Duration>, threads: usize, failures: Option<usize>) -> Vec<Done> {
+    prepare(parts);
     let began = Instant::now();
     let mut done = Vec::new();
     for (number, part) in parts.iter().enumerate() {
@@ -32,6 +33,20 @@ pub(crate) fn all(parts: &[&dyn Part], time: Option<Duration>, threads: usize, f
         done.push(Done { name: part.name(), about: part.about(), took: share.elapsed(), outcome: share.outcome_now() });
     }
     done
+}
+
+/// Builds what they need, which takes minutes in a fresh clone and none of the time that they are given.
+fn prepare(parts: &[&dyn Part]) {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(
+        ProgressStyle::with_template("{prefix:>16} {spinner} {elapsed} building").expect("the template is well formed"),
+    );
+    bar.enable_steady_tick(Duration::from_millis(100));
+    for part in parts {
+        bar.set_prefix(part.name());
+        part.prepare();
+    }
+    bar.finish_and_clear();
 }
 
 fn run(part: &dyn Part, share: &Share) {

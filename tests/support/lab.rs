@@ -24,6 +24,9 @@ pub trait Part: Sync {
     /// How much of the time it gets, compared with the other parts. What a part leaves goes to those after it.
     fn weight(&self) -> u32;
 
+    /// Builds what it needs, before the time begins. What goes wrong is met again when it runs, and told then.
+    fn prepare(&self) {}
+
     /// Does its work until it is all done or [`Share::is_over`]; without an end of time ([`Share::is_full`]) until its own
     /// figure is reached. Counts, failures and why it was skipped go to `share`. A panic counts as a failure.
     fn run(&self, share: &Share);

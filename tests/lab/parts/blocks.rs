@@ -28,6 +28,10 @@ impl Part for Blocks {
         14
     }
 
+    fn prepare(&self) {
+        let _ = Programs::build();
+    }
+
     fn run(&self, share: &Share) {
         let programs = match is_possible().and_then(|()| Programs::build()) {
             Ok(programs) => programs,

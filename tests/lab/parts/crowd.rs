@@ -29,6 +29,10 @@ impl Part for Crowd {
         9
     }
 
+    fn prepare(&self) {
+        let _ = Programs::build();
+    }
+
     fn run(&self, share: &Share) {
         let programs = match Programs::build() {
             Ok(programs) => programs,

@@ -29,6 +29,10 @@ impl Part for Kills {
         47
     }
 
+    fn prepare(&self) {
+        let _ = Programs::build();
+    }
+
     fn run(&self, share: &Share) {
         let programs = match Programs::build() {
             Ok(programs) => programs,
@@ -91,6 +95,10 @@ impl Part for CallKills {
 
     fn weight(&self) -> u32 {
         15
+    }
+
+    fn prepare(&self) {
+        let _ = Programs::build();
     }
 
     fn run(&self, share: &Share) {

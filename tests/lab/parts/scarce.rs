@@ -25,6 +25,10 @@ impl Part for Scarce {
         4
     }
 
+    fn prepare(&self) {
+        let _ = Programs::build();
+    }
+
     fn run(&self, share: &Share) {
         let programs = match Programs::build() {
             Ok(programs) => programs,

@@ -12,6 +12,8 @@ use super::plants;
 const SCENARIOS: f64 = 7.0;
 /// So long each of them runs where there is no end of time.
 const SECONDS_WANTED: f64 = 120.0;
+/// So long each of them looks for a planted bug.
+const SECONDS_OF_A_HUNT: f64 = 2.0;
 
 pub(crate) struct Schedules;
 
@@ -28,15 +30,20 @@ impl Part for Schedules {
         17
     }
 
+    fn prepare(&self) {
+        let _ = tests().arg("--no-run").output();
+    }
+
     fn run(&self, share: &Share) {
-        share.say("being built for the scheduler");
         match tests().arg("--no-run").output() {
             Err(error) => return share.skip(format!("cargo cannot be started: {error}")),
             Ok(built) if !built.status.success() => return share.skip(format!("it cannot be built: {}", tail(&built))),
             Ok(_) => {}
         }
         let each = |left: std::time::Duration| left.as_secs_f64() * share.threads() as f64 / SCENARIOS * 0.9;
-        let seconds = share.left().map_or(SECONDS_WANTED, each).max(1.0);
+        // A bug is met at once or not at all, and its hunt ends when all tests have had their time.
+        let most = if treering::planted::active().is_some() { SECONDS_OF_A_HUNT } else { f64::MAX };
+        let seconds = share.left().map_or(SECONDS_WANTED, each).max(1.0).min(most);
         share.say("trying orders");
         let ran = tests()
             .args(["--", "--nocapture", "--test-threads", &share.threads().to_string()])
