@@ -1,7 +1,8 @@
 //! Runs the parts one after another and shares the time between them.
 //!
-//! What they need is built first, and takes none of it. A part gets what is left, by its weight among those that are still to come: what one leaves, the others have. While it
-//! runs a line on the terminal says what it counts; a panic ends the part, not the laboratory.
+//! What they need is built first, and takes none of it. A part gets what is left, by its weight among those that are still to
+//! come: what one leaves, the others have. While it runs a line on the terminal says what it counts; a panic ends the part, not
+//! the laboratory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -38,7 +38,7 @@ impl Part for CrashStates {
     }
 
     fn weight(&self) -> u32 {
-        188
+        212
     }
 
     fn run(&self, share: &Share) {

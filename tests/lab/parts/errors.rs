@@ -21,7 +21,7 @@ impl Part for ErrorSweep {
     }
 
     fn weight(&self) -> u32 {
-        22
+        18
     }
 
     fn run(&self, share: &Share) {

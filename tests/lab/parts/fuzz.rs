@@ -29,11 +29,17 @@ impl Part for Fuzz {
     }
 
     fn weight(&self) -> u32 {
-        17
+        20
+    }
+
+    fn prepare(&self) {
+        if can_run() {
+            let _ = build();
+        }
     }
 
     fn run(&self, share: &Share) {
-        if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        if !can_run() {
             return share.skip("the flags are those of x86-64 Linux");
         }
         share.say("being built with what guides the fuzzer");
@@ -59,6 +65,10 @@ impl Part for Fuzz {
         let ran = Command::new(program(target)).arg(file).output().map_err(|error| error.to_string())?;
         if ran.status.success() { Ok(()) } else { Err(last_words(&ran.stderr)) }
     }
+}
+
+fn can_run() -> bool {
+    cfg!(all(target_arch = "x86_64", target_os = "linux"))
 }
 
 fn folder() -> PathBuf {

@@ -25,7 +25,7 @@ impl Part for Rot {
     }
 
     fn weight(&self) -> u32 {
-        28
+        22
     }
 
     fn run(&self, share: &Share) {

@@ -36,7 +36,7 @@ impl Part for Several {
     }
 
     fn weight(&self) -> u32 {
-        14
+        12
     }
 
     fn run(&self, share: &Share) {
