@@ -29,7 +29,7 @@ impl Part for Fuzz {
     }
 
     fn weight(&self) -> u32 {
-        20
+        16
     }
 
     fn prepare(&self) {

@@ -26,7 +26,7 @@ impl Part for Kills {
     }
 
     fn weight(&self) -> u32 {
-        47
+        43
     }
 
     fn prepare(&self) {
