@@ -9,6 +9,7 @@
 //! line of names, whatever the stream is. What is full drops what was not used since the hand of a clock passed it last.
 
 use crate::ids::{Position, Revision};
+use crate::storage;
 use crate::sync::Mutex;
 
 /// Parts with a lock of their own, so that readers seldom meet.
@@ -243,6 +244,16 @@ impl KnownPlaces {
         })
     }
 
+    /// Begins to fetch what may be known by a name.
+    #[inline]
+    fn prefetch(&self, name: Name) {
+        let spread = name.spread();
+        let shard = self.shard(spread).lock();
+        if let Some(set) = shard.sets.get(shard.index_of(spread)) {
+            storage::prefetch(set);
+        }
+    }
+
     /// Hands out the frames in which the revisions from `from` to `to` (which may lie before it) are to be looked for, each once
     /// with the revision that led to it, as far as all are known and up to a bound. Returns the first revision that was not
     /// reached, `None` behind `to`.
@@ -254,8 +265,13 @@ impl KnownPlaces {
         mut each: impl FnMut(Revision, Position),
     ) -> Option<Revision> {
         let backwards = to < from;
-        let (mut at, mut last, mut count) = (from, None, 0);
+        let (mut at, mut last, mut count, mut found_at) = (from, None, 0, 0);
         'blocks: loop {
+            // The block behind this one comes to the processor while this one is gone through.
+            let here = Name::new(slot, found_at, at);
+            if here != Name::new(slot, found_at, to) {
+                self.prefetch(Name { number: if backwards { here.number - 1 } else { here.number + 1 }, ..here });
+            }
             for level in 0..LEVELS {
                 let name = Name::new(slot, level, at);
                 let spread = name.spread();
@@ -263,7 +279,7 @@ impl KnownPlaces {
                 let Some((set, way)) = shard.find(name, spread) else { continue };
                 let mut is_any = false;
                 while let Some(place) = set.place(way, granule(level, at)) {
-                    is_any = true;
+                    (is_any, found_at) = (true, level);
                     if last != Some(place) {
                         if count == RUN_MAX {
                             return Some(at);

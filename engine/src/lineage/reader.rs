@@ -7,8 +7,8 @@ use crate::ids::{Position, Revision, StreamId};
 use crate::index::find::Finder;
 use crate::index::streams::Stream;
 use crate::lineage::parts;
-use crate::read::own_reader::{self, OwnReader, Part};
-use crate::read::{Event, EventRef, ReadOptions};
+use crate::read::own_reader::{OwnReader, Part};
+use crate::read::{Event, EventRef, ReadOptions, look_up};
 use crate::{Error, Result};
 
 /// So many parts ahead of the one that is read, the bytes are fetched.
@@ -52,7 +52,7 @@ impl StreamReader {
         let mut from = low.unwrap_or(Revision(0));
         let token = after_token.filter(|token| !token.is_origin());
         if let Some(token) = token.filter(|token| first.0 == 0 || token.frame.0 >= id.0) {
-            from = from.max(own_reader::first_behind(finder, slot, &token, first, last_event)?);
+            from = from.max(look_up::first_behind(finder, slot, &token, first, last_event)?);
         }
         match options.last {
             Some(0) => return Ok(Some(reader)),
@@ -202,7 +202,7 @@ impl KnownHead {
         if head_position < visible {
             return Ok(Some(last_event));
         }
-        let own = own_reader::head_below(finder, slot, visible, first, last_event)?;
+        let own = look_up::head_below(finder, slot, visible, first, last_event)?;
         Ok(own.or_else(|| first.0.checked_sub(1).map(Revision)))
     }
 }
@@ -211,7 +211,7 @@ impl KnownHead {
 fn behind(finder: &Finder, parts: &mut Vec<Part>, token: &Token) -> Result<()> {
     // Positions rise with revisions: one part at most is cut.
     while let Some(part) = parts.last_mut() {
-        let first = own_reader::first_behind(finder, part.slot, token, part.from, part.to)?;
+        let first = look_up::first_behind(finder, part.slot, token, part.from, part.to)?;
         if first <= part.to {
             part.from = part.from.max(first);
             return Ok(());
@@ -235,7 +235,7 @@ pub(crate) fn read_one(
     match own {
         None => return Ok(None),
         Some(Some((stream, slot, name))) => {
-            let known = own_reader::read_one_known(finder, stream, slot, name, revision);
+            let known = look_up::read_one_known(finder, stream, slot, name, revision);
             if !matches!(known, Ok(None)) {
                 return known; // as it is: to take the event out would copy it
             }

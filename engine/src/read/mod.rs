@@ -6,6 +6,7 @@
 mod event;
 mod held;
 mod log_reader;
+pub(crate) mod look_up;
 mod only;
 mod options;
 pub(crate) mod own_reader;

@@ -28,6 +28,10 @@ const STRETCH_BYTES: usize = 64 << 10;
 /// So many stretches at once for who reads on.
 const STRETCHES_AHEAD: usize = 16;
 
+/// What is fetched ahead of a frame whose length is not known: a header, a section and an event of usual size. What is longer is
+/// fetched as it is read.
+pub(crate) const FRAME_TOUCHED_BYTES: usize = 448;
+
 /// A segment file whose head block holds.
 #[derive(Debug)]
 pub(crate) struct Segment {

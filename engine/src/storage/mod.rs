@@ -39,8 +39,8 @@ pub mod conformance;
 
 #[cfg(any(test, feature = "unstable"))]
 pub use home::{Child, Fork};
-pub(crate) use mapping::has_mappings_to_spare;
 pub use mapping::{Mapping, Prefaulter, WritableMapping};
+pub(crate) use mapping::{has_mappings_to_spare, prefetch};
 pub use words::{OnStore, SharedWords};
 
 /// The longest file name, in bytes.

@@ -1,0 +1,144 @@
+//! What is looked up in a stream's own events without a reader: one of them, and where they end below a place of the log.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::format::frame::Frame;
+use crate::format::token::Token;
+use crate::ids::{Position, Revision, StreamId};
+use crate::index::find::{self, Finder};
+use crate::read::event::{Event, EventRef};
+use crate::read::held::Held;
+use crate::read::own_reader::LOOKED_UP;
+use crate::segment::one::{FRAME_TOUCHED_BYTES, Segment};
+
+/// The event, where all is as it should be; `None` says nothing.
+#[inline]
+pub(crate) fn read_one_known(
+    finder: &Finder,
+    stream: StreamId,
+    slot: u32,
+    name: Arc<str>,
+    revision: Revision,
+) -> Result<Option<Event>> {
+    let place = match finder.known.get(slot, revision) {
+        None => finder.locate(slot, revision, revision)?.map(|section| section.frame),
+        known => known,
+    };
+    let Some(place) = place else { return Ok(None) };
+    let segment = finder.set.holding(place)?;
+    segment.prefetch(place, FRAME_TOUCHED_BYTES);
+    let Ok(frame) = segment.frame(place, segment.file_end()) else { return Ok(None) };
+    if let Some(usual) = find::usual_section_of(&frame, stream) {
+        let index = revision.0.wrapping_sub(usual.first_revision.0);
+        if index < u64::from(usual.count)
+            && let Some(event) = Event::usual(&segment, &frame, &usual, index as u32, &name, &finder.streams.types)
+        {
+            return Ok(Some(event));
+        }
+    }
+    read_one_of_any(finder, &segment, &frame, stream, name, revision)
+}
+
+/// As [`read_one_known`], of any frame that holds it.
+#[inline(never)]
+fn read_one_of_any(
+    finder: &Finder,
+    segment: &Arc<Segment>,
+    frame: &Frame<'_>,
+    stream: StreamId,
+    name: Arc<str>,
+    revision: Revision,
+) -> Result<Option<Event>> {
+    let Ok(Some(section)) = find::section_of(*frame, stream) else { return Ok(None) };
+    let index = revision.0.wrapping_sub(section.first_revision.0);
+    if index >= u64::from(section.count) {
+        return Ok(None);
+    }
+    let mut held = Held::of_stream(segment, &finder.streams, stream, name);
+    let stands = held.enter(segment, frame, &section, index as u32).is_ok() && held.step().unwrap_or(false);
+    Ok(stands.then(|| EventRef { held: &held }.hold()))
+}
+
+/// The last revision whose section lies below `visible`; `None` where there is none. `head` lies above it.
+pub(crate) fn head_below(
+    finder: &Finder,
+    slot: u32,
+    visible: Position,
+    first: Revision,
+    head: Revision,
+) -> Result<Option<Revision>> {
+    let mut wanted = head;
+    // Mostly few sections lie above it: back from the newest.
+    loop {
+        let mut below = None;
+        let next = finder.known.run(slot, wanted, first, |revision, frame| {
+            if frame < visible && below.is_none() {
+                below = Some(revision);
+            }
+        });
+        match next {
+            _ if below.is_some() => return Ok(below),
+            None => return Ok(None),
+            Some(next) if next < wanted => wanted = next,
+            Some(_) => match finder.locate(slot, wanted, Revision(wanted.0.saturating_sub(LOOKED_UP)).max(first))? {
+                Some(section) if section.frame < visible => return Ok(Some(wanted)),
+                Some(section) if section.first <= first => return Ok(None),
+                Some(section) => wanted = Revision(section.first.0 - 1),
+                None => return head_below_damage(finder, slot, visible, first, wanted),
+            },
+        }
+    }
+}
+
+/// The first revision of a stream whose event lies behind the one that a token names.
+pub(crate) fn first_behind(
+    finder: &Finder,
+    slot: u32,
+    token: &Token,
+    first: Revision,
+    last_event: Revision,
+) -> Result<Revision> {
+    let before = head_below_damage(finder, slot, token.frame, first, last_event)?;
+    let behind = before.map_or(first, |before| Revision(before.0 + 1));
+    // Of the token's own frame the stream may have events on both sides of it. Where that is lost, so are they all.
+    let dealt_with = || {
+        let stream = finder.streams.read().by_slot(slot).id;
+        let segment = finder.set.holding(token.frame).ok()?;
+        let frame = segment.frame(token.frame, segment.file_end()).ok()?;
+        let section = find::section_of(frame, stream).ok()??;
+        let count = (token.ordinal + 1).saturating_sub(section.first_ordinal).min(section.count);
+        Some(Revision(section.first_revision.0 + u64::from(count)))
+    };
+    Ok(dealt_with().map_or(behind, |revision| revision.max(behind)))
+}
+
+/// As [`head_below`], from anywhere in the stream, also where damage breaks the links: a section's position rises with its
+/// revisions.
+#[cold]
+fn head_below_damage(
+    finder: &Finder,
+    slot: u32,
+    visible: Position,
+    first: Revision,
+    head: Revision,
+) -> Result<Option<Revision>> {
+    let stream = finder.streams.read().by_slot(slot).clone();
+    let (mut low, mut high) = (first.0, head.0 + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let frame = match finder.frame_holding(&stream, Revision(middle)) {
+            Ok(frame) => frame,
+            Err(error) => match error.damage() {
+                Some(damage) => damage.positions.start,
+                None => return Err(error),
+            },
+        };
+        if frame < visible {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok((low > first.0).then(|| Revision(low - 1)))
+}
