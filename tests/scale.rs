@@ -85,6 +85,75 @@ fn p15_ten_thousand_segments_cost_opening_and_reading_what_a_hundred_do() {
     }
 }
 
+/// Streams of which each of thousands of segments, or each at the ends of the log alone, holds an event or some: the last ones are
+/// found by the links between them, and any by a few steps from index to index. Counted in files that are opened.
+#[test]
+fn p15_streams_in_thousands_of_segments_are_found_in_a_few_steps() {
+    const LAST: u64 = 50;
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    let (event, rest) = ([NewEvent::new("step", "one")], vec![9; 14_000]);
+    let filler = [NewEvent::new("filler", &rest)];
+    let append = |number: u64, batch: Batch<'_>| {
+        // Enough sections that the segment gets an index.
+        let others: Vec<String> = (0..8).map(|other| format!("other/{other}")).collect();
+        let batch = others.iter().fold(batch, |batch, name| batch.section(name, Expected::Any, &event));
+        let batch = batch.section("filler", Expected::Any, &filler).durability(Durability::Written);
+        let _ = store.append(&batch).unwrap();
+        if number % 50 == 49 {
+            store.sync().unwrap();
+            store.work_in_background().unwrap();
+        }
+    };
+    let mut costs = Vec::new();
+    for segments in [200, 4000_u64] {
+        let names = [format!("steady/{segments}"), format!("uneven/{segments}")];
+        let mut counts = [0, 0];
+        for number in 0..segments {
+            let events = vec![event[0]; if number % 9 == 0 { 3 } else { 1 }];
+            let mut batch = Batch::new().section(&names[0], Expected::Any, &event);
+            counts[0] += 1;
+            if !(segments / 6..segments * 5 / 6).contains(&number) {
+                batch = batch.section(&names[1], Expected::Any, &events);
+                counts[1] += events.len() as u64;
+            }
+            append(number, batch);
+        }
+        // What comes then takes their ends out of what opening reads.
+        (0..300).for_each(|number| append(number, Batch::new()));
+        for (name, count) in names.iter().zip(counts) {
+            let opened = |read: &dyn Fn(&Store)| {
+                let counting = Counting::new(&storage);
+                let reader = Store::open_read_only_on(Arc::new(counting.clone()), small()).unwrap();
+                let before = counting.opened();
+                read(&reader);
+                counting.opened() - before
+            };
+            let last = opened(&|reader| {
+                let options = ReadOptions::new().last(LAST).visibility(Visibility::Committed);
+                let revisions: Vec<u64> = stream(reader, name, options).iter().map(|event| event.revision.0).collect();
+                assert_eq!(revisions, (count - LAST..count).collect::<Vec<_>>());
+            });
+            let any = (0..count).step_by(count as usize / 37).map(|revision| {
+                opened(&|reader| {
+                    let revision = Revision(revision);
+                    let event = reader.event(name, revision, Visibility::Committed).unwrap().expect("is there");
+                    assert_eq!(event.revision, revision);
+                })
+            });
+            costs.push((last, any.max().unwrap()));
+        }
+    }
+    assert!(store.stat().unwrap().indexed_segments > 4500);
+    println!(
+        "files opened for the last {LAST} and for any one event, steady and uneven, of 200 and 4000 segments: {costs:?}"
+    );
+    for (last, any) in &costs {
+        assert!(*last <= LAST + 10, "{costs:?}: the segments that hold them, and few indexes");
+        assert!(*any <= 70, "{costs:?}: an index and its segment for each step, and a few steps for each doubling");
+    }
+}
+
 /// A hundred thousand; `TREERING_NAMES` says how many else.
 #[test]
 fn p11_names_that_begin_alike_are_found_however_many_there_are() {

@@ -50,6 +50,8 @@ pub(super) struct Found {
     pub(super) earliest: Placed,
     /// The segment whose index says so.
     pub(super) index: Option<SegmentOrdinal>,
+    /// That segment holds few sections of the stream: to ask the index of the one before costs more than to follow the links.
+    pub(super) is_sparse: bool,
 }
 
 impl Finder {
@@ -67,7 +69,7 @@ impl Finder {
         let stretch_of = |revision| self.streams.read().by_slot(slot).stretch(revision);
         let mut stretch = stretch_of(revision);
         let Some(found) = self.find(&stretch, revision)? else { return Ok(None) };
-        let mut earliest = found.earliest;
+        let (mut earliest, mut is_sparse) = (found.earliest, found.is_sparse);
         while earliest.0 > low {
             let before = Revision(earliest.0.0 - 1);
             if self.known.get(slot, before).is_some() {
@@ -77,8 +79,13 @@ impl Finder {
                 Some(_) => stretch_of(before),
                 None => Stretch { next: Some(earliest), ..stretch },
             };
+            if is_sparse && self.follow_links(&stretch, low)? {
+                break;
+            }
             match self.find(&stretch, before) {
-                Ok(Some(found)) if found.earliest.0 < earliest.0 => earliest = found.earliest,
+                Ok(Some(found)) if found.earliest.0 < earliest.0 => {
+                    (earliest, is_sparse) = (found.earliest, found.is_sparse);
+                }
                 // Whoever comes there hears of it.
                 _ => break,
             }
@@ -141,7 +148,7 @@ impl Finder {
         sections.reverse();
         self.keep(stretch, &sections);
         let at = sections.partition_point(|section| section.first <= revision).saturating_sub(1);
-        Ok(Some(Found { section: sections[at], earliest, index: None }))
+        Ok(Some(Found { section: sections[at], earliest, index: None, is_sparse: false }))
     }
 
     /// The places of the stream from the one that holds `revision` on, up to a remembered one, found by walking the log

@@ -17,12 +17,15 @@ use crate::index::find::{Finder, Found, section_of};
 use crate::index::known_places::Located;
 use crate::index::segment_indexes::SegmentIndex;
 use crate::index::streams::{Stream, Stretch};
+use crate::segment::one::FRAME_TOUCHED_BYTES;
 
 /// First revision and frame of a section.
 pub(crate) type Placed = (Revision, Position);
 
 /// So many segments are guessed.
 const GUESSES: u32 = 3;
+/// A segment with fewer sections of a stream holds few: an index is asked in the time of some ten links.
+const SPARSE_SECTIONS: u64 = 16;
 
 /// A chunk of an index.
 #[derive(Debug)]
@@ -137,7 +140,8 @@ impl Finder {
         self.keep(stretch, &sections);
         let at = sections.partition_point(|section| section.first <= wanted).saturating_sub(1);
         let earliest = (sections[0].first, sections[0].frame);
-        Some(Found { section: sections[at], earliest, index: Some(index.head.ordinal) })
+        let is_sparse = chunk.number == 0 && chunk.sections < SPARSE_SECTIONS;
+        Some(Found { section: sections[at], earliest, index: Some(index.head.ordinal), is_sparse })
     }
 
     /// From the index of the segment that holds `at` to the one whose segment holds `wanted`.
@@ -214,15 +218,30 @@ impl Finder {
         let steps = (0..63).map(|step| wanted.0.saturating_add(1 << step)).take_while(|revision| *revision < behind);
         let known = steps.filter_map(|revision| self.known.get(stretch.slot, Revision(revision))).next();
         if let Some(known) = known.filter(|known| *known < at) {
-            match self.linked_from(stretch, wanted, known, None)? {
+            match self.linked_from(stretch, wanted, known, None, false)? {
                 Linked::Broken => {}
                 found => return Ok(found),
             }
         }
-        self.linked_from(stretch, wanted, at, next)
+        self.linked_from(stretch, wanted, at, next, false)
     }
 
-    fn linked_from(&self, stretch: &Stretch, wanted: Revision, at: Position, next: Option<Placed>) -> Result<Linked> {
+    /// Back along the links from the first section behind a stretch to the one that holds `low`, whatever has an index: they lead
+    /// to no frame that is not about to be read. What is found is kept. `false` where they are broken.
+    pub(super) fn follow_links(&self, stretch: &Stretch, low: Revision) -> Result<bool> {
+        let linked = self.linked_from(stretch, low, stretch.upto(), stretch.next, true)?;
+        Ok(matches!(linked, Linked::Found(_)))
+    }
+
+    /// Back along the links, until they come to another segment that has an index, unless those are passed.
+    fn linked_from(
+        &self,
+        stretch: &Stretch,
+        wanted: Revision,
+        at: Position,
+        next: Option<Placed>,
+        passes_indexed: bool,
+    ) -> Result<Linked> {
         let segment_of = |place: Position| place.0 / self.set.store.segment_bytes;
         let mut place = at;
         let mut sections: Vec<Located> = Vec::new();
@@ -237,6 +256,7 @@ impl Finder {
                     Err(error) => return Err(error),
                 },
             };
+            here.prefetch(place, FRAME_TOUCHED_BYTES);
             let Ok(frame) = here.frame(place, here.file_end()) else { break Linked::Broken };
             let Ok(Some(section)) = section_of(frame, stretch.stream) else { break Linked::Broken };
             let first = section.first_revision;
@@ -251,10 +271,16 @@ impl Finder {
             }
             if first <= wanted {
                 let Some(section) = sections.last() else { break Linked::Broken };
-                break Linked::Found(Found { section: *section, earliest: (first, place), index: None });
+                break Linked::Found(Found {
+                    section: *section,
+                    earliest: (first, place),
+                    index: None,
+                    is_sparse: false,
+                });
             }
             let Some(previous) = section.previous.filter(|previous| *previous < place) else { break Linked::Broken };
-            if segment_of(previous) != segment_of(place) && self.indexes.holding(previous).is_some() {
+            if !passes_indexed && segment_of(previous) != segment_of(place) && self.indexes.holding(previous).is_some()
+            {
                 break Linked::Indexed(previous, (first, place));
             }
             segment = Some(here);
