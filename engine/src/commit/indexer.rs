@@ -201,7 +201,7 @@ impl Indexer {
     /// A segment has the index that it needs: places in it need not be remembered.
     fn passed(&mut self, writer: &Writer, end: Position) {
         if !self.has_gap {
-            writer.streams.write().forget_places(end);
+            writer.streams.forget_places(end);
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 
 /// So many names are kept of streams of which nothing else was asked for.
 const NAMES_KEPT: usize = 1 << 16;
+/// Of so many streams places are forgotten at once: readers and appends wait for no more.
+const FORGOTTEN_AT_ONCE: usize = 256;
 /// A frame is searched for a section only where its plain part is no longer.
 const SEARCHED_BYTES_MAX: usize = 64 << 10;
 
@@ -109,6 +111,16 @@ impl Streams {
     #[inline]
     pub(crate) fn write(&self) -> impl std::ops::DerefMut<Target = StreamTable> + '_ {
         self.table.write()
+    }
+
+    /// Forgets the places before `border`, but for the last of each stream: indexes of segments lead to what lies there.
+    pub(crate) fn forget_places(&self, border: Position) {
+        let mut left = self.table.read().with_places();
+        while left > 0 {
+            let count = left.min(FORGOTTEN_AT_ONCE);
+            self.table.write().forget_places(border, count);
+            left -= count;
+        }
     }
 
     /// What `look` says of the stream of this name, which comes to memory where it is not there yet; `None` where there is none.

@@ -5,6 +5,7 @@
 //! begin with the first section that came since; those in segments that have an index are forgotten. So memory grows with
 //! the streams in use, and with a small fraction of the sections of what is not indexed yet.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -84,6 +85,12 @@ impl Stream {
         self.head_position = placed.head_position();
         self.last_place = placed.frame;
         true
+    }
+
+    /// Whether the section just taken in is the second place that is remembered.
+    #[inline]
+    fn has_second_place(&self, placed: Placed) -> bool {
+        matches!(self.places[..], [_, (_, second)] if second == placed.frame)
     }
 
     /// The stream with what came behind its head.
@@ -179,6 +186,8 @@ pub(crate) struct StreamTable {
     elsewhere: u64,
     /// Of some of those, what came since: all but their names and first revisions.
     continued: HashMap<StreamId, Stream>,
+    /// Those in either with more than one remembered place.
+    placed: VecDeque<StreamId>,
     /// The newest claims that fencing tokens were given for, as far as they were met.
     claims: HashMap<StreamId, Position>,
 }
@@ -243,6 +252,9 @@ impl StreamTable {
         let slot = self.streams.len() as u32;
         self.by_name.insert(Arc::clone(&stream.name), slot);
         self.by_id.insert(stream.id, slot);
+        if stream.places.len() > 1 {
+            self.placed.push_back(stream.id);
+        }
         self.streams.push(Stream { slot, ..stream });
         self.elsewhere = self.elsewhere.saturating_sub(1);
         true
@@ -311,7 +323,13 @@ impl StreamTable {
     /// A section of a stream that is elsewhere: what it continues is looked up when somebody asks for the stream.
     fn go_on(&mut self, placed: Placed) -> bool {
         match self.continued.entry(placed.stream) {
-            Entry::Occupied(mut known) => known.get_mut().extend(placed),
+            Entry::Occupied(mut known) => {
+                let is_next = known.get_mut().extend(placed);
+                if is_next && known.get().has_second_place(placed) {
+                    self.placed.push_back(placed.stream);
+                }
+                is_next
+            }
             Entry::Vacant(vacant) => {
                 vacant.insert(Stream::begun(Arc::default(), Stream::NO_SLOT, placed.first_revision, placed));
                 true
@@ -324,7 +342,13 @@ impl StreamTable {
     #[inline]
     pub(crate) fn extend(&mut self, slot: u32, placed: Placed) -> Option<&Stream> {
         let stream = &mut self.streams[slot as usize];
-        (stream.id == placed.stream && stream.extend(placed)).then_some(&*stream)
+        if stream.id != placed.stream || !stream.extend(placed) {
+            return None;
+        }
+        if stream.has_second_place(placed) {
+            self.placed.push_back(placed.stream);
+        }
+        Some(&self.streams[slot as usize])
     }
 
     /// Takes in a fork: a stream whose events up to `revision` are its parent's. `false` where the name or the stream exists.
@@ -409,13 +433,28 @@ impl StreamTable {
         true
     }
 
-    /// Forgets the places before `border`, but for the last of each stream: indexes of segments lead to what lies there.
-    pub(crate) fn forget_places(&mut self, border: Position) {
-        for stream in self.streams.iter_mut().chain(self.continued.values_mut()) {
+    /// How many streams [`forget_places`](Self::forget_places) may find something to forget of.
+    pub(crate) fn with_places(&self) -> usize {
+        self.placed.len()
+    }
+
+    /// Forgets the places before `border`, but for the last of each stream, of the next `count` of those that have several:
+    /// indexes of segments lead to what lies there.
+    pub(crate) fn forget_places(&mut self, border: Position, count: usize) {
+        for _ in 0..count {
+            let Some(id) = self.placed.pop_front() else { return };
+            let stream = match self.by_id.get(&id) {
+                Some(slot) => Some(&mut self.streams[*slot as usize]),
+                None => self.continued.get_mut(&id),
+            };
+            let Some(stream) = stream else { continue };
             let before = stream.places.partition_point(|(_, place)| *place < border);
             if before > 1 {
                 stream.places.drain(..before - 1);
                 stream.places.shrink_to(4 + 2 * stream.places.len());
+            }
+            if stream.places.len() > 1 {
+                self.placed.push_back(id);
             }
         }
     }
@@ -484,6 +523,50 @@ mod tests {
             let (first, _) = stream.place_before(Revision(revision)).expect("the first section is remembered");
             assert!(first.0 <= revision && revision - first.0 < u64::from(PLACE_EVERY));
         }
+    }
+
+    #[test]
+    fn places_are_forgotten_of_few_streams_at_a_time() {
+        const MANY: u64 = 10;
+        let mut table = StreamTable::on_top_of(MANY);
+        // Every other stream has several places; half of all were elsewhere when the sections came.
+        let of = |stream: u64, revision: u64| Placed {
+            stream: StreamId(stream),
+            frame: Position(1000 * revision + 8 * stream),
+            ..placed(revision, 1, 0)
+        };
+        let sections = |stream: u64| if stream % 2 == 0 { 200 } else { 32 };
+        for stream in 0..2 * MANY {
+            let name = (stream < MANY).then(|| format!("s{stream}"));
+            let first = if stream < MANY { 0 } else { 1 };
+            assert!(table.place(name.as_deref(), of(stream, first)));
+            (first + 1..sections(stream)).for_each(|revision| assert!(table.place(None, of(stream, revision))));
+        }
+        assert_eq!(table.with_places(), MANY as usize, "of the others there is nothing to forget");
+        let last_place = |table: &StreamTable, stream: u64| {
+            let known = table.by_id(StreamId(stream)).or_else(|| table.continued.get(&StreamId(stream)));
+            known.expect("is there").places.clone()
+        };
+        let places: Vec<_> = (0..2 * MANY).map(|stream| last_place(&table, stream)).collect();
+        let border = Position(100_000);
+        let forgotten = |table: &StreamTable| {
+            (0..2 * MANY).filter(|stream| last_place(table, *stream).len() < places[*stream as usize].len()).count()
+        };
+        for count in 1..=MANY as usize {
+            table.forget_places(border, 1);
+            assert_eq!(forgotten(&table), count);
+        }
+        for stream in 0..2 * MANY {
+            let all = &places[stream as usize];
+            let kept = all.partition_point(|(_, place)| *place < border).saturating_sub(1);
+            assert_eq!(last_place(&table, stream), all[kept..]);
+        }
+        // They have several still; once all lie before the border none has.
+        assert_eq!(table.with_places(), MANY as usize);
+        table.forget_places(Position(1 << 40), usize::MAX);
+        assert_eq!(table.with_places(), 0);
+        (200..240).for_each(|revision| assert!(table.place(None, of(4, revision))));
+        assert_eq!(table.with_places(), 1);
     }
 
     #[test]
