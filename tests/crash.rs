@@ -108,6 +108,11 @@ fn p03_a_disk_that_lies_about_syncs_invents_nothing() {
     explore_all(workloads::ALL.iter(), &[Profile::Lying], Budget::of_environment(150));
 }
 
+#[test]
+fn p03_a_disk_that_takes_along_what_is_beside_a_write_invents_nothing() {
+    explore_all(workloads::ALL.iter(), &[Profile::Beside], Budget::of_environment(150));
+}
+
 /// Where an open frame states an end that is lost, the index block that it names is lost too: readers skipped events that
 /// a writer found, in one of these states.
 #[test]

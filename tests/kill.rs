@@ -136,7 +136,7 @@ fn p06_a_writer_whose_device_fails_its_syncs_stops_and_what_it_acknowledged_is_t
         return;
     }
     let programs = programs();
-    for (seed, failing) in (1..).zip(Failing::ALL.into_iter().cycle().take(4)) {
+    for (seed, failing) in (1..).zip([Failing::Flushes, Failing::Writes, Failing::Writes, Failing::Flushes]) {
         match writer_meets(&programs, seed, failing) {
             Err(because) if is_refused(&because) => return eprintln!("skipped: {because}"),
             Err(because) => panic!("{because}"),

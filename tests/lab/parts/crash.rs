@@ -16,7 +16,7 @@ use treering_tests::sim::lab::{Broken, Budget, Orders, Profile, Record, explore_
 use treering_tests::sim::random::walk;
 use treering_tests::sim::workloads::{self, Workload};
 
-const PROFILES: [Profile; 4] = [Profile::Power, Profile::Killed, Profile::Hostile, Profile::Lying];
+const PROFILES: [Profile; 5] = [Profile::Power, Profile::Killed, Profile::Hostile, Profile::Lying, Profile::Beside];
 /// The figure of a full run: so many walks beside all that is written by hand.
 const WALKS: u64 = 20_000;
 /// So many states a second are expected of a thread, to share the time between workloads and walks.

@@ -25,10 +25,17 @@ pub enum Fate {
     NewThenOld,
     /// Its first bytes are old, the others new.
     OldThenNew,
+    /// It is zeros or noise, and so are all others of its 4 KiB, also those that were durable.
+    TakesBlock,
 }
 
 impl Fate {
-    const ALL: [Fate; 6] = [Fate::Lost, Fate::Kept, Fate::Zeros, Fate::Noise, Fate::NewThenOld, Fate::OldThenNew];
+    /// Those that leave alone what is beside the sector.
+    const ALONE: [Fate; 6] = [Fate::Lost, Fate::Kept, Fate::Zeros, Fate::Noise, Fate::NewThenOld, Fate::OldThenNew];
+    const ALL: [Fate; 7] = {
+        let [lost, kept, zeros, noise, new_then_old, old_then_new] = Fate::ALONE;
+        [lost, kept, zeros, noise, new_then_old, old_then_new, Fate::TakesBlock]
+    };
 
     /// The digit that stands for it in a replay.
     #[must_use]
@@ -192,11 +199,27 @@ pub fn hostile(disk: &Disk, width: Width, numbers: &mut Numbers) -> Vec<Choice> 
     }
     // Half of these are told apart by their images, which costs as much as to open them.
     for _ in 0..width.random.min(64) {
-        let fates = (0..disk.pending.len()).map(|_| Fate::ALL[numbers.below(Fate::ALL.len())]).collect();
+        let fates = (0..disk.pending.len()).map(|_| Fate::ALONE[numbers.below(Fate::ALONE.len())]).collect();
         let blank = if numbers.below(2) == 0 { Blank::Zeros } else { blanks[numbers.below(blanks.len())] };
         choices.push(Choice { at, fates, blank, page: Page::Kept });
     }
     choices
+}
+
+/// The states that a loss of power may leave where one write fails with the block of 4 KiB that it belongs to; all else that is
+/// pending is there, or nothing of it.
+#[must_use]
+pub fn beside(disk: &Disk, width: Width) -> Vec<Choice> {
+    let is_sector = |index: &usize| matches!(disk.pending[*index].unit, Unit::Sector { .. });
+    let sectors: Vec<usize> = (0..disk.pending.len()).filter(is_sector).collect();
+    let stride = sectors.len().div_ceil(width.random.max(1)).max(1);
+    let states = sectors.iter().step_by(stride).flat_map(|unit| [(*unit, Fate::Kept), (*unit, Fate::Lost)]);
+    let choices = states.map(|(unit, others)| {
+        let mut fates = vec![others; disk.pending.len()];
+        fates[unit] = Fate::TakesBlock;
+        Choice { at: disk.calls, fates, blank: Blank::Zeros, page: Page::Kept }
+    });
+    choices.collect()
 }
 
 /// The files of a disk, shared by all images that are made of it.
@@ -220,12 +243,16 @@ pub fn image(disk: &Disk, base: &Base, choice: &Choice) -> Image {
     let mut names = disk.durable_names.clone();
     let mut files = base.files.clone();
     let mut written: BTreeMap<Inode, BTreeSet<u64>> = BTreeMap::new();
+    let mut taken: Vec<(Inode, u64, usize)> = Vec::new();
     for (number, (pending, fate)) in disk.pending.iter().zip(&choice.fates).enumerate() {
         if *fate == Fate::Lost {
             continue;
         }
         match &pending.unit {
             Unit::Entry(entry) => entry.apply(&mut names),
+            Unit::Sector { inode, index, .. } if *fate == Fate::TakesBlock => {
+                taken.push((*inode, *index * SECTOR as u64 / BLOCK, number));
+            }
             Unit::Sector { inode, index, sector, .. } => {
                 let content = Arc::make_mut(files.entry(*inode).or_default());
                 let sector = match fate {
@@ -251,12 +278,15 @@ pub fn image(disk: &Disk, base: &Base, choice: &Choice) -> Image {
             }
         }
     }
+    for (inode, block, number) in taken {
+        take_block(Arc::make_mut(files.entry(inode).or_default()), block, number);
+    }
     let named = names.into_iter().filter_map(|(name, inode)| Some((name, (inode, Arc::clone(files.get(&inode)?)))));
     Image { files: named.collect(), last_inode: base.last_inode }
 }
 
 /// A sector that was torn. The bytes beside those that were written stay what they were: the disk may fail to write what it
-/// is given, but takes nothing else with it.
+/// is given, but takes nothing else with it. What one that does leaves is [`beside`]'s.
 #[must_use]
 pub(super) fn odd_sector(fate: Fate, new: Option<&Sector>, old: &[u8; SECTOR], number: u64) -> Option<Sector> {
     let new_bytes = new.map_or([0; SECTOR], |sector| *sector.bytes());
@@ -265,7 +295,7 @@ pub(super) fn odd_sector(fate: Fate, new: Option<&Sector>, old: &[u8; SECTOR], n
     let mut bytes = *old;
     for at in (0..SECTOR).filter(|at| new_bytes[*at] != old[*at]) {
         bytes[at] = match fate {
-            Fate::Lost | Fate::Kept => unreachable!("a sector that is whole is not torn"),
+            Fate::Lost | Fate::Kept | Fate::TakesBlock => unreachable!("of such a sector nothing is new beside old"),
             Fate::Zeros => 0,
             Fate::Noise => noise[at],
             Fate::NewThenOld => {
@@ -285,6 +315,17 @@ pub(super) fn odd_sector(fate: Fate, new: Option<&Sector>, old: &[u8; SECTOR], n
         };
     }
     Sector::new(&bytes)
+}
+
+/// A block that the disk cannot read any more, or of which it has nothing.
+fn take_block(content: &mut Content, block: u64, number: usize) {
+    let first = block * BLOCK / SECTOR as u64;
+    let end = (first + BLOCK / SECTOR as u64).min(content.len.div_ceil(SECTOR as u64));
+    for index in first..end {
+        let noise = crate::store::noise(number as u64 ^ index << 32, SECTOR);
+        let sector = if number.is_multiple_of(2) { None } else { Sector::new(noise.first_chunk().expect("so long")) };
+        content.put(index, sector);
+    }
 }
 
 /// Allocated blocks that nothing was ever written to show something else than zeros.

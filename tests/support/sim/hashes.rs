@@ -125,10 +125,10 @@ impl Hashes {
         }
     }
 
-    /// The hash of the image of a choice; `None` where blocks show what was never written to them, for which the image must be
-    /// made.
+    /// The hash of the image of a choice; `None` where blocks show what was never written to them, or are taken along, for which
+    /// the image must be made.
     pub fn of(&mut self, choice: &Choice) -> Option<u64> {
-        if choice.blank != Blank::Zeros {
+        if choice.blank != Blank::Zeros || choice.fates.contains(&Fate::TakesBlock) {
             return None;
         }
         self.now_places.clone_from(&self.places);

@@ -17,7 +17,7 @@ pub use super::budget::{Budget, Count};
 use super::check::{Look, account_of, check};
 use super::control;
 use super::disk::{Call, Disk};
-use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Page, Width, hostile, image, power};
+use super::enumerate::{Base, Blank, Choice, Fate, Numbers, Page, Width, beside, hostile, image, power};
 use super::hashes::Hashes;
 use super::workloads::{Run, Workload};
 use super::{Image, Plant, SimStorage};
@@ -33,6 +33,9 @@ pub enum Profile {
     Hostile,
     /// As `Power`, after one of the syncs did nothing and said it had. Given is which.
     Lying,
+    /// The power goes, and a write that fails takes the 4 KiB around it along, also what was synced there: what no disk may do
+    /// of which the promises hold.
+    Beside,
 }
 
 /// A state that breaks a promise.
@@ -263,7 +266,7 @@ fn demand_of(profile: Profile) -> Demand {
         Profile::Killed => Demand::Acknowledged,
         Profile::Power => Demand::Durable,
         Profile::Hostile => Demand::DurableOnHostileDisk,
-        Profile::Lying => Demand::Nothing,
+        Profile::Lying | Profile::Beside => Demand::Nothing,
     }
 }
 
@@ -325,6 +328,7 @@ fn choices_at(record: &Record, profile: Profile, disk: &Disk, width: Width, numb
         Profile::Power => power(disk, width, numbers),
         Profile::Hostile => hostile(disk, width, numbers),
         Profile::Lying => power(disk, Width { exhaustive: 3, pairs: 2, random: 4, ..width }, numbers),
+        Profile::Beside => beside(disk, width),
         Profile::Killed => killed(record, disk),
     }
 }
@@ -530,7 +534,7 @@ fn open_one(
     let life = checked.map_err(|panic| format!("P7: a panic: {}", words_of(&*panic)))??;
     (orders.opened)(hash, budget.is_second);
     let is_deep = budget.deep_one_in > 0 && (hash / 8).is_multiple_of(budget.deep_one_in as u64);
-    let Some(life) = life.filter(|_| is_deep && profile != Profile::Lying) else { return Ok(0) };
+    let Some(life) = life.filter(|_| is_deep && demand != Demand::Nothing) else { return Ok(0) };
     let second = Record::of_second_life(image, &life.storage, life.account, boot);
     // A second life is short and looked at from many states: to make all subsets of each would take longer than to open them.
     let Width { exhaustive, pairs, random, moments_one_in } = budget.width;

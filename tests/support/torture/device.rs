@@ -7,12 +7,16 @@
 //! the kernel makes of the pages meanwhile is the kernel's own doing. Or the daemon is ordered to fail every flush, on which ext4 gives
 //! up its journal and is there for reading only until it is mounted anew. To take the device away, the daemon is killed: from then
 //! on every call that needs it is an input/output error.
+//!
+//! It must not lie. A loop device takes a write of which its file took only the first part for a whole one (Linux 6.18): where a
+//! write begins in a page that has a place and ends in a hole, nobody hears of the hole, and a sync says that all is well. So where
+//! the tmpfs is to be full, blocks are as large as its pages, and no write of the loop device is longer: it is done or it failed.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use treering::storage::os::OsStorage;
@@ -24,6 +28,8 @@ use crate::torture::programs::Programs;
 
 const DISK_BYTES: u64 = 40 << 20;
 const BACKING_BYTES: u64 = 64 << 20;
+/// A page of the tmpfs.
+pub const PAGE_BYTES: u64 = 4096;
 
 /// The device, with a file system on it that is mounted.
 pub struct Device {
@@ -45,11 +51,11 @@ impl Drop for Device {
 }
 
 impl Device {
-    /// A device that works.
+    /// A device that works, and a file system with blocks of so many bytes.
     ///
     /// # Errors
     /// Where it cannot be made here.
-    pub fn new() -> Result<Device, String> {
+    pub fn new(block: u64) -> Result<Device, String> {
         let folder = tempfile::tempdir().map_err(told)?;
         let at = |name: &str| folder.path().join(name);
         for name in ["backing", "root"] {
@@ -61,9 +67,8 @@ impl Device {
         let backing = Held::Mount(at("backing"));
         File::create(at("backing/disk")).and_then(|file| file.set_len(DISK_BYTES)).map_err(told)?;
         let disk = at("backing/disk");
-        // Blocks as large as the pages of the file below: else two blocks are one place for it, of which one may fail.
         run(Command::new("mkfs.ext4")
-            .args(["-q", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"])
+            .args(["-q", "-b", &block.to_string(), "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"])
             .arg(&disk))?;
         // What the file system has for itself has a place from the start, what is free is given back: so new data alone fails.
         run(Command::new("fallocate").args(["-l", &DISK_BYTES.to_string()]).arg(&disk))?;
@@ -97,6 +102,9 @@ impl Device {
         self.daemon = Some(daemon_of(&nodes, &self.at("export"), DISK_BYTES, Some(&self.at("monitor")))?);
         let device = run(Command::new("losetup").args(["-f", "--show"]).arg(self.at("export")))?;
         self.held = Some(Held::Loop(device.clone()));
+        let longest = Path::new("/sys/block").join(device.trim_start_matches("/dev/")).join("queue/max_sectors_kb");
+        let kib = (PAGE_BYTES >> 10).to_string();
+        fs::write(&longest, kib).map_err(|error| format!("losetup: {}: {error}", longest.display()))?;
         run(Command::new("mount").args(["-o", "noatime", &device]).arg(self.at("root")))?;
         self.mount = Some(Held::Mount(self.at("root")));
         Ok(())
@@ -194,7 +202,7 @@ impl Device {
 /// Outside: it could not be tried. Inside: what is broken.
 pub fn rewritten() -> Result<Result<(), String>, String> {
     const LEN: u64 = 64 << 10;
-    let device = Device::new()?;
+    let device = Device::new(PAGE_BYTES)?;
     let storage = OsStorage::open(&device.at("root")).map_err(told)?;
     let file = storage.create("file", LEN).map_err(told)?;
     file.allocate(0..LEN).and_then(|()| file.write_at(b"durable", 0)).map_err(told)?;
@@ -237,7 +245,7 @@ pub const READERS: [&str; 2] = ["guarded", "positioned"];
 /// # Errors
 /// Outside: it could not be tried. Inside: what is broken.
 pub fn device_dies(programs: &Programs, seed: u64, reader: &str) -> Result<Result<(), String>, String> {
-    let mut device = Device::new()?;
+    let mut device = Device::new(PAGE_BYTES)?;
     let mut writer = Command::new(&programs.writer);
     writer.arg(device.store()).args(["--kind", "mixed", "--life", "0", "--batches", "1500"]);
     run(writer.args(["--seed", &seed.to_string()]))?;
