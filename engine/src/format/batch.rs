@@ -25,6 +25,7 @@ mod usual;
 pub use encode::{NewEntry, put_counts, put_section};
 pub use entries::{Entries, EntriesPlace, Entry, event_check};
 pub use structure::check_structure;
+pub(crate) use usual::ProvenEntry;
 
 use faults::{
     empty_batch, empty_section, empty_type, far_back, no_batch, not_before, out_of_proportion, too_many_events,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::format::batch::Section;
+use crate::Result;
+use crate::format::batch::{ProvenEntry, Section};
 use crate::format::frame::Frame;
 use crate::format::token::Token;
 use crate::ids::{BatchId, Position, Revision, StreamId};
@@ -187,6 +188,7 @@ fn are_same(one: &Bytes, other: &Bytes) -> bool {
 
 impl Event {
     /// The event at `index` of a section, where that and its entry are usual ones and the event proves itself; `None` says nothing.
+    /// In the form in which it is handed on: out of it and into another it would be copied, and wait for what was just written.
     #[inline]
     pub(crate) fn usual(
         segment: &Segment,
@@ -195,25 +197,15 @@ impl Event {
         index: u32,
         stream: &Arc<str>,
         types: &TypeNames,
-    ) -> Option<Event> {
-        if section.coding.is_some() {
-            return None;
-        }
-        let at = match index {
-            0 => section.first_entry(),
-            _ => section.entries_from(index).ok()?.place(),
-        };
-        let (plain, body) = (frame.plain(), section.stored_body());
-        let from_plain = &segment.file()[segment.offset_of(plain)..];
-        let entry = section.usual_entry(segment.seeds, at, from_plain, plain.len(), body)?;
-        let event_type = std::str::from_utf8(section.type_name(0).ok()?).ok()?;
-        let body_at = segment.offset_of(body);
+    ) -> Result<Option<Event>> {
+        let Some((entry, event_type)) = Event::usual_entry(segment, frame, section, index) else { return Ok(None) };
+        let body_at = segment.offset_of(section.stored_body());
         let kept = |from: usize, to: usize| match from < to {
             true => segment.kept(body_at + from..body_at + to),
             false => Bytes::new(),
         };
         let ordinal = section.first_ordinal + index;
-        Some(Event {
+        Ok(Some(Event {
             stream: Arc::clone(stream),
             stream_id: section.stream,
             revision: section.revision(index),
@@ -227,7 +219,29 @@ impl Event {
             payload: kept(entry.payload_at, entry.payload_end),
             batch: frame.batch(),
             token: token_of(segment, frame, ordinal),
-        })
+        }))
+    }
+
+    /// The entry at `index`, where all is usual and the event's check holds, and its type.
+    #[inline(always)]
+    fn usual_entry<'a>(
+        segment: &Segment,
+        frame: &Frame<'a>,
+        section: &Section<'a>,
+        index: u32,
+    ) -> Option<(ProvenEntry, &'a str)> {
+        if section.coding.is_some() {
+            return None;
+        }
+        let at = match index {
+            0 => section.first_entry(),
+            _ => section.entries_from(index).ok()?.place(),
+        };
+        let (plain, body) = (frame.plain(), section.stored_body());
+        let from_plain = &segment.file()[segment.offset_of(plain)..];
+        let entry = section.usual_entry(segment.seeds, at, from_plain, plain.len(), body)?;
+        let event_type = std::str::from_utf8(section.type_name(0).ok()?).ok()?;
+        Some((entry, event_type))
     }
 
     /// The place behind the event, as [`EventRef::token`] says it.

@@ -31,10 +31,11 @@ pub(crate) fn read_one_known(
     let Ok(frame) = segment.frame(place, segment.file_end()) else { return Ok(None) };
     if let Some(usual) = find::usual_section_of(&frame, stream) {
         let index = revision.0.wrapping_sub(usual.first_revision.0);
-        if index < u64::from(usual.count)
-            && let Some(event) = Event::usual(&segment, &frame, &usual, index as u32, &name, &finder.streams.types)
-        {
-            return Ok(Some(event));
+        if index < u64::from(usual.count) {
+            let event = Event::usual(&segment, &frame, &usual, index as u32, &name, &finder.streams.types);
+            if !matches!(event, Ok(None)) {
+                return event;
+            }
         }
     }
     read_one_of_any(finder, &segment, &frame, stream, name, revision)
