@@ -1,9 +1,11 @@
 //! What the third background thread does: indexes of finished segments.
 //!
-//! Segments are indexed oldest first, once they are durable, a piece at a time. What is there and is of the segment is kept;
-//! what is missing, of an older state, or bad is made anew. A segment with damage gets none, and is tried again after the
+//! Segments are indexed oldest first, once they are durable. Who makes what else is derived reads their frames anyway and gathers
+//! what their indexes say; those that it did not read from their beginnings are walked here, a piece at a time. What is there and
+//! is of the segment is kept; what is missing, of an older state, or bad is made anew. A segment with damage gets none, and is tried again after the
 //! next opening. Index files are derived: nothing waits for them, and a failure is nobody's error.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::Result;
@@ -43,6 +45,12 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
 
     /// What there is of it is to be made anew.
     fn make_anew(&mut self, writer: &Writer);
+
+    /// The first of the finished segments all of whose frames it has read and gathered for their indexes.
+    fn first_gathered(&self) -> Option<SegmentOrdinal>;
+
+    /// What it has gathered for the index of this segment; what it has of those before is given up.
+    fn take_gathered(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild>;
 }
 
 /// The work on indexes, and how far it is.
@@ -85,9 +93,16 @@ impl Indexer {
         if !writer.options.derives {
             return false;
         }
-        if self.first.as_mut().is_some_and(|first| first.step(writer)) {
+        // What was gathered for the next index is written before more is, so that little of it is held.
+        let gathered = self.first.as_ref().and_then(|first| first.first_gathered());
+        if gathered == Some(self.next) && self.index(writer) {
             return true;
         }
+        self.first.as_mut().is_some_and(|first| first.step(writer)) || self.index(writer)
+    }
+
+    /// As [`step`](Self::step), of the indexes of segments.
+    fn index(&mut self, writer: &Writer) -> bool {
         if !self.has_cleared {
             self.has_cleared = true;
             clear_void(writer);
@@ -121,6 +136,7 @@ impl Indexer {
         clear_void(writer);
         if let Some(first) = &mut self.first {
             first.make_anew(writer);
+            let _ = first.take_gathered(SegmentOrdinal(u64::MAX)); // all are walked below, one after the other
         }
         let durable = writer.marks.get().durable;
         let mut all = writer.set.all();
@@ -151,14 +167,15 @@ impl Indexer {
             return writer.marks.get().durable >= end;
         }
         self.next = SegmentOrdinal(known.file_end.0 / writer.set.store.segment_bytes);
-        let Ok(segment) = writer.set.open_with(&known, Access::Read) else {
+        let gathered = self.first.as_mut().and_then(|first| first.take_gathered(known.ordinal));
+        let Some(build) = gathered.filter(|build| build.end() == end).or_else(|| begun(writer, &known, end)) else {
             self.has_gap = true;
             return true;
         };
         let index = SegmentIndex::open(&*writer.set.storage, known.ordinal, writer.set.store.store);
-        match index.is_some_and(|index| index.is_of(&segment, end)) {
+        match index.is_some_and(|index| index.is_of(build.segment(), end)) {
             true => self.passed(writer, end),
-            false => self.current = Some(IndexBuild::begin(segment, end)),
+            false => self.current = Some(build),
         }
         true
     }
@@ -206,6 +223,12 @@ impl Indexer {
     }
 }
 
+/// A build of which nothing is gathered yet; `None` where the segment cannot be read.
+fn begun(writer: &Writer, known: &Known, end: Position) -> Option<IndexBuild> {
+    let segment = writer.set.open_with(known, Access::Read).ok()?;
+    Some(IndexBuild::begin(Arc::new(segment), end))
+}
+
 /// Looks up the names that the next index block must say and that opening did not, so that no append has to.
 fn look_up_names(writer: &Writer) {
     let unnamed: Vec<_> = writer.tail.lock().index.unnamed().collect();
@@ -224,7 +247,7 @@ fn make(writer: &Writer, known: &Known) -> Result<std::result::Result<(), String
         Ok(segment) => segment,
         Err(unusable) => return Ok(Err(crate::Error::from(unusable).to_string())),
     };
-    let mut build = IndexBuild::begin(segment, end);
+    let mut build = IndexBuild::begin(Arc::new(segment), end);
     let made = loop {
         match build.step(u64::MAX) {
             Ok(true) => break build.publish(&writer.set, &writer.finder.indexes, &|| true),

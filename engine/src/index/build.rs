@@ -1,11 +1,14 @@
 //! Making the index of a segment: one pass over its frames, then one over its streams.
 //!
 //! The frames are walked as readers walk them, by their chain: a segment with a frame that does not prove itself gets no
-//! index. What is gathered meanwhile takes 16 bytes a section, and goes through a buffer into the file.
+//! index. Whoever walks them anyway, and proves as much, may hand them over one by one as he comes to them; those that he did not
+//! come to are walked here. What is gathered meanwhile takes 16 bytes a section, and goes through a buffer into the file.
+
+use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::format::batch::Sections;
+use crate::format::batch::{Entry, Section, Sections};
 use crate::format::frame::{Frame, KIND_BATCH};
 use crate::format::index_block::jump_target;
 use crate::format::open::open_position;
@@ -34,7 +37,8 @@ const NONE: u32 = u32::MAX;
 /// An index that is being made.
 #[derive(Debug)]
 pub(crate) struct IndexBuild {
-    segment: Segment,
+    segment: Arc<Segment>,
+    /// Where the segment ended; the end of its file, as long as that is not known.
     end: Position,
     /// Up to where its frames were walked.
     at: Position,
@@ -56,7 +60,12 @@ struct Found {
     streams: Vec<StreamSoFar>,
     stream_slots: HashMap<StreamId, u32>,
     types: Vec<TypeSoFar>,
-    type_slots: HashMap<Box<[u8]>, u32>,
+    type_slots: HashMap<Arc<[u8]>, u32>,
+    /// The type that was asked for last: mostly it is the next one too.
+    recent_type: Option<(Arc<[u8]>, u32)>,
+    /// The frame that is being read: when it was written, and where it lies, in units of eight bytes from the segment's begin.
+    frame_recorded_at: i64,
+    units: u32,
     /// The types of the section that is being read, by their number there.
     section_types: Vec<u32>,
 }
@@ -76,6 +85,8 @@ struct StreamSoFar {
     first: u32,
     last: u32,
     last_revision: Revision,
+    /// Where the frame of its last section lies, as in a posting.
+    last_units: u32,
     reach_back: Option<Position>,
 }
 
@@ -115,7 +126,7 @@ impl From<Fault> for NotIndexed {
 
 impl IndexBuild {
     /// Begins the index of a segment that ended at `end` and is durable.
-    pub(crate) fn begin(segment: Segment, end: Position) -> IndexBuild {
+    pub(crate) fn begin(segment: Arc<Segment>, end: Position) -> IndexBuild {
         let found = Found {
             base: segment.base,
             last_frame: open_position(&segment.head.header),
@@ -128,12 +139,57 @@ impl IndexBuild {
             stream_slots: HashMap::default(),
             types: Vec::new(),
             type_slots: HashMap::default(),
+            recent_type: None,
+            frame_recorded_at: 0,
+            units: 0,
             section_types: Vec::new(),
         };
         IndexBuild { at: segment.first_frame(), previous_check: segment.first_check(), end, segment, found }
     }
 
+    /// Begins the index of a segment whose frames are handed over by who reads them, while others may still be appended.
+    pub(crate) fn gather(segment: Arc<Segment>) -> IndexBuild {
+        let end = segment.file_end();
+        IndexBuild::begin(segment, end)
+    }
+
+    /// A frame is handed over, its sections and their entries follow, then [`end_frame`](Self::end_frame). Where it fails, or
+    /// anything fails before that, nothing can come of the build any more.
+    pub(crate) fn begin_frame(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+        if self.at != frame.position || self.previous_check != Some(frame.previous_check()) {
+            return Err(Fault::bad("it is not the frame behind those that were handed over"));
+        }
+        self.found.begin_frame(frame)
+    }
+
+    /// The next section of that frame.
+    pub(crate) fn begin_section(&mut self, section: &Section<'_>) -> Result<(), Fault> {
+        self.found.begin_section(section)
+    }
+
+    /// The next entry of that section.
+    #[inline]
+    pub(crate) fn take_entry(&mut self, entry: &Entry<'_>) {
+        self.found.take_entry(entry);
+    }
+
+    /// All of the frame was handed over.
+    pub(crate) fn end_frame(&mut self, frame: &Frame<'_>) {
+        (self.at, self.previous_check) = (frame.end(), Some(frame.frame_check()));
+    }
+
+    /// The segment ended there. `false` where not all frames before it were handed over.
+    pub(crate) fn end_at(&mut self, end: Position) -> bool {
+        self.end = end;
+        self.at == end
+    }
+
     /// The segment.
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Its ordinal.
     pub(crate) fn ordinal(&self) -> SegmentOrdinal {
         self.segment.ordinal()
     }
@@ -154,8 +210,7 @@ impl IndexBuild {
             match scan.next() {
                 Step::Frame(frame) => {
                     self.found.take(&frame)?;
-                    self.at = frame.end();
-                    self.previous_check = Some(frame.frame_check());
+                    (self.at, self.previous_check) = (frame.end(), Some(frame.frame_check()));
                     if self.at >= until {
                         return Ok(self.at >= self.end);
                     }
@@ -353,54 +408,80 @@ fn links(
 impl Found {
     /// Takes a frame in.
     fn take(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
-        self.frames += 1;
-        self.last_frame = frame.position;
+        self.begin_frame(frame)?;
         if frame.kind() != KIND_BATCH {
             return Ok(());
         }
-        self.batches += 1;
-        self.events += u64::from(frame.events());
-        let units = u32::try_from((frame.position.0 - self.base.0) / 8)
-            .map_err(|_| Fault::bad("a frame lies too far behind the segment's begin"))?;
         let mut sections = Sections::new(*frame)?;
         while let Some(section) = sections.next()? {
-            self.section_types.clear();
-            for index in 0..section.type_count() {
-                let slot = self.type_slot(section.type_name(index)?, u64::from(units));
-                self.section_types.push(slot);
-            }
+            self.begin_section(&section)?;
             let mut entries = section.entries_from(0)?;
             while let Some(entry) = entries.next()? {
-                let slot = self.section_types[entry.type_index as usize];
-                self.types[slot as usize].events += 1;
-                let recorded_at = entry.recorded_at.unwrap_or_else(|| frame.recorded_at());
-                self.recorded_at.0 = self.recorded_at.0.min(recorded_at);
-                self.recorded_at.1 = self.recorded_at.1.max(recorded_at);
+                self.take_entry(&entry);
             }
             sections.walked_to(entries.at());
-            let (first, last) = (section.first_revision, section.last_revision());
-            self.add_section(section.stream, section.previous, first, last, units)?;
         }
         Ok(())
     }
 
-    /// The slot of a type that a batch holds.
-    fn type_slot(&mut self, name: &[u8], units: u64) -> u32 {
-        let slot = match self.type_slots.get(name) {
-            Some(slot) => *slot,
-            None => {
-                let slot = self.types.len() as u32;
-                self.type_slots.insert(name.into(), slot);
-                self.types.push(TypeSoFar::default());
-                slot
-            }
+    fn begin_frame(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+        self.frames += 1;
+        self.last_frame = frame.position;
+        if frame.kind() == KIND_BATCH {
+            self.batches += 1;
+            self.events += u64::from(frame.events());
+            self.frame_recorded_at = frame.recorded_at();
+            self.units = u32::try_from((frame.position.0 - self.base.0) / 8)
+                .map_err(|_| Fault::bad("a frame lies too far behind the segment's begin"))?;
+        }
+        Ok(())
+    }
+
+    fn begin_section(&mut self, section: &Section<'_>) -> Result<(), Fault> {
+        self.section_types.clear();
+        for index in 0..section.type_count() {
+            let slot = self.type_slot(section.type_name(index)?);
+            self.section_types.push(slot);
+        }
+        self.add_section(section.stream, section.previous, section.first_revision, section.last_revision())
+    }
+
+    #[inline]
+    fn take_entry(&mut self, entry: &Entry<'_>) {
+        let slot = self.section_types[entry.type_index as usize];
+        self.types[slot as usize].events += 1;
+        let recorded_at = entry.recorded_at.unwrap_or(self.frame_recorded_at);
+        self.recorded_at.0 = self.recorded_at.0.min(recorded_at);
+        self.recorded_at.1 = self.recorded_at.1.max(recorded_at);
+    }
+
+    /// The slot of a type that the batch holds.
+    fn type_slot(&mut self, name: &[u8]) -> u32 {
+        let slot = match &self.recent_type {
+            Some((recent, slot)) if **recent == *name => *slot,
+            _ => self.type_slot_of_any(name),
         };
         let of_type = &mut self.types[slot as usize];
+        let units = u64::from(self.units);
         if of_type.units != units {
             put_var(&mut of_type.postings, units - of_type.units);
             of_type.units = units;
             of_type.frames += 1;
         }
+        slot
+    }
+
+    fn type_slot_of_any(&mut self, name: &[u8]) -> u32 {
+        let (known, slot) = match self.type_slots.get_key_value(name) {
+            Some((known, slot)) => (Arc::clone(known), *slot),
+            None => {
+                let (known, slot) = (Arc::<[u8]>::from(name), self.types.len() as u32);
+                self.type_slots.insert(Arc::clone(&known), slot);
+                self.types.push(TypeSoFar::default());
+                (known, slot)
+            }
+        };
+        self.recent_type = Some((known, slot));
         slot
     }
 
@@ -410,25 +491,24 @@ impl Found {
         reach_back: Option<Position>,
         first_revision: Revision,
         last_revision: Revision,
-        units: u32,
     ) -> Result<(), Fault> {
+        let units = self.units;
         let number = u32::try_from(self.sections.len()).ok().filter(|number| *number != NONE);
         let number = number.ok_or_else(|| Fault::bad("a segment of more sections than an index counts"))?;
         self.sections.push(Posting { first_revision, units, next: NONE });
         match self.stream_slots.get(&stream) {
             Some(slot) => {
                 let known = &mut self.streams[*slot as usize];
-                let before = &mut self.sections[known.last as usize];
-                if first_revision <= known.last_revision || units <= before.units {
+                if first_revision <= known.last_revision || units <= known.last_units {
                     return Err(Fault::bad("a section does not follow the one before it in its stream"));
                 }
-                before.next = number;
-                (known.last, known.last_revision) = (number, last_revision);
+                self.sections[known.last as usize].next = number;
+                (known.last, known.last_revision, known.last_units) = (number, last_revision, units);
             }
             None => {
                 self.stream_slots.insert(stream, self.streams.len() as u32);
-                let (first, last) = (number, number);
-                self.streams.push(StreamSoFar { id: stream, first, last, last_revision, reach_back });
+                let (first, last, last_units) = (number, number, units);
+                self.streams.push(StreamSoFar { id: stream, first, last, last_revision, last_units, reach_back });
             }
         }
         Ok(())

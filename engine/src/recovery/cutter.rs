@@ -3,7 +3,7 @@
 //! It begins at the checkpoint that opening began from, or at the first segment, reads to an index block far enough behind, writes
 //! what the stretch added as a run of the directory, then the checkpoint that names it. So making the directory for the first
 //! time, making it anew, and keeping it up are one thing. It holds the streams of one stretch in memory, however many there
-//! are in all.
+//! are in all. On the way it gathers what the indexes of the segments say (`replay/gather.rs`).
 //!
 //! What it leaves behind at any moment is whole: runs that no checkpoint names are nothing, the older checkpoint stays until
 //! the newer one has its name, and the runs of both are kept.
@@ -18,13 +18,14 @@ use crate::format::file_name;
 use crate::format::side_file::SideKind;
 use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
+use crate::index::build::IndexBuild;
 use crate::index::directory::{Directory, Place, Rows};
 use crate::index::on_demand::{ReadLog, Streams};
 use crate::index::side_file::SideWriter;
 use crate::limits::RETRY_WINDOW_BATCHES;
 use crate::recovery::checkpoint::{self, Resumed};
 use crate::recovery::decision;
-use crate::recovery::replay::Replay;
+use crate::recovery::replay::{Gather, Replay};
 use crate::segment::one::Segment;
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage};
@@ -170,6 +171,14 @@ impl Derive for Cutter {
         self.begin_anew();
         self.close(writer);
     }
+
+    fn first_gathered(&self) -> Option<SegmentOrdinal> {
+        self.reading.as_ref()?.replay.gather.as_ref()?.first()
+    }
+
+    fn take_gathered(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild> {
+        self.reading.as_mut()?.replay.gather.as_mut()?.take(ordinal)
+    }
 }
 
 impl Reading {
@@ -188,6 +197,7 @@ impl Reading {
         let count = resumed.as_ref().map_or(0, |resumed| resumed.checkpoint.streams);
         let streams = streams_on(&set, &directory, count);
         let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), decision::Place::Home, None);
+        replay.gather = Some(Gather::default());
         let segment = match &resumed {
             Some(resumed) => {
                 for older in &resumed.older {
@@ -337,6 +347,7 @@ fn streams_on(set: &Arc<SegmentSet>, directory: &Directory, count: u64) -> Arc<S
 #[cfg(all(test, feature = "unstable"))]
 mod tests {
     use super::*;
+    use crate::index::segment_indexes::SegmentIndex;
     use crate::storage::mem::MemStorage;
     use crate::{Batch, Expected, NewEvent, Options, Store};
 
@@ -363,5 +374,40 @@ mod tests {
             let behind = before.0.saturating_sub(cutter.covered.0);
             assert!(behind < 5 * STRIDE_BYTES, "durable up to {before}, the checkpoint covers {}", cutter.covered);
         }
+    }
+
+    /// What indexes are written of is the same whether a segment was read for the directory or for its index alone.
+    #[test]
+    fn p15_what_is_gathered_on_the_way_makes_the_index_that_a_walk_over_the_segment_makes() {
+        const STRIDE_BYTES: u64 = 4 << 10;
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let mut options =
+            Options::new().segment_bytes(64 << 10).index_stride_bytes(STRIDE_BYTES).background_threads(false);
+        options.derives = false;
+        let store = Store::open_on(Arc::clone(&storage), options).unwrap();
+        for number in 0..2000u64 {
+            let events = [NewEvent::new(["a", "b"][number as usize % 2], &[7; 100]).recorded_at(number as i64); 2];
+            let _ = store.append(&Batch::to(&format!("stream {}", number % 17), Expected::Any, &events)).unwrap();
+        }
+        let writer = store.writer().unwrap();
+        let (set, indexes) = (&writer.set, &writer.finder.indexes);
+        let mut cutter = Cutter::new(Arc::clone(&storage), set.store, Position::ZERO);
+        while cutter.step_to(writer.marks.get().durable, set.last_index_block(), STRIDE_BYTES) {}
+        let finished: Vec<Known> = set.all().into_iter().filter(|known| known.end.is_some()).collect();
+        assert!(finished.len() > 5, "{} segments ended", finished.len());
+        for known in finished {
+            assert_eq!(cutter.first_gathered(), Some(known.ordinal));
+            let gathered = cutter.take_gathered(known.ordinal).unwrap();
+            let end = known.end.unwrap();
+            assert_eq!((gathered.ordinal(), gathered.end()), (known.ordinal, end));
+            gathered.publish(set, indexes, &|| true).unwrap();
+            let segment = Arc::new(set.open_with(&known, Access::Read).unwrap());
+            let index = SegmentIndex::open(&*storage, known.ordinal, set.store.store).unwrap();
+            assert!(index.is_of(&segment, end));
+            let mut walked = IndexBuild::begin(segment, end);
+            while !walked.step(u64::MAX).unwrap() {}
+            assert_eq!(walked.difference(&index), None);
+        }
+        assert_eq!(cutter.first_gathered(), None);
     }
 }

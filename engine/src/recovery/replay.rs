@@ -31,8 +31,10 @@ use crate::{Error, ErrorKind, Result};
 
 mod batches;
 mod follow;
+mod gather;
 mod lost;
 
+pub(crate) use gather::Gather;
 pub(crate) use lost::Lost;
 
 /// What the log holds, as far as it was read.
@@ -85,6 +87,8 @@ pub(crate) struct Replay {
     pub(crate) from: Position,
     /// Reading pauses behind an index block that ends there or later.
     pause_behind: Position,
+    /// Who reads for what is derived alone gathers what the indexes of segments say.
+    pub(crate) gather: Option<Gather>,
     /// Why a stream could not be looked up.
     failed: Option<Error>,
 }
@@ -129,6 +133,7 @@ impl Replay {
             coded: (0, 0),
             from: Position::ZERO,
             pause_behind: Position::MAX,
+            gather: None,
             failed: None,
         }
     }
@@ -287,6 +292,9 @@ impl Replay {
 
     /// Begins a segment.
     pub(crate) fn enter(&mut self, segment: Arc<Segment>) {
+        if let Some(gather) = &mut self.gather {
+            gather.enter(self.at, &segment);
+        }
         let open = &segment.head.open;
         self.at = segment.first_frame();
         self.last_frame = open_position(&segment.head.header);
@@ -504,9 +512,12 @@ impl Replay {
                     {
                         return Ok(Some(fault));
                     }
-                    match self.take(&frame, segment, previous_check.is_none() || !self.damage.is_empty()) {
-                        Ok(()) => {}
-                        Err(fault) => return self.failed.take().map_or(Ok(Some(fault)), Err),
+                    if let Err(fault) = self.take(&frame, segment, previous_check.is_none() || !self.damage.is_empty())
+                    {
+                        if let Some(gather) = &mut self.gather {
+                            gather.give_up();
+                        }
+                        return self.failed.take().map_or(Ok(Some(fault)), Err);
                     }
                 }
             }
@@ -516,6 +527,9 @@ impl Replay {
     /// Takes in a frame of the log.
     fn take(&mut self, frame: &Frame<'_>, segment: &Segment, is_behind_damage: bool) -> Result<(), Fault> {
         frame.is_known()?;
+        if let Some(gather) = &mut self.gather {
+            gather.begin_frame(frame);
+        }
         let header = &frame.header();
         match header.kind {
             KIND_BATCH => self.take_batch(frame, is_behind_damage)?,
@@ -532,7 +546,9 @@ impl Replay {
                         next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)),
                     };
                 }
-                self.index.note_other(kind, header.frame_len);
+                if self.gather.is_none() {
+                    self.index.note_other(kind, header.frame_len);
+                }
             }
         }
         if header.kind == KIND_INDEX_BLOCK
@@ -555,6 +571,9 @@ impl Replay {
         self.last_frame = frame.position;
         self.at = frame.end();
         self.frames_read += 1;
+        if let Some(gather) = &mut self.gather {
+            gather.end_frame(frame);
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! is noted and harms nobody.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::Ledger;
 use crate::format::Fault;
@@ -133,7 +134,7 @@ fn wrong_index(found: &Found, known: &Known, end: Position) -> Option<String> {
     if !index.is_of(&segment, end) {
         return Some("it is not of this segment as it is".into());
     }
-    let mut build = IndexBuild::begin(segment, end);
+    let mut build = IndexBuild::begin(Arc::new(segment), end);
     loop {
         match build.step(u64::MAX) {
             Ok(true) => return build.difference(&index),

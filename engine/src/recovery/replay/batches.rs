@@ -16,6 +16,8 @@ use crate::planted::{Plant, planted};
 impl Replay {
     /// Takes in the sections and items of a batch of the log.
     pub(super) fn take_batch(&mut self, frame: &Frame<'_>, is_behind_damage: bool) -> Result<(), Fault> {
+        // Who reads for what is derived alone writes no index block.
+        let is_noted = self.gather.is_none();
         let mut streams = self.streams.write();
         let mut noted = Vec::new();
         let mut sections = Sections::new(*frame)?;
@@ -26,7 +28,10 @@ impl Replay {
                 self.load(section.stream)?;
                 streams = self.streams.write();
             }
-            let previous = match (streams.by_id(section.stream), section.origin()) {
+            if let Some(gather) = &mut self.gather {
+                gather.begin_section(&section);
+            }
+            let previous = match (is_noted.then(|| streams.by_id(section.stream)).flatten(), section.origin()) {
                 (Some(stream), _) => Some(stream.last_place),
                 (None, Origin::Continues { previous, .. }) => Some(previous),
                 (None, Origin::Creates { .. }) => None,
@@ -46,6 +51,9 @@ impl Replay {
             while let Some(entry) = entries.next()? {
                 let recorded_at = entry.recorded_at.unwrap_or(frame.recorded_at());
                 self.max_recorded_at = self.max_recorded_at.max(recorded_at);
+                if let Some(gather) = &mut self.gather {
+                    gather.take_entry(&entry);
+                }
             }
             sections.walked_to(entries.at());
             if let Some(coding) = section.coding {
@@ -56,6 +64,9 @@ impl Replay {
                 if is_behind_damage { streams.place_behind_gap(name, placed) } else { streams.place(name, placed) };
             if !is_placed && !is_behind_damage {
                 return Err(Fault::bad(format!("a section of stream {} does not continue it", section.stream)));
+            }
+            if !is_noted {
+                continue;
             }
             // The block says the parent of a fork beside its name: both are looked up when it is written.
             let known = streams.by_id(section.stream).filter(|stream| stream.first.0 == 0);
@@ -96,6 +107,9 @@ impl Replay {
                 Item::Claim { stream, .. } => streams.note_claim(stream, position),
                 Item::Snapshot { .. } | Item::Cursor { .. } | Item::Fence { .. } | Item::Unknown { .. } => {}
             }
+        }
+        if !is_noted {
+            return Ok(());
         }
         let noted = noted.iter().map(|(stream, name, previous, first_revision, count)| Noted {
             stream: *stream,
