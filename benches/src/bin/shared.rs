@@ -1,9 +1,10 @@
-//! What it costs to share a store: `cargo run --release -p treering-benches --bin shared`.
+//! What it costs to share a store: `cargo run --release -p treering-benches --bin shared [written|synced|wake|opening …]`; all of
+//! it, where none is named.
 //!
 //! Each row is the median of five runs, each on a store of its own below the target folder. Processes are this very program,
 //! started again. Events have 256 bytes.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,13 +25,23 @@ fn main() -> Outcome<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["append", store, stream, level] => append_child(store, stream, level),
         ["pong", store] => pong_child(store),
-        _ => report(),
+        ["echo"] => echo_child(),
+        ref only => report(only),
     }
 }
 
-fn report() -> Outcome<()> {
+fn report(only: &[&str]) -> Outcome<()> {
+    type Row = (&'static str, fn() -> Outcome<()>);
+    const ROWS: [Row; 4] = [("written", written), ("synced", synced), ("wake", wake_up), ("opening", opening)];
+    if let Some(other) = only.iter().find(|name| ROWS.iter().all(|row| row.0 != **name)) {
+        return Err(format!("there is no {other}: name some of written, synced, wake, opening").into());
+    }
+    ROWS.into_iter().filter(|row| only.is_empty() || only.contains(&row.0)).try_for_each(|row| row.1())
+}
+
+fn written() -> Outcome<()> {
     let alone = median(|| Ok(rate(&mut [worker("0", "written")?], Duration::from_millis(800))?.iter().sum()))?;
-    println!("Written, shared, one process            {:>9.0} events/s", alone);
+    println!("Written, shared, one process            {alone:>9.0} events/s");
     let exclusive = median(exclusive_rate)?;
     println!("Written, exclusive by positioned writes {exclusive:>9.0} events/s");
     let mut least = f64::MAX;
@@ -43,12 +54,24 @@ fn report() -> Outcome<()> {
         "Written, shared, four processes in sum  {four:>9.0} events/s, the slowest had {:.0} % of it",
         100.0 * least
     );
-    let threads = median(|| synced_threads(8))?;
+    Ok(())
+}
+
+fn synced() -> Outcome<()> {
+    let (mut threads, mut processes) = (Vec::new(), Vec::new());
+    // By turns, since the disk has its moods.
+    for _ in 0..RUNS {
+        threads.push(synced_threads(8)?);
+        processes.push(rate(&mut workers(8, "synced")?, Duration::from_millis(1500))?.iter().sum::<f64>());
+    }
+    let mut ratios: Vec<f64> = processes.iter().zip(&threads).map(|(processes, threads)| processes / threads).collect();
+    let [threads, processes, ratio] = [&mut threads, &mut processes, &mut ratios].map(|values| {
+        values.sort_by(f64::total_cmp);
+        values[RUNS / 2]
+    });
     println!("Synced, eight threads of one process    {threads:>9.0} events/s");
-    let processes = median(|| Ok(rate(&mut workers(8, "synced")?, Duration::from_millis(1500))?.iter().sum()))?;
-    println!("Synced, eight processes in sum          {processes:>9.0} events/s, {:.2} of that", processes / threads);
-    wake_up()?;
-    opening()
+    println!("Synced, eight processes in sum          {processes:>9.0} events/s, {ratio:.2} of that");
+    Ok(())
 }
 
 fn median(mut run: impl FnMut() -> Outcome<f64>) -> Outcome<f64> {
@@ -173,8 +196,38 @@ fn pong_child(store: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// Answers each byte by one.
+fn echo_child() -> Outcome<()> {
+    let (mut from, mut to, mut byte) = (std::io::stdin().lock(), std::io::stdout().lock(), [0]);
+    while from.read_exact(&mut byte).is_ok() {
+        to.write_all(&byte)?;
+        to.flush()?;
+    }
+    Ok(())
+}
+
+/// What the system needs to wake another process, which has nothing else to do then: half the way of a byte there and back
+/// through pipes, in µs.
+fn bare_wake_up() -> Outcome<f64> {
+    let mut child = start(&["echo"])?;
+    let (mut to, mut from) = (child.stdin.take().ok_or("no input")?, child.stdout.take().ok_or("no output")?);
+    let mut times = Vec::new();
+    for _ in 0..3000 {
+        std::thread::sleep(Duration::from_micros(200));
+        let begun = Instant::now();
+        to.write_all(&[1])?;
+        from.read_exact(&mut [0])?;
+        times.push(begun.elapsed() / 2);
+    }
+    drop(to);
+    let _ = child.wait()?;
+    times.sort();
+    Ok(times[times.len() / 2].as_secs_f64() * 1e6)
+}
+
 /// Half the way there and back: an append that wakes a follower in another process.
 fn wake_up() -> Outcome<()> {
+    let bare = bare_wake_up()?;
     let folder = folder()?;
     let mut child = start(&["pong", folder.to_str().ok_or("a path")?])?;
     let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?);
@@ -197,7 +250,11 @@ fn wake_up() -> Outcome<()> {
     let _ = child.wait()?;
     times.sort();
     let at = |share: f64| times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e6;
-    println!("wake-up of a follower in another process p50 {:.1} µs, p99 {:.1} µs", at(0.5), at(0.99));
+    println!(
+        "wake-up of a follower in another process p50 {:.1} µs, p99 {:.1} µs; a byte through a pipe {bare:.1} µs",
+        at(0.5),
+        at(0.99)
+    );
     Ok(())
 }
 

@@ -186,7 +186,7 @@ impl Writer {
             let _ = self.refresh(); // the page is believed as far as the log was read; an error is met again below
             self.marks.get().durable >= wanted || self.control.is_poisoned() && !planted(Plant::OthersErrorIgnored)
         };
-        let Some(lock) = self.turns.take_sync(&self.control, &|| self.set.storage.describe(), is_over)? else {
+        let Some(lock) = self.turns.take_sync(&self.control, wanted, &|| self.set.storage.describe(), is_over)? else {
             self.check_others()?;
             return Ok(Synced::Elsewhere);
         };

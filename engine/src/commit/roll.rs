@@ -112,7 +112,7 @@ impl Writer {
         drop(next);
         tail.segment = segment;
         self.control.set_epoch(tail.epoch());
-        self.publish(tail, open.recorded_at);
+        self.publish(tail);
         // It is to be sealed. Its sync comes with the next one that anybody waits for or that is due: one at once would keep the
         // disk busy while the next roll waits for a sync of its own.
         self.signals.want_work();

@@ -190,6 +190,7 @@ impl Writer {
         receipt: &mut Receipt,
         items_of: impl FnOnce(&Tail, &[Option<Existing>]) -> Result<Vec<Item<'i>>>,
     ) -> Result<()> {
+        let mut clock = None;
         {
             let AtEnd { mut tail, mut turn } = self.at_end()?;
             if tail.is_closed {
@@ -198,10 +199,13 @@ impl Writer {
             let mut existing = Continued::new();
             if self.admit(&tail, batch, &mut existing, receipt)? {
                 let items = items_of(&tail, &existing)?;
-                self.write_batch(&mut tail, batch, body_bytes, &existing, &items, level, receipt)?;
+                clock = Some(self.write_batch(&mut tail, batch, body_bytes, &existing, &items, level, receipt)?);
             }
             turn.is_last = level == Durability::Synced;
             drop(tail);
+        }
+        if let Some(clock) = clock {
+            self.wake_followers(word::GROWN, clock); // behind the turn: whoever waits for it does not wait for this
         }
         if level == Durability::Written {
             self.signals.note_unsynced();
@@ -210,6 +214,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes an admitted batch and fills in its receipt; when it was recorded, by the wall clock.
     #[allow(clippy::too_many_arguments)]
     fn write_batch(
         &self,
@@ -220,7 +225,7 @@ impl Writer {
         items: &[Item<'_>],
         level: Durability,
         receipt: &mut Receipt,
-    ) -> Result<()> {
+    ) -> Result<i64> {
         let events = batch.events() as u64;
         let forks = items.iter().filter_map(fork_name);
         let listed = batch.sections.len() + forks.clone().count();
@@ -249,7 +254,7 @@ impl Writer {
             return Err(self.failed_write(tail, error));
         }
         self.adopt(tail, batch, existing, items, encoded, receipt);
-        Ok(())
+        Ok(encoded.recorded_at)
     }
 
     /// Encodes the batch for the tail's place, into its scratch buffer.
@@ -359,7 +364,7 @@ impl Writer {
             FrameProof { store: self.set.store.store, first_number: tail.next_number, check: encoded.frame_check };
         tail.next_number += first_position.0 - position.0;
         tail.max_recorded_at = max_recorded_at;
-        self.advance(tail, encoded.frame_check, encoded.recorded_at);
+        self.advance(tail, encoded.frame_check);
         drop(streams);
         receipt.end = tail.at;
         self.write_due_index_block(tail);
@@ -370,7 +375,7 @@ impl Writer {
     }
 
     /// Moves the tail behind the frame in scratch, which is in the page cache now, and publishes it.
-    fn advance(&self, tail: &mut Tail, frame_check: u64, clock: i64) {
+    fn advance(&self, tail: &mut Tail, frame_check: u64) {
         const SCRATCH_KEPT_BYTES: usize = 1 << 20;
         tail.last_frame = tail.at;
         tail.at.0 += tail.scratch.len() as u64;
@@ -379,19 +384,18 @@ impl Writer {
         if tail.scratch.capacity() > SCRATCH_KEPT_BYTES {
             tail.scratch = Vec::new();
         }
-        self.publish(tail, clock);
+        self.publish(tail);
     }
 
-    /// Shows everyone where the log ends, at a moment of the wall clock.
+    /// Shows everyone where the log ends.
     #[inline]
-    pub(crate) fn publish(&self, tail: &Tail, clock: i64) {
+    pub(crate) fn publish(&self, tail: &Tail) {
         let log = tail.log_end();
         self.control.commit(log);
         self.marks.commit(log);
-        self.wake_followers(word::GROWN, clock);
     }
 
-    /// Wakes who follows from other processes, and who waits for them in this one.
+    /// Wakes who follows from other processes, and who waits for them in this one; at a moment of the wall clock.
     #[inline]
     pub(crate) fn wake_followers(&self, word: usize, clock: i64) {
         if let Some(words) = self.control.words()
@@ -471,7 +475,7 @@ impl Writer {
         let frame_check = frame::finish(&mut tail.scratch, plain_len, &header, seeds, at);
         assert!(at.0 + tail.scratch.len() as u64 <= tail.segment.file_end().0, "room is kept for the engine's frames");
         tail.put_scratch(None).map_err(|error| self.failed_write(tail, error))?;
-        self.advance(tail, frame_check, header.recorded_at);
+        self.advance(tail, frame_check);
         Ok(())
     }
 

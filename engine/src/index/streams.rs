@@ -535,7 +535,7 @@ mod tests {
             frame: Position(1000 * revision + 8 * stream),
             ..placed(revision, 1, 0)
         };
-        let sections = |stream: u64| if stream % 2 == 0 { 200 } else { 32 };
+        let sections = |stream: u64| if stream.is_multiple_of(2) { 200 } else { 32 };
         for stream in 0..2 * MANY {
             let name = (stream < MANY).then(|| format!("s{stream}"));
             let first = if stream < MANY { 0 } else { 1 };

@@ -12,7 +12,7 @@
 //!    that a half-written one reads as the careful answer (a sync is under way, the epoch is unknown).
 //! 3. *In flight* is set before a sync begins and cleared after *durable* was raised to what the sync covered.
 //! 4. *Poisoned* is never cleared: a writer that rolled makes a new page. Who has the old one mapped stays stopped.
-//! 5. No system call: a commit stores five words, a sync nine; one more where somebody sleeps who is to be woken.
+//! 5. No system call: a commit stores five words, a sync ten; one more where somebody sleeps who is to be woken.
 //! 6. *Committed* and *epoch* are stored by who has the turn, *durable* and *in flight* by who has the sync lock. The words
 //!    that count what happened have no check: they say that it is worth looking.
 //!
@@ -61,6 +61,12 @@ pub(crate) mod word {
     pub(crate) const CAME: [usize; 2] = [121, 122];
     /// How long the last sync took, in nanoseconds.
     pub(crate) const TOOK: usize = 123;
+    /// Up to what count of those who came the present leader waits; zero where none does.
+    pub(crate) const AWAITED: usize = 124;
+    /// How many syncs were begun.
+    pub(crate) const BEGUN: usize = 125;
+    /// How often the right to sync was let go.
+    pub(crate) const HANDED_ON: usize = 126;
     /// Words of the page that mean something.
     pub(crate) const COUNT: usize = 128;
 }
@@ -256,6 +262,7 @@ impl ControlPage {
     /// A sync of everything below `upto` is about to begin. One caller at a time.
     pub(crate) fn begin_sync(&self, upto: Position) {
         if let Some(words) = self.words() {
+            words.store(word::BEGUN, words.load(word::BEGUN).wrapping_add(1)); // first: whoever sees it under way knows which it is
             words.store(word::IN_FLIGHT + 1, check_of(Kind::InFlight, [upto.0, 0, 0]));
             words.store(word::IN_FLIGHT, upto.0);
         }
@@ -286,7 +293,7 @@ impl ControlPage {
     pub(crate) fn poison(&self) {
         if let Some(words) = self.words() {
             words.store(word::POISONED, 1);
-            for word in [word::GROWN, word::SYNCED] {
+            for word in [word::GROWN, word::SYNCED, word::HANDED_ON] {
                 words.count_up(word);
                 words.wake(word, u32::MAX);
             }

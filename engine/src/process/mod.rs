@@ -3,4 +3,5 @@
 
 pub(crate) mod claims;
 pub(crate) mod control;
+pub(crate) mod sync_turn;
 pub(crate) mod turn;

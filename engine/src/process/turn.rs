@@ -36,7 +36,7 @@ use crate::{Error, Result};
 /// Who has the store open for writing.
 const PRESENCE: u64 = 1 << 62;
 /// Who syncs.
-const SYNC: u64 = PRESENCE + 1;
+pub(super) const SYNC: u64 = PRESENCE + 1;
 /// Who works in the background.
 const WORK: u64 = PRESENCE + 2;
 /// Who follows from another process.
@@ -47,11 +47,9 @@ const SLICE: Duration = Duration::from_millis(1);
 /// So long it stands back then, at most.
 const STAND_BACK: Duration = Duration::from_micros(300);
 /// So long who waits for a lock sleeps, at most, before it tries again.
-const NAP: Duration = Duration::from_micros(200);
+pub(super) const NAP: Duration = Duration::from_micros(200);
 /// So many who wait look again after one nap each; of more each takes longer naps.
 const TOGETHER: u64 = 8;
-/// The longest nap of who waits for a sync, whatever the page says of the last one.
-const SYNCS_NAP_MAX: Duration = Duration::from_millis(10);
 /// The longest nap, in naps.
 const NAPS_MAX: u64 = 512;
 /// So often who waits for a turn tries again before it sleeps: most turns are over before it would be awake again.
@@ -62,10 +60,10 @@ const FRUITLESS_MAX: u32 = 16;
 /// The locks of one open store.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    identity: Arc<dyn StorageFile>,
+    pub(super) identity: Arc<dyn StorageFile>,
     is_shared: bool,
     /// How long somebody else's turn, or sync, is waited for.
-    patience: Duration,
+    pub(super) patience: Duration,
     /// Tells this open store from others.
     number: u64,
     mine: Mutex<Slice>,
@@ -93,10 +91,6 @@ pub(crate) struct Turn<'a> {
     /// Whether who waits is to be woken also within the slice: this process will not come back at once.
     pub(crate) is_last: bool,
 }
-
-/// The right to sync, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct SyncLock<'a>(Option<(&'a Turns, &'a ControlPage)>);
 
 impl Turns {
     pub(crate) fn new(
@@ -207,7 +201,7 @@ impl Turns {
         let mut slice = self.mine.lock();
         self.stand_back(control, &mut slice);
         if !self.identity.try_lock().map_err(lock_error)? {
-            self.wait(control, word::TURNS, describe, meanwhile, || self.identity.try_lock())?;
+            self.wait(control, describe, meanwhile)?;
         }
         if let Some(words) = control.words()
             && words.load(word::HOLDER) != self.number
@@ -216,65 +210,6 @@ impl Turns {
             words.store(word::HOLDER, self.number);
         }
         Ok(Turn { held: Some((self, control, slice)), is_last: false })
-    }
-
-    /// Takes the right to sync, or returns `None` once `is_over`.
-    pub(crate) fn take_sync<'a>(
-        &'a self,
-        control: &'a ControlPage,
-        describe: &dyn Fn() -> String,
-        is_over: impl Fn() -> bool,
-    ) -> Result<Option<SyncLock<'a>>> {
-        if !self.is_shared {
-            return Ok(Some(SyncLock(None)));
-        }
-        if is_over() {
-            return Ok(None);
-        }
-        if let Some(words) = control.words() {
-            words.count_up(word::ARRIVED);
-            words.wake(word::ARRIVED, 1); // who gathers them
-        }
-        let got = std::cell::Cell::new(false);
-        self.wait(control, word::SYNCED, describe, &|| (), || {
-            if is_over() {
-                return Ok(true);
-            }
-            got.set(self.identity.try_lock_byte(SYNC, LockKind::Exclusive)?);
-            Ok(got.get())
-        })?;
-        Ok(got.get().then_some(SyncLock(Some((self, control)))))
-    }
-
-    /// Waits a moment for others who are likely to come: those that the last syncs served mostly come back. At most a quarter of
-    /// what the last sync took, and at most a millisecond, whatever the page says. For who has the right to sync.
-    pub(crate) fn gather(&self, control: &ControlPage) {
-        const MOST: Duration = Duration::from_millis(1);
-        let Some(words) = control.words().filter(|_| self.is_shared) else { return };
-        let gathered = words.load(word::GATHERED);
-        let expected = word::CAME.map(|came| words.load(came)).into_iter().max().unwrap_or(0);
-        let until = now() + Duration::from_nanos(words.load(word::TOOK) / 4).min(MOST);
-        let came = loop {
-            let arrived = words.load(word::ARRIVED);
-            let came = arrived.wrapping_sub(gathered);
-            let left = until.saturating_duration_since(now());
-            if came >= expected || left.is_zero() {
-                words.store(word::GATHERED, arrived);
-                break came;
-            }
-            words.wait(word::ARRIVED, arrived, left);
-        };
-        words.store(word::CAME[1], words.load(word::CAME[0]));
-        words.store(word::CAME[0], came);
-    }
-
-    /// Takes the right to sync, if nobody has it.
-    pub(crate) fn try_sync<'a>(&'a self, control: &'a ControlPage) -> Option<SyncLock<'a>> {
-        if !self.is_shared {
-            return Some(SyncLock(None));
-        }
-        let got = self.identity.try_lock_byte(SYNC, LockKind::Exclusive).unwrap_or(false);
-        got.then_some(SyncLock(Some((self, control))))
     }
 
     /// Whether this process is the one that works in the background. Asked again, it may have become so.
@@ -319,57 +254,35 @@ impl Turns {
         are
     }
 
-    /// Waits until `attempt` succeeds, at most as long as there is patience for whoever is in the way.
-    fn wait(
-        &self,
-        control: &ControlPage,
-        word: usize,
-        describe: &dyn Fn() -> String,
-        meanwhile: &dyn Fn(),
-        mut attempt: impl FnMut() -> std::io::Result<bool>,
-    ) -> Result<()> {
+    /// Waits for the turn, at most as long as there is patience for whoever has it.
+    fn wait(&self, control: &ControlPage, describe: &dyn Fn() -> String, meanwhile: &dyn Fn()) -> Result<()> {
         let until = now() + self.patience;
-        let words = control.words();
-        for _ in 0..if word == word::TURNS { TRIES } else { 0 } {
-            if attempt().map_err(lock_error)? {
-                return Ok(());
-            }
-            thread::yield_now();
+        if self.try_often()? {
+            return Ok(());
         }
-        // For a sync everyone waits as long as it takes, and is woken by its end: nobody stands back for it.
-        let counted = words.filter(|_| word == word::TURNS);
-        if let Some(words) = counted {
+        let words = control.words();
+        if let Some(words) = words {
             words.count_up(word::WANTED);
         }
-        let mut fruitless = 0;
         let waited = loop {
-            // Very many that look again every moment would leave no time for whoever has its turn. Those who wait for one look
-            // as often all together as a few do; for a sync, whose end wakes everybody, hardly before the next should be over, and
-            // less often the longer it takes.
-            let nap = match counted {
-                Some(words) => NAP * (1 + waiting(words).min(NAPS_MAX * TOGETHER) / TOGETHER) as u32,
-                None => {
-                    let took = words.map_or(0, |words| words.load(word::TOOK));
-                    let two = Duration::from_nanos(took.saturating_mul(2)).clamp(NAP, SYNCS_NAP_MAX);
-                    two.max(NAP * (1 << (fruitless / 8).min(7)))
-                }
-            };
-            fruitless = (fruitless + 1).min(64);
-            let seen = words.map_or(0, |words| words.load(word));
-            match attempt() {
+            let seen = words.map_or(0, |words| words.load(word::TURNS));
+            match self.identity.try_lock() {
                 Ok(true) => break Ok(()),
-                Ok(false) if now() >= until => break Err(self.out_of_patience(&describe(), word)),
-                Ok(false) => {
-                    meanwhile();
-                    match words {
-                        Some(words) => words.wait(word, seen, nap),
-                        None => thread::sleep(nap),
-                    }
-                }
+                Ok(false) if now() >= until => break Err(self.out_of_patience(&describe(), word::TURNS)),
+                Ok(false) => meanwhile(),
                 Err(error) => break Err(lock_error(error)),
             }
+            // Very many that look again every moment would leave no time for whoever has its turn: all together they look as often
+            // as a few do.
+            match words {
+                Some(words) => {
+                    let nap = NAP * (1 + waiting(words).min(NAPS_MAX * TOGETHER) / TOGETHER) as u32;
+                    words.wait(word::TURNS, seen, nap);
+                }
+                None => thread::sleep(NAP),
+            }
         };
-        if let Some(words) = counted {
+        if let Some(words) = words {
             words.count_up(word::SERVED);
             words.wake(word::SERVED, u32::MAX); // who stands back for it
         }
@@ -421,7 +334,7 @@ impl Turns {
     }
 
     /// The one whose turn it is, or who syncs, does not end it.
-    fn out_of_patience(&self, describe: &str, word: usize) -> Error {
+    pub(super) fn out_of_patience(&self, describe: &str, word: usize) -> Error {
         let holder = match word {
             word::SYNCED => self.identity.byte_holders(SYNC).into_iter().next().map(|(holder, _)| holder),
             _ => self.identity.lock_holder(),
@@ -465,7 +378,7 @@ fn waiting(words: &crate::storage::SharedWords) -> u64 {
     Some(wanted.wrapping_sub(served)).filter(|waiting| *waiting < 1 << 20).unwrap_or(0)
 }
 
-fn lock_error(error: std::io::Error) -> Error {
+pub(super) fn lock_error(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::Unsupported => Error::new(
             ErrorKind::Unsupported,
@@ -486,17 +399,6 @@ impl Drop for Turn<'_> {
         {
             words.count_up(word::TURNS);
             words.wake(word::TURNS, 1);
-        }
-    }
-}
-
-impl Drop for SyncLock<'_> {
-    fn drop(&mut self) {
-        let Some((turns, control)) = self.0.take() else { return };
-        let _ = turns.identity.unlock_byte(SYNC); // fails in a fork alone, which holds nothing
-        if let Some(words) = control.words() {
-            words.count_up(word::SYNCED);
-            words.wake(word::SYNCED, u32::MAX); // all of them look whether it served them too
         }
     }
 }

@@ -9,9 +9,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Access, LockKind, MAX_NAME_LEN, Storage, StorageFile};
+use super::{Access, LockKind, MAX_NAME_LEN, Reasons, SharedWords, Storage, StorageFile};
 
 fn kind_of<T>(result: io::Result<T>) -> io::ErrorKind {
     result.map(drop).expect_err("the call must fail").kind()
@@ -213,6 +214,36 @@ fn what_is_copied_into_a_mapping_is_written(storage: &dyn Storage) {
     }
 }
 
+/// Six threads sleep again and again, each for another reason: at last one call wakes all who sleep for these, and it never wakes
+/// others.
+fn wake_sleepers(words: &SharedWords, watched: &SharedWords, reasons: Reasons, sleepers: usize) {
+    let (is_over, ended) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let (is_over, ended) = (&is_over, &ended);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::SeqCst) {
+                    watched.wait_for(7, 0, Reasons::one(number), Duration::from_secs(3600));
+                }
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        loop {
+            let woken = words.wake_for(7, reasons, u32::MAX);
+            assert!(woken <= sleepers, "{woken} of {sleepers}");
+            if woken == sleepers {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        is_over.store(true, Ordering::SeqCst);
+        while ended.load(Ordering::SeqCst) < 6 {
+            words.wake(7, u32::MAX);
+            std::thread::yield_now();
+        }
+    });
+}
+
 fn shared_words_are_one_memory_and_the_files_bytes(storage: &dyn Storage) {
     let file = storage.create("a", 0).unwrap();
     match kind_of(file.map_words(1)) {
@@ -248,6 +279,9 @@ fn shared_words_are_one_memory_and_the_files_bytes(storage: &dyn Storage) {
         words.count_up(5);
         words.wake(5, 1);
     });
+    for (reasons, sleepers) in [(Reasons::ANY, 6), (Reasons::one(0), 1), (Reasons::one(37), 1)] {
+        wake_sleepers(&words, &watched, reasons, sleepers);
+    }
     assert!(file.is_linked().unwrap());
     storage.remove("a").unwrap();
     assert!(!file.is_linked().unwrap());

@@ -41,7 +41,7 @@ pub mod conformance;
 pub use home::{Child, Fork};
 pub use mapping::{Mapping, Prefaulter, WritableMapping};
 pub(crate) use mapping::{has_mappings_to_spare, prefetch};
-pub use words::{OnStore, SharedWords};
+pub use words::{OnStore, Reasons, SharedWords};
 
 /// The longest file name, in bytes.
 const MAX_NAME_LEN: usize = 255;

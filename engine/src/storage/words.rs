@@ -5,18 +5,34 @@
 //! any process that may write the file may store anything: whoever reads a word believes it only as far as it is proven.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::thread::futex;
-use rustix::time::Timespec;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::mapping::Region;
 
 /// Hears of a store, by the word's index and the value, before it happens; whether it lands.
 pub type OnStore = Arc<dyn Fn(usize, u64) -> bool + Send + Sync>;
+
+/// What somebody waits for who waits for a word: one or more of 32 reasons, so that who wakes need not wake all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reasons(NonZeroU32);
+
+impl Reasons {
+    /// All of them.
+    pub const ANY: Reasons = Reasons(NonZeroU32::MAX);
+
+    /// One of the 32: the number modulo 32.
+    #[must_use]
+    pub fn one(number: u64) -> Reasons {
+        Reasons(NonZeroU32::MIN.saturating_mul(NonZeroU32::new(1 << (number % 32)).unwrap_or(NonZeroU32::MIN)))
+    }
+}
 
 /// The first words of a file, as shared memory.
 ///
@@ -108,9 +124,16 @@ impl SharedWords {
     /// Sleeps until somebody wakes who waits for the word, at most for `timeout`; not at all where the word is no longer
     /// `seen`. May return for no reason. Works across processes, and for words that were mapped for reading.
     pub fn wait(&self, index: usize, seen: u64, timeout: Duration) {
-        let limit = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+        self.wait_for(index, seen, Reasons::ANY, timeout);
+    }
+
+    /// As [`wait`](Self::wait), until those are woken who wait for one of these reasons.
+    pub fn wait_for(&self, index: usize, seen: u64, reasons: Reasons, timeout: Duration) {
         let word = self.region.half_word(index * size_of::<u64>());
-        match futex::wait(word, futex::Flags::empty(), low(seen), Some(&limit)) {
+        // This call takes a moment of the clock, not a time.
+        let limit =
+            Timespec::try_from(timeout).ok().and_then(|time| clock_gettime(ClockId::Monotonic).checked_add(time));
+        match futex::wait_bitset(word, futex::Flags::empty(), low(seen), limit.as_ref(), reasons.0) {
             // Woken, changed, interrupted or over.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
             // Where the system has no such call for this memory, whoever waits looks again and again.
@@ -120,9 +143,17 @@ impl SharedWords {
 
     /// Wakes at most `most` of those who wait for the word. A call to the system, whether or not anybody does.
     pub fn wake(&self, index: usize, most: u32) {
-        if self.is_writer {
-            let _ = futex::wake(self.region.half_word(index * size_of::<u64>()), futex::Flags::empty(), most); // they look again anyway
+        let _ = self.wake_for(index, Reasons::ANY, most); // they look again anyway
+    }
+
+    /// As [`wake`](Self::wake), of those who wait for one of these reasons. How many were woken, as far as the system says it.
+    pub fn wake_for(&self, index: usize, reasons: Reasons, most: u32) -> usize {
+        if !self.is_writer {
+            return 0;
         }
+        let word = self.region.half_word(index * size_of::<u64>());
+        let most = most.min(i32::MAX.cast_unsigned()); // the system takes a greater number for a negative one, and wakes one
+        futex::wake_bitset(word, futex::Flags::empty(), most, reasons.0).unwrap_or(0)
     }
 }
 
