@@ -34,7 +34,7 @@ impl Gather {
     /// Hands out what was gathered of a segment; what is held of those before is given up.
     pub(crate) fn take(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild> {
         self.finished.retain(|build| build.ordinal() >= ordinal);
-        self.finished.pop_front_if(|build| build.ordinal() == ordinal)
+        if self.first() == Some(ordinal) { self.finished.pop_front() } else { None }
     }
 
     /// The segment before ended at `end`, and the log goes on in `segment`.
