@@ -38,7 +38,7 @@ impl Part for CrashStates {
     }
 
     fn weight(&self) -> u32 {
-        212
+        216
     }
 
     fn run(&self, share: &Share) {

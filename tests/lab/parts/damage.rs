@@ -27,7 +27,7 @@ impl Part for Damage {
     }
 
     fn weight(&self) -> u32 {
-        78
+        73
     }
 
     fn run(&self, share: &Share) {

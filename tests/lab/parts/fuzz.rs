@@ -29,7 +29,7 @@ impl Part for Fuzz {
     }
 
     fn weight(&self) -> u32 {
-        16
+        13
     }
 
     fn prepare(&self) {

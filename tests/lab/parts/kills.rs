@@ -26,7 +26,7 @@ impl Part for Kills {
     }
 
     fn weight(&self) -> u32 {
-        43
+        46
     }
 
     fn prepare(&self) {

@@ -34,7 +34,7 @@ impl Part for ModelSequences {
     }
 
     fn weight(&self) -> u32 {
-        84
+        88
     }
 
     fn run(&self, share: &Share) {

@@ -27,7 +27,7 @@ impl Part for Schedules {
     }
 
     fn weight(&self) -> u32 {
-        17
+        11
     }
 
     fn prepare(&self) {
