@@ -274,7 +274,8 @@ fn p11_a_control_page_that_is_garbled_or_cut_under_live_processes_costs_nothing_
             let children = names.map(|name| command(folder.path(), what, 60, &name, None).spawn().unwrap());
             let page = std::fs::OpenOptions::new().write(true).open(folder.path().join("control")).ok();
             for step in 0..20u64 {
-                std::thread::sleep(Duration::from_millis(2));
+                // Now and then there is time for a sync to end.
+                std::thread::sleep(Duration::from_millis([2, 2, 2, 20][step as usize % 4]));
                 let Some(page) = &page else { continue };
                 if how != "garbage" {
                     page.set_len([0, 100, 4096][step as usize % 3]).unwrap();

@@ -64,8 +64,7 @@ impl Turns {
                 return Ok(None);
             }
             // Whoever gathers others has it for now.
-            let is_gathering =
-                naps == 0 && words.is_some_and(|words| words.load(word::ARRIVED) < words.load(word::AWAITED));
+            let is_gathering = naps == 0 && words.is_some_and(is_gathering);
             if !is_gathering && let Some(lock) = self.lock_sync(control)? {
                 return Ok(Some(lock));
             }
@@ -133,6 +132,13 @@ fn arrive(words: &SharedWords) {
     if awaited != 0 && words.load(word::ARRIVED) >= awaited {
         words.wake(word::ARRIVED, 1);
     }
+}
+
+/// Whether somebody gathers those who come, and more are to come than have.
+fn is_gathering(words: &SharedWords) -> bool {
+    // Nobody has so many processes: the page is garbage.
+    const MANY: u64 = 1 << 20;
+    (1..MANY).contains(&words.load(word::AWAITED).wrapping_sub(words.load(word::ARRIVED)))
 }
 
 /// The sync that makes the log durable up to `target`: the one that is under way, the one after it, or either.
