@@ -1,9 +1,9 @@
 //! What the third background thread does: indexes of finished segments.
 //!
 //! Segments are indexed oldest first, once they are durable. Who makes what else is derived reads their frames anyway and gathers
-//! what their indexes say; those that it did not read from their beginnings are walked here, a piece at a time. What is there and
-//! is of the segment is kept; what is missing, of an older state, or bad is made anew. A segment with damage gets none, and is tried again after the
-//! next opening. Index files are derived: nothing waits for them, and a failure is nobody's error.
+//! what their indexes say; those that it did not read from their beginnings are walked here, a piece at a time. What is there
+//! and is of the segment is kept; what is missing, of an older state, or bad is made anew. A segment with damage gets none, and
+//! is tried again after the next opening. Index files are derived: nothing waits for them, and a failure is nobody's error.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Taking turns: who may append, who may sync, who does the work in the background, and who has the store open.
+//! Taking turns: who may append, who does the work in the background, and who has the store open. Who may sync: `sync_turn`.
 //!
 //! All of it is kernel locks on the identity file, never on a file that is derived; each ends with its process, however that
 //! ends. Nothing is taken by force, and no time that passes gives a lock away.
@@ -200,7 +200,7 @@ impl Turns {
         }
         let mut slice = self.mine.lock();
         self.stand_back(control, &mut slice);
-        if !self.identity.try_lock().map_err(lock_error)? {
+        if !self.try_often()? {
             self.wait(control, describe, meanwhile)?;
         }
         if let Some(words) = control.words()
@@ -257,9 +257,6 @@ impl Turns {
     /// Waits for the turn, at most as long as there is patience for whoever has it.
     fn wait(&self, control: &ControlPage, describe: &dyn Fn() -> String, meanwhile: &dyn Fn()) -> Result<()> {
         let until = now() + self.patience;
-        if self.try_often()? {
-            return Ok(());
-        }
         let words = control.words();
         if let Some(words) = words {
             words.count_up(word::WANTED);

@@ -30,7 +30,7 @@ impl Reasons {
     /// One of the 32: the number modulo 32.
     #[must_use]
     pub fn one(number: u64) -> Reasons {
-        Reasons(NonZeroU32::MIN.saturating_mul(NonZeroU32::new(1 << (number % 32)).unwrap_or(NonZeroU32::MIN)))
+        Reasons(NonZeroU32::new(1 << (number % 32)).expect("a bit is set"))
     }
 }
 

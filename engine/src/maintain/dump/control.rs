@@ -57,9 +57,9 @@ fn page(fields: &mut Fields<'_, '_>) -> Result<(), Stop> {
         ("for the last sync", word::CAME[0]),
         ("for the one before", word::CAME[1]),
         ("nanoseconds that it took", word::TOOK),
-        ("who comes to the next one and is waited for", word::AWAITED),
+        ("count of them that one who syncs waits for", word::AWAITED),
         ("syncs that were begun", word::BEGUN),
-        ("times that one who syncs let go", word::HANDED_ON),
+        ("times that the right to sync was let go", word::HANDED_ON),
     ] {
         skip_to(fields, at)?;
         fields.u64(name)?;
