@@ -33,6 +33,8 @@ const OPENINGS: usize = 15;
 const READS: usize = 2000;
 /// Events at the end of a stream.
 const LAST: u64 = 50;
+/// Events of the store beside which appends are measured.
+const SMALL_EVENTS: u64 = 1000;
 /// Streams that are read as a whole.
 const WHOLE: u64 = 300;
 /// Reads that do not count end after it, those that count after twice the time.
@@ -178,10 +180,7 @@ fn measure(path: &Path, events: u64, streams: u64, arguments: &Arguments) -> Out
     let store = Store::open(path, Options::new())?;
     let mut random = Random(7);
     if arguments.wants("appending") {
-        let synced = median(300, || append(&store, &name_of(random.below(streams)), Durability::Synced))?;
-        rows.push(("append of one event, Synced", micros(synced), "us"));
-        let written = median(20_000, || append(&store, &name_of(random.below(streams)), Durability::Written))?;
-        rows.push(("append of one event, Written", written.as_nanos() as f64, "ns"));
+        rows.extend(beside_small(&store, path, streams)?);
     }
     if arguments.wants("finding") {
         let first = median(READS, || last(&store, &name_of(random.below(streams))))?;
@@ -196,6 +195,42 @@ fn measure(path: &Path, events: u64, streams: u64, arguments: &Arguments) -> Out
         rows.extend(beside_floor(&store, path, events, streams)?);
     }
     store.close()?;
+    Ok(rows)
+}
+
+/// Appends beside those to a store of [`SMALL_EVENTS`], in turn with them: to any stream, most of which this process has not met
+/// yet, and to some that are in use.
+fn beside_small(store: &Store, path: &Path, streams: u64) -> Outcome<Vec<Row>> {
+    let small_streams = SMALL_EVENTS / 100;
+    let small_path = path.with_extension("small");
+    let _ = std::fs::remove_dir_all(&small_path);
+    std::fs::create_dir_all(&small_path)?;
+    let small = Store::open(&small_path, Options::new())?;
+    for number in 0..SMALL_EVENTS {
+        append(&small, &name_of(number % small_streams), Durability::Written)?;
+    }
+    let mut random = Random(7);
+    let mut rows = Vec::new();
+    let mut row = |names: [&'static str; 3], of: u64, level: Durability, count: usize, skipped: usize| -> Outcome<()> {
+        let [here, there] = pairs(count, skipped, || {
+            let stream = random.below(of);
+            let there = append(&small, &name_of(stream % small_streams), level)?;
+            Ok([append(store, &name_of(stream), level)?, there])
+        })?;
+        rows.push((names[0], micros(here), "us"));
+        rows.push((names[1], micros(there), "us"));
+        rows.push((names[2], micros(here) / micros(there), "x"));
+        Ok(())
+    };
+    let small_row = "  of 1,000 events in all";
+    let over = "  over it";
+    row(["append to any stream, Synced", small_row, over], streams, Durability::Synced, 1000, 10)?;
+    row(["append to any stream, Written", small_row, over], streams, Durability::Written, 20_000, 10)?;
+    let some = streams.min(200);
+    row(["append to one of 200 streams, Synced", small_row, over], some, Durability::Synced, 1000, 400)?;
+    row(["append to one of 200 streams, Written", small_row, over], some, Durability::Written, 20_000, 2_000)?;
+    small.close()?;
+    std::fs::remove_dir_all(&small_path)?;
     Ok(rows)
 }
 
@@ -366,7 +401,8 @@ fn show(is_json: bool, events: u64, streams: u64, bytes: usize, rows: &[(&str, f
     }
     writeln!(out, "{events} events of {bytes} bytes, {streams} streams")?;
     for (what, value, unit) in rows {
-        writeln!(out, "  {what:<42} {value:>10.1} {unit}")?;
+        let digits = if unit.starts_with('x') { 2 } else { 1 };
+        writeln!(out, "  {what:<42} {value:>10.digits$} {unit}")?;
     }
     Ok(())
 }
