@@ -46,8 +46,8 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
     /// What there is of it is to be made anew.
     fn make_anew(&mut self, writer: &Writer);
 
-    /// The first of the finished segments all of whose frames it has read and gathered for their indexes.
-    fn first_gathered(&self) -> Option<SegmentOrdinal>;
+    /// Whether it holds what it has gathered for the index of a finished segment.
+    fn has_gathered(&self) -> bool;
 
     /// What it has gathered for the index of this segment; what it has of those before is given up.
     fn take_gathered(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild>;
@@ -93,9 +93,9 @@ impl Indexer {
         if !writer.options.derives {
             return false;
         }
-        // What was gathered for the next index is written before more is, so that little of it is held.
-        let gathered = self.first.as_ref().and_then(|first| first.first_gathered());
-        if gathered == Some(self.next) && self.index(writer) {
+        // What was gathered for an index is written, behind those before it, before more is: it takes megabytes.
+        let has_gathered = self.first.as_ref().is_some_and(|first| first.has_gathered());
+        if has_gathered && self.index(writer) {
             return true;
         }
         self.first.as_mut().is_some_and(|first| first.step(writer)) || self.index(writer)

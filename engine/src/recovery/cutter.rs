@@ -172,8 +172,9 @@ impl Derive for Cutter {
         self.close(writer);
     }
 
-    fn first_gathered(&self) -> Option<SegmentOrdinal> {
-        self.reading.as_ref()?.replay.gather.as_ref()?.first()
+    fn has_gathered(&self) -> bool {
+        let gather = self.reading.as_ref().and_then(|reading| reading.replay.gather.as_ref());
+        gather.is_some_and(|gather| gather.first().is_some())
     }
 
     fn take_gathered(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild> {
@@ -376,38 +377,70 @@ mod tests {
         }
     }
 
+    /// A store of several segments, and the index blocks that were written into it.
+    fn written(storage: &Arc<dyn Storage>, stride_bytes: u64) -> (Store, Vec<Position>) {
+        let mut options =
+            Options::new().segment_bytes(64 << 10).index_stride_bytes(stride_bytes).background_threads(false);
+        options.derives = false;
+        let store = Store::open_on(Arc::clone(storage), options).unwrap();
+        let set = &store.writer().unwrap().set;
+        let mut blocks = Vec::new();
+        for number in 0..2000u64 {
+            let events = [NewEvent::new(["a", "b"][number as usize % 2], &[7; 100]).recorded_at(number as i64); 2];
+            let _ = store.append(&Batch::to(&format!("stream {}", number % 17), Expected::Any, &events)).unwrap();
+            if blocks.last() != Some(&set.last_index_block()) {
+                blocks.push(set.last_index_block());
+            }
+        }
+        (store, blocks)
+    }
+
     /// What indexes are written of is the same whether a segment was read for the directory or for its index alone.
     #[test]
     fn p15_what_is_gathered_on_the_way_makes_the_index_that_a_walk_over_the_segment_makes() {
         const STRIDE_BYTES: u64 = 4 << 10;
         let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
-        let mut options =
-            Options::new().segment_bytes(64 << 10).index_stride_bytes(STRIDE_BYTES).background_threads(false);
-        options.derives = false;
-        let store = Store::open_on(Arc::clone(&storage), options).unwrap();
-        for number in 0..2000u64 {
-            let events = [NewEvent::new(["a", "b"][number as usize % 2], &[7; 100]).recorded_at(number as i64); 2];
-            let _ = store.append(&Batch::to(&format!("stream {}", number % 17), Expected::Any, &events)).unwrap();
-        }
+        let (store, blocks) = written(&storage, STRIDE_BYTES);
         let writer = store.writer().unwrap();
         let (set, indexes) = (&writer.set, &writer.finder.indexes);
-        let mut cutter = Cutter::new(Arc::clone(&storage), set.store, Position::ZERO);
-        while cutter.step_to(writer.marks.get().durable, set.last_index_block(), STRIDE_BYTES) {}
         let finished: Vec<Known> = set.all().into_iter().filter(|known| known.end.is_some()).collect();
         assert!(finished.len() > 5, "{} segments ended", finished.len());
-        for known in finished {
-            assert_eq!(cutter.first_gathered(), Some(known.ordinal));
+        let mut finished = finished.iter();
+        let mut cutter = Cutter::new(Arc::clone(&storage), set.store, Position::ZERO);
+        for block in blocks {
+            let _ = cutter.step_to(writer.marks.get().durable, block, STRIDE_BYTES);
+            if !cutter.has_gathered() {
+                continue;
+            }
+            let known = finished.next().unwrap();
             let gathered = cutter.take_gathered(known.ordinal).unwrap();
             let end = known.end.unwrap();
             assert_eq!((gathered.ordinal(), gathered.end()), (known.ordinal, end));
             gathered.publish(set, indexes, &|| true).unwrap();
-            let segment = Arc::new(set.open_with(&known, Access::Read).unwrap());
+            let segment = Arc::new(set.open_with(known, Access::Read).unwrap());
             let index = SegmentIndex::open(&*storage, known.ordinal, set.store.store).unwrap();
             assert!(index.is_of(&segment, end));
             let mut walked = IndexBuild::begin(segment, end);
             while !walked.step(u64::MAX).unwrap() {}
             assert_eq!(walked.difference(&index), None);
         }
-        assert_eq!(cutter.first_gathered(), None);
+        assert_eq!(finished.len(), 0, "each was gathered");
+    }
+
+    /// What was gathered of a segment of many streams takes megabytes: of those that nobody takes few are held.
+    #[test]
+    fn p20_what_was_gathered_is_held_of_two_segments() {
+        const STRIDE_BYTES: u64 = 4 << 10;
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let (store, blocks) = written(&storage, STRIDE_BYTES);
+        let writer = store.writer().unwrap();
+        let mut cutter = Cutter::new(Arc::clone(&storage), writer.set.store, Position::ZERO);
+        for block in blocks {
+            let _ = cutter.step_to(writer.marks.get().durable, block, STRIDE_BYTES);
+        }
+        let all = writer.set.all();
+        let held = all.iter().filter(|known| cutter.take_gathered(known.ordinal).is_some());
+        assert_eq!(held.count(), 2);
+        assert!(!cutter.has_gathered());
     }
 }

@@ -13,8 +13,8 @@ use crate::ids::{Position, SegmentOrdinal};
 use crate::index::build::IndexBuild;
 use crate::segment::one::Segment;
 
-/// So many finished segments are held for whoever writes their indexes.
-const GATHERED_MAX: usize = 16;
+/// So many finished segments are held for whoever writes their indexes: each takes megabytes.
+const GATHERED_MAX: usize = 2;
 
 /// See the module.
 #[derive(Debug, Default)]
