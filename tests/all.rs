@@ -34,6 +34,7 @@ mod prove;
 mod read;
 mod recovery;
 mod reference;
+mod removed;
 mod retry;
 mod salvage;
 mod scale;

@@ -646,9 +646,9 @@ fn p04_a_writer_whose_lock_file_was_replaced_stores_into_void_bytes_alone() {
         assert_eq!(everything(&new), shared);
         let mut lost = Vec::new();
         for round in 0..12 {
-            // The old one is not told yet. Its receipts are those of a life that ended.
+            // The old one is not told before its next sync. Its receipts are those of a life that ended.
             let level = if round % 4 == 3 { Durability::Synced } else { Durability::Written };
-            let receipt = try_put(&old, "s", &noise(round, 300), level).unwrap();
+            let receipt = try_put(&old, "s", &noise(round, 300), Durability::Written).unwrap();
             assert!(
                 receipt.incarnation != report.incarnation && receipt.position.0 < report.epoch.segment.0 * (16 << 10)
             );
@@ -664,6 +664,8 @@ fn p04_a_writer_whose_lock_file_was_replaced_stores_into_void_bytes_alone() {
         let error = failed.expect("its segment ends, and the next one's name is taken");
         assert!(error.to_string().contains("0000000000000001.segment"), "{error}");
         assert_eq!(everything(&new), kept, "nothing of it is seen");
+        let error = old.sync().unwrap_err();
+        assert!(error.kind() == ErrorKind::Removed && error.to_string().contains("identity"), "{error}");
         drop(old);
         kept.extend((0..3).map(|round| {
             let receipt = try_put(&new, "s", &noise(round, 5000), Durability::Synced).unwrap(); // rolls, and seals what was left

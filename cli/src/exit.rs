@@ -128,6 +128,7 @@ impl Failure {
                 ErrorKind::CopyIncomplete => "copy_incomplete",
                 ErrorKind::HeadUnknown => "head_unknown",
                 ErrorKind::Poisoned => "poisoned",
+                ErrorKind::Removed => "removed",
                 ErrorKind::Closed => "closed",
                 ErrorKind::Forked => "forked",
                 ErrorKind::ForeignToken => "foreign_token",

@@ -61,6 +61,9 @@ pub enum ErrorKind {
     HeadUnknown,
     /// An earlier write or sync of this store had an unknown effect: nothing is written until it is reopened.
     Poisoned,
+    /// A file of the store lost its name under its writer: it was removed, replaced or moved away. What was appended since the last
+    /// sync is lost once this process ends; nothing more is written. Reading works until the store is closed.
+    Removed,
     /// The store was closed.
     Closed,
     /// This process is a fork of the one that opened the store for writing: it goes on with nothing that it inherited. Open
@@ -317,6 +320,16 @@ impl Error {
         Error::new(ErrorKind::Forked, message)
     }
 
+    /// The name of a file that this process writes leads to it no more.
+    pub(crate) fn removed(file: &str, store: &str) -> Error {
+        let message = format!(
+            "the file {file} of the store {store} was removed, replaced or moved away while the store was open for writing: what was \
+             appended since the last sync is lost once this process ends, and nothing more is appended; reading works until the \
+             store is closed: read out what is to be kept, or put the file back, and keep others from taking files away there"
+        );
+        Error::new(ErrorKind::Removed, message)
+    }
+
     /// There is no stream of this name.
     #[cold]
     pub(crate) fn no_stream(name: &str) -> Error {
@@ -392,7 +405,7 @@ impl Error {
     /// the same batch id: the retry is recognised.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
-        self.0.kind == ErrorKind::Poisoned
+        matches!(self.0.kind, ErrorKind::Poisoned | ErrorKind::Removed)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Poison {
     poisoned: AtomicBool,
-    cause: Mutex<String>,
+    cause: Mutex<Option<(ErrorKind, String)>>,
 }
 
 impl Poison {
@@ -15,7 +15,7 @@ impl Poison {
     pub(crate) fn set(&self, cause: &Error) {
         let mut first = self.cause.lock();
         if !self.poisoned.swap(true, Ordering::SeqCst) {
-            *first = cause.to_string();
+            *first = Some((cause.kind(), cause.to_string()));
         }
     }
 
@@ -32,15 +32,16 @@ impl Poison {
         self.poisoned.load(Ordering::SeqCst)
     }
 
-    /// The error that everyone gets once writing was stopped.
+    /// The error that everyone gets once writing was stopped. Where files were removed to open the store again helps nobody.
     pub(crate) fn error(&self) -> Error {
-        let cause = self.cause.lock();
-        Error::new(
-            ErrorKind::Poisoned,
-            format!(
-                "an earlier write or sync had an unknown effect ({cause}); reopen the store, then append again with the same batch ids"
-            ),
-        )
+        let (kind, cause) = self.cause.lock().clone().unwrap_or((ErrorKind::Io, String::new()));
+        if kind == ErrorKind::Removed {
+            return Error::new(kind, cause);
+        }
+        let message = format!(
+            "an earlier write or sync had an unknown effect ({cause}); reopen the store, then append again with the same batch ids"
+        );
+        Error::new(ErrorKind::Poisoned, message)
     }
 }
 

@@ -228,7 +228,8 @@ impl Store {
     /// stream's newest claim; nothing was appended. [`Limit`](ErrorKind::Limit), [`Invalid`](ErrorKind::Invalid): the batch
     /// cannot be appended to any store. [`NoSpace`](ErrorKind::NoSpace): nothing was appended; try again once there is
     /// space. [`Poisoned`](ErrorKind::Poisoned): the outcome is unknown, or an earlier one was: reopen the store and
-    /// append again with the same batch id. [`ReadOnly`](ErrorKind::ReadOnly): the store was opened for reading.
+    /// append again with the same batch id. [`Removed`](ErrorKind::Removed): its files were taken away; also there the outcome is
+    /// unknown. [`ReadOnly`](ErrorKind::ReadOnly): the store was opened for reading.
     /// [`Damage`](ErrorKind::Damage): the place where an earlier try would be looked up is lost.
     /// [`Forked`](ErrorKind::Forked): another process opened the store, and this one is a fork of it.
     /// [`Locked`](ErrorKind::Locked), where others write too: one of them does not end its turn within
@@ -360,11 +361,12 @@ impl Store {
     /// Makes everything durable that is in the log now; returns up to where it is.
     ///
     /// # Errors
-    /// [`Poisoned`](ErrorKind::Poisoned) where a sync failed; [`ReadOnly`](ErrorKind::ReadOnly) on a store opened for
-    /// reading.
+    /// [`Poisoned`](ErrorKind::Poisoned) where a sync failed; [`Removed`](ErrorKind::Removed) where files of the store were taken
+    /// away; [`ReadOnly`](ErrorKind::ReadOnly) on a store opened for reading.
     pub fn sync(&self) -> Result<Position> {
         let writer = self.writer()?;
         writer.wait_durable(self.view.watermarks().committed)?;
+        writer.check_files()?; // also where nothing was left to be synced
         Ok(self.view.watermarks().durable)
     }
 
@@ -573,6 +575,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Poisoned`](ErrorKind::Poisoned) where the last sync failed: Written events may be lost with the power.
+    /// [`Removed`](ErrorKind::Removed) where files of the store were taken away.
     /// [`Forked`](ErrorKind::Forked) in a fork of the process that opened it, where nothing is done.
     pub fn close(mut self) -> Result<()> {
         match &mut self.writing {

@@ -95,6 +95,10 @@ impl Storage for Counting {
         self.inner.remove(name)
     }
 
+    fn leads_to(&self, name: &str, place: &FilePlace) -> io::Result<bool> {
+        self.inner.leads_to(name, place)
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.inner.sync_directory()
     }

@@ -4,6 +4,10 @@
 //! rises to what was read. A byte below the old `committed` lies in a segment that was left (and is listed from the moment
 //! it was left until a sync covered it) or in the active one.
 //!
+//! A sync of a file that has no name keeps nothing. So before each sync the leader looks whether the files still have theirs, and the
+//! identity file one, without which nobody opens the store or is kept from writing to it beside this process. Where one has not,
+//! nothing is acknowledged any more.
+//!
 //! The control page says that the sync is under way for as long as it is: whoever takes over from a writer that was killed
 //! meanwhile does not know what became of it.
 
@@ -14,6 +18,7 @@ use std::task::{Poll, Waker};
 use crate::commit::group::{Entered, Role};
 use crate::commit::share::AtEnd;
 use crate::commit::writer::Writer;
+use crate::format::file_name::IDENTITY;
 use crate::ids::Position;
 use crate::planted::{Plant, planted};
 use crate::process::control::word;
@@ -208,6 +213,7 @@ impl Writer {
         if self.is_shared() {
             self.write_unknown_again(&mut files, committed.end)?;
         }
+        self.check_in_place(&files)?;
         self.control.begin_sync(committed.end);
         let begun = now();
         // Alone, nobody else syncs by these descriptors.
@@ -242,6 +248,28 @@ impl Writer {
         }
         drop(lock);
         Ok(Synced::Here(committed))
+    }
+
+    /// Fails where one of these files, or the identity file, is not to be found by its name any more.
+    fn check_in_place(&self, files: &[Written]) -> Result<()> {
+        let storage = &*self.set.storage;
+        let mut segments = files.iter().map(|written| &written.segment);
+        let gone = segments.find(|segment| !segment.is_in_place(storage)).map(|segment| segment.name.as_str());
+        // It costs half of a look at the name. Who moves this file away moves the segments too.
+        let is_identity_gone = || !self.turns.identity.is_linked().unwrap_or(true);
+        match gone.or_else(|| is_identity_gone().then_some(IDENTITY)) {
+            Some(name) => Err(Error::removed(name, &storage.describe())),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops all writing where a file that is written is not to be found by its name any more.
+    pub(crate) fn check_files(&self) -> Result<()> {
+        let files: Vec<Written> = {
+            let files = self.files.lock();
+            files.older.iter().chain([&files.active]).cloned().collect()
+        };
+        self.check_in_place(&files).map_err(|error| self.stop(&error))
     }
 
     /// What others have done, before this process syncs for all.
@@ -325,6 +353,7 @@ impl Writer {
             self.marks.make_durable(self.marks.get().committed);
         }
         self.wait_durable(self.marks.get().committed)?;
+        self.check_files()?; // also where nothing was left to be synced
         if self.is_shared() { Ok(()) } else { watermark.write(self, true) }
     }
 

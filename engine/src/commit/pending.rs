@@ -35,7 +35,7 @@ impl Pending {
     ///
     /// # Errors
     /// [`Poisoned`](crate::ErrorKind::Poisoned) where a sync failed: whether the batch survives is unknown until the store
-    /// is reopened; [`Forked`](crate::ErrorKind::Forked) in a fork of the process that appended it.
+    /// is reopened; [`Removed`](crate::ErrorKind::Removed) where files of the store were taken away; [`Forked`](crate::ErrorKind::Forked) in a fork of the process that appended it.
     pub fn wait(mut self) -> Result<Receipt> {
         self.writer.set.check_process()?;
         if self.level == Durability::Synced {

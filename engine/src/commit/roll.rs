@@ -61,8 +61,8 @@ impl Writer {
         // Held until the file has its name: nobody else may touch the one being prepared under it.
         let mut next = self.next_segment.lock();
         debug_assert_eq!(next.ordinal, ordinal);
-        let prepared = self.take_prepared(&mut next, span as u32)?;
-        let allocated = prepared.allocated;
+        let was_prepared = next.prepared.is_some();
+        let mut prepared = self.take_prepared(&mut next, span as u32).map_err(|error| self.removed_or(error))?;
         let open = OpenFrame {
             incarnation: self.life.incarnation,
             identity_place: self.life.identity_place,
@@ -86,12 +86,19 @@ impl Writer {
             }),
             recorded_at: self.set.storage.now(),
         };
-        let segment = match create::publish(&*self.set.storage, &prepared, &open, &[]) {
+        let mut published = create::publish(&*self.set.storage, &prepared, &open, &[]);
+        if was_prepared && published.as_ref().is_err_and(|failed| failed.is_not_there()) {
+            // What was prepared may be removed by anyone.
+            prepared = self.take_prepared(&mut next, span as u32).map_err(|error| self.removed_or(error))?;
+            published = create::publish(&*self.set.storage, &prepared, &open, &[]);
+        }
+        let allocated = prepared.allocated;
+        let segment = match published {
             Ok(segment) => Arc::new(segment),
             Err(failed) if failed.is_effect_unknown => return Err(self.stop(&failed.error)),
             Err(failed) => {
                 create::discard(&*self.set.storage, prepared);
-                return Err(failed.error);
+                return Err(self.removed_or(failed.error));
             }
         };
         let predecessor_end = tail.at;
@@ -118,6 +125,12 @@ impl Writer {
         self.signals.want_work();
         self.signals.note_index_due(predecessor_end);
         Ok(())
+    }
+
+    /// Why a file could not be made: where nothing is found, all of the directory may have been removed.
+    fn removed_or(&self, error: Error) -> Error {
+        let checked = if error.kind() == ErrorKind::NotFound { self.check_files() } else { Ok(()) };
+        checked.err().unwrap_or(error)
     }
 
     fn take_prepared(&self, next: &mut NextSegment, span: u32) -> Result<Prepared> {

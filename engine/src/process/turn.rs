@@ -60,7 +60,7 @@ const FRUITLESS_MAX: u32 = 16;
 /// The locks of one open store.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    pub(super) identity: Arc<dyn StorageFile>,
+    pub(crate) identity: Arc<dyn StorageFile>,
     is_shared: bool,
     /// How long somebody else's turn, or sync, is waited for.
     pub(super) patience: Duration,

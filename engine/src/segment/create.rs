@@ -39,6 +39,11 @@ pub(crate) struct CreateError {
 }
 
 impl CreateError {
+    /// Whether the prepared file was not there any more, so that nothing was done.
+    pub(crate) fn is_not_there(&self) -> bool {
+        !self.is_effect_unknown && self.error.kind() == crate::ErrorKind::NotFound
+    }
+
     fn known(error: Error) -> CreateError {
         CreateError { error, is_effect_unknown: false }
     }

@@ -5,8 +5,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -42,6 +42,8 @@ pub(crate) struct Segment {
     pub(crate) seeds: Seeds,
     /// `None`: it was let go of.
     file: Option<Arc<dyn StorageFile>>,
+    /// Where the file lies, once somebody asked.
+    place: OnceLock<FilePlace>,
     mapping: Mapping,
     /// All of the mapping, as what is handed out keeps it.
     whole: Bytes,
@@ -238,6 +240,7 @@ impl Segment {
             base,
             seeds: Seeds::new(head.header.salt),
             file: Some(file),
+            place: OnceLock::new(),
             whole: Bytes::from_owner(mapping.clone()),
             mapping,
             fetched: (0..stretches).map(|_| AtomicU64::new(0)).collect(),
@@ -254,6 +257,7 @@ impl Segment {
             head: self.head,
             name: self.name.clone(),
             file: None,
+            place: OnceLock::new(),
             mapping: self.mapping.clone(),
             whole: self.whole.clone(),
             fetched: fetched.collect(),
@@ -269,6 +273,21 @@ impl Segment {
     /// Where it was let go of.
     pub(crate) fn open_file(&self) -> io::Result<&Arc<dyn StorageFile>> {
         self.file.as_ref().ok_or_else(|| io::Error::other("the file was closed, and its bytes stay mapped"))
+    }
+
+    /// Whether its name leads to this file still. Where that cannot be told, it does.
+    pub(crate) fn is_in_place(&self, storage: &dyn Storage) -> bool {
+        let look = || {
+            let place = match self.place.get() {
+                Some(place) => *place,
+                None => *self.place.get_or_init({
+                    let place = self.open_file()?.place()?;
+                    move || place
+                }),
+            };
+            storage.leads_to(&self.name, &place)
+        };
+        look().unwrap_or(true)
     }
 
     /// Whether its open file was not let go of.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Access, LockKind, MAX_NAME_LEN, Reasons, SharedWords, Storage, StorageFile};
+use super::{Access, FilePlace, LockKind, MAX_NAME_LEN, Reasons, SharedWords, Storage, StorageFile};
 
 fn kind_of<T>(result: io::Result<T>) -> io::ErrorKind {
     result.map(drop).expect_err("the call must fail").kind()
@@ -87,6 +87,27 @@ fn a_removed_file_stays_good_for_those_who_have_it(storage: &dyn Storage) {
     mapping.populate(0..4).unwrap();
 }
 
+fn a_name_tells_whether_it_leads_to_a_file_still(storage: &dyn Storage) {
+    let file = file_with(storage, "a", b"one");
+    let place = file.place().unwrap();
+    assert!(storage.leads_to("a", &place).unwrap());
+    assert!(!storage.leads_to("b", &place).unwrap(), "there is no such name");
+    file.write_at(b"more", 3).unwrap();
+    assert!(storage.leads_to("a", &place).unwrap(), "what is in it does not matter");
+    storage.rename("a", "b").unwrap();
+    assert!(!storage.leads_to("a", &place).unwrap());
+    assert!(storage.leads_to("b", &place).unwrap());
+    let other = file_with(storage, "a", b"one").place().unwrap();
+    assert!(!storage.leads_to("a", &place).unwrap(), "another file has the name");
+    assert!(storage.leads_to("a", &other).unwrap());
+    storage.remove("b").unwrap();
+    assert!(!storage.leads_to("b", &place).unwrap());
+    let successor = file_with(storage, "b", b"one");
+    assert!(!storage.leads_to("b", &place).unwrap(), "it is open still, so that no other file is where it was");
+    assert!(storage.leads_to("b", &successor.place().unwrap()).unwrap());
+    drop(file);
+}
+
 fn only_plain_names_are_taken(storage: &dyn Storage) {
     file_with(storage, "a", b"");
     let long = "n".repeat(MAX_NAME_LEN + 1);
@@ -97,6 +118,7 @@ fn only_plain_names_are_taken(storage: &dyn Storage) {
         assert_eq!(kind_of(storage.remove(bad)), refused, "{bad:?}");
         assert_eq!(kind_of(storage.rename(bad, "x")), refused, "{bad:?}");
         assert_eq!(kind_of(storage.rename("a", bad)), refused, "{bad:?}");
+        assert_eq!(kind_of(storage.leads_to(bad, &FilePlace::default())), refused, "{bad:?}");
     }
     for good in ["...", "ü", " ", "a\\b", "-", &long[1..]] {
         storage.create(good, 0).unwrap();
@@ -543,6 +565,7 @@ on_every_storage! {
     create_never_replaces
     rename_moves_and_never_replaces
     a_removed_file_stays_good_for_those_who_have_it
+    a_name_tells_whether_it_leads_to_a_file_still
     only_plain_names_are_taken
     reads_are_short_at_the_end_only
     writes_extend_and_leave_holes_of_zeros

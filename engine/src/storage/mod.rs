@@ -98,6 +98,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Removes a name. Open files and mappings of it stay good.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Whether the name leads to the file that lies at `place` and is open: `false` where it leads to another one, or nowhere,
+    /// since that file was removed, replaced or given another name, or all of the directory was removed. A directory that was given
+    /// another name, or lies elsewhere, holds its names as before. One call to the system; it waits for no disk.
+    fn leads_to(&self, name: &str, place: &FilePlace) -> io::Result<bool>;
+
     /// Makes every earlier create, rename and remove in this directory durable.
     fn sync_directory(&self) -> io::Result<()>;
 

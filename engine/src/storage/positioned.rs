@@ -47,6 +47,10 @@ impl Storage for Positioned {
         self.0.remove(name)
     }
 
+    fn leads_to(&self, name: &str, place: &FilePlace) -> io::Result<bool> {
+        self.0.leads_to(name, place)
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.0.sync_directory()
     }

@@ -14,6 +14,11 @@ use super::{Call, Failure, Inode, LockedByte, Met, SimStorage, State, disk, erro
 /// The one file system of all simulations: an image that is put back stays at home.
 const FILE_SYSTEM: u64 = 0x51A;
 
+/// Where the file with this number lies.
+pub(super) fn place_of(inode: Inode) -> FilePlace {
+    FilePlace { file_system: FILE_SYSTEM, inode, birth: inode as i64 }
+}
+
 #[derive(Debug)]
 pub(super) struct SimFile {
     pub(super) storage: SimStorage,
@@ -258,7 +263,7 @@ impl StorageFile for SimFile {
     }
 
     fn place(&self) -> io::Result<FilePlace> {
-        Ok(FilePlace { file_system: FILE_SYSTEM, inode: self.inode, birth: self.inode as i64 })
+        Ok(place_of(self.inode))
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use treering::storage::mem::{MemStorage, Operation};
 use treering::storage::{Access, DirectoryEntry, FileSystem, Storage, StorageFile};
-use treering::{BootId, Options};
+use treering::{BootId, FilePlace, Options};
 
 pub mod account;
 pub mod budget;
@@ -468,6 +468,11 @@ impl Storage for SimStorage {
         self.machine.memory.remove(name)?;
         self.record(&mut state, Call::Remove { name: name.to_owned() });
         Ok(())
+    }
+
+    fn leads_to(&self, name: &str, place: &FilePlace) -> io::Result<bool> {
+        self.machine.memory.leads_to(name, place)?; // it refuses what is no name; its places are others
+        Ok(self.state().names.get(name).is_some_and(|inode| file::place_of(*inode) == *place))
     }
 
     fn sync_directory(&self) -> io::Result<()> {

@@ -149,6 +149,11 @@ fn give_back(content: &mut Content) {
 }
 
 impl Inode {
+    /// Whether this is the file there.
+    pub(super) fn lies_at(&self, place: &FilePlace) -> bool {
+        self.place == *place
+    }
+
     /// A new file of `len` bytes, none of them allocated.
     pub(super) fn new(controls: &Arc<Controls>, len: u64) -> io::Result<Inode> {
         let region = region_for(len)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::{Access, DirectoryEntry, FileSystem, Storage, StorageFile, check_name};
+use super::{Access, DirectoryEntry, FilePlace, FileSystem, Storage, StorageFile, check_name};
 use crate::ids::BootId;
 
 mod byte_locks;
@@ -244,6 +244,11 @@ impl Storage for MemStorage {
         check_name(name)?;
         let removed = self.names.lock().remove(name);
         removed.map(|inode| inode.unlink()).ok_or_else(|| Errno::NOENT.into())
+    }
+
+    fn leads_to(&self, name: &str, place: &FilePlace) -> io::Result<bool> {
+        check_name(name)?;
+        Ok(self.names.lock().get(name).is_some_and(|inode| inode.lies_at(place)))
     }
 
     fn sync_directory(&self) -> io::Result<()> {

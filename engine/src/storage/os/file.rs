@@ -495,6 +495,16 @@ pub(super) fn mount_id(directory: BorrowedFd<'_>) -> Option<u64> {
     StatxFlags::from_bits_retain(found.stx_mask).contains(MNT_ID_UNIQUE).then_some(found.stx_mnt_id)
 }
 
+/// See [`Storage::leads_to`](crate::storage::Storage::leads_to). No other inode of its file system has the number of a file that is
+/// open, and a name in this directory leads to another file system only where somebody has mounted one on it.
+pub(super) fn leads_to(directory: BorrowedFd<'_>, name: &str, place: &FilePlace) -> io::Result<bool> {
+    match retry_on_intr(|| fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        Ok(found) => Ok(found.st_ino == place.inode),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Seconds and nanoseconds as one number, as near as it can.
 pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)

@@ -16,7 +16,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::home::Home;
-use super::{Access, DirectoryEntry, FileSystem, Storage, StorageFile, check_name};
+use super::{Access, DirectoryEntry, FilePlace, FileSystem, Storage, StorageFile, check_name};
 use crate::ids::BootId;
 
 mod file;
@@ -222,6 +222,11 @@ impl Storage for OsStorage {
         check_name(name)?;
         self.home.check()?;
         Ok(retry_on_intr(|| fs::unlinkat(&self.directory, name, AtFlags::empty()))?)
+    }
+
+    fn leads_to(&self, name: &str, place: &FilePlace) -> io::Result<bool> {
+        check_name(name)?;
+        file::leads_to(self.directory.as_fd(), name, place)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
