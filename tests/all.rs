@@ -29,6 +29,7 @@ mod kill;
 mod limits;
 mod lineage;
 mod model;
+mod panics;
 mod projection;
 mod prove;
 mod read;

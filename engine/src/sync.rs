@@ -24,6 +24,12 @@ pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// Whether this thread unwinds.
+#[inline]
+pub(crate) fn is_panicking() -> bool {
+    std::thread::panicking()
+}
+
 /// Wakes a task. Its waker is code of the caller's, and runs on whichever thread came by: what it does wrong must not keep others
 /// from being woken, nor end the work of who wakes it. The panic was told by its hook.
 pub(crate) fn wake(waker: std::task::Waker) {

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::commit::group::{Entered, Role};
-use crate::commit::share::AtEnd;
 use crate::commit::writer::Writer;
 use crate::format::file_name::IDENTITY;
 use crate::ids::Position;
@@ -263,8 +262,9 @@ impl Writer {
         }
     }
 
-    /// Stops all writing where a file that is written is not to be found by its name any more.
+    /// Fails where writing was stopped; stops it where a file that is written is not to be found by its name any more.
     pub(crate) fn check_files(&self) -> Result<()> {
+        self.poison.check()?;
         let files: Vec<Written> = {
             let files = self.files.lock();
             files.older.iter().chain([&files.active]).cloned().collect()
@@ -299,8 +299,9 @@ impl Writer {
             return Ok(());
         }
         // Nobody appends to a page while it is written past the cache.
-        let AtEnd { tail, turn: _turn } = self.at_end()?;
-        drop(tail);
+        let end = self.at_end()?;
+        drop(end.tail);
+        let _turn = end.turn;
         let known = self.set.all();
         let mut is_name_uncertain = false;
         for Written { segment, vouched_from } in files.iter().filter(|written| is_unknown(written)) {
@@ -362,9 +363,9 @@ impl Writer {
     pub(crate) fn leave(&self, watermark: &mut crate::commit::keeper::WatermarkFile) -> Result<()> {
         loop {
             self.wait_durable(self.marks.get().committed)?;
-            let AtEnd { tail, turn } = self.at_end()?;
-            let end = tail.at;
-            drop(tail);
+            let at_end = self.at_end()?;
+            let end = at_end.tail.at;
+            drop(at_end.tail);
             if self.turns.has_others()? {
                 self.turns.leave();
                 return Ok(());
@@ -374,7 +375,7 @@ impl Writer {
                 self.turns.leave(); // while it has the turn: whoever opens the store next finds all of it
                 return written;
             }
-            drop(turn);
+            drop(at_end.turn);
         }
     }
 }

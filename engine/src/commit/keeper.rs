@@ -29,6 +29,8 @@ const QUIET: Duration = Duration::from_millis(10);
 const CALM: Duration = Duration::from_millis(20);
 /// A segment that could not be sealed is looked at again after so long, at the latest.
 const SEAL_AGAIN: Duration = Duration::from_secs(1);
+/// What a thread did that panics there. Nobody does its work then, and tasks would wait for it for ever.
+const IN_BACKGROUND: &str = "works in the background";
 /// So many finished segments may wait for their seals while a burst of copies goes on.
 const UNSEALED_MAX: u64 = 16;
 
@@ -255,15 +257,24 @@ pub(crate) fn read_slots(storage: &dyn Storage, store: StoreId) -> Vec<Watermark
 /// Starts the background threads. They end after [`Signals::stop`].
 pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>) -> io::Result<[JoinHandle<()>; 3]> {
     let (syncing, file) = (Arc::clone(writer), Arc::clone(watermark));
-    let syncer = Builder::new().name("treering-sync".into()).spawn(move || run_syncer(&syncing, &file))?;
+    let syncer = Builder::new().name("treering-sync".into()).spawn(move || {
+        let _unwinding = syncing.stop_on_panic(IN_BACKGROUND);
+        run_syncer(&syncing, &file);
+    })?;
     let working = Arc::clone(writer);
-    let worker = Builder::new().name("treering-work".into()).spawn(move || run_worker(&working));
+    let worker = Builder::new().name("treering-work".into()).spawn(move || {
+        let _unwinding = working.stop_on_panic(IN_BACKGROUND);
+        run_worker(&working);
+    });
     let worker = match worker {
         Ok(worker) => worker,
         Err(error) => return Err(give_up(writer, error, [syncer])),
     };
     let indexing = Arc::clone(writer);
-    let indexer = Builder::new().name("treering-index".into()).spawn(move || run_indexer(&indexing));
+    let indexer = Builder::new().name("treering-index".into()).spawn(move || {
+        let _unwinding = indexing.stop_on_panic(IN_BACKGROUND);
+        run_indexer(&indexing);
+    });
     match indexer {
         Ok(indexer) => Ok([syncer, worker, indexer]),
         Err(error) => Err(give_up(writer, error, [syncer, worker])),
@@ -278,7 +289,10 @@ pub(crate) fn watch_others(writer: &Arc<Writer>) -> Result<()> {
         return Ok(());
     }
     let watching = Arc::clone(writer);
-    let started = Builder::new().name("treering-watch".into()).spawn(move || run_watcher(&watching));
+    let started = Builder::new().name("treering-watch".into()).spawn(move || {
+        let _unwinding = watching.stop_on_panic(IN_BACKGROUND);
+        run_watcher(&watching);
+    });
     *watcher = Some(started.map_err(|error| Error::io("start a thread for", "what other processes append", error))?);
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! [`writer`] admits batches and writes their frames, [`tail`] is the end of the log and what must be known to continue
 //! it, [`index_state`] collects the next index block, [`group`] makes one sync serve many, [`keeper`] does what nobody
 //! waits for: interval syncs, the next segment, seals, the watermark file; and [`indexer`] the indexes of finished segments.
-//! [`fence`] refuses who had a stream before;
+//! [`fence`] refuses who had a stream before; [`unwinding`] stops all writing after a panic;
 //! [`share`] is how all of that is done together with other processes.
 
 pub(crate) mod admit;
@@ -21,6 +21,7 @@ pub(crate) mod roll;
 pub(crate) mod share;
 pub(crate) mod snapshot;
 pub(crate) mod tail;
+mod unwinding;
 pub(crate) mod writer;
 
 pub use indexer::ReindexReport;

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use crate::commit::index_state::is_left_at;
-use crate::commit::share::AtEnd;
 use crate::commit::tail::{SealState, Tail};
 use crate::commit::writer::Writer;
 use crate::format::frame::{FLAG_LEFT, KIND_SEAL};
@@ -217,26 +216,27 @@ impl Writer {
 
     fn append_seal(&self, segment: &Segment, seal: Seal, before: SealState) -> Result<()> {
         const SEAL_FRAME_BYTES: u64 = 256;
-        let AtEnd { mut tail, turn } = self.at_end()?;
+        let mut end = self.at_end()?;
+        let tail = &mut *end.tail;
         // Another process may have done it meanwhile.
         if tail.is_closed || tail.seals != before {
             return Ok(());
         }
-        self.name_listed(&mut tail)?;
+        self.name_listed(tail)?;
         if tail.at.0 + SEAL_FRAME_BYTES + tail.index.reserve(1, 0) > tail.segment.file_end().0 {
-            self.roll_for(&mut tail, SEAL_FRAME_BYTES, crate::commit::index_state::fresh_reserve(1, 0))?;
+            self.roll_for(tail, SEAL_FRAME_BYTES, crate::commit::index_state::fresh_reserve(1, 0))?;
         }
         tail.scratch.clear();
         let mut scratch = std::mem::take(&mut tail.scratch);
         let plain_len = seal.encode(&mut scratch);
         tail.scratch = scratch;
         let (position, frame_len) = (tail.at, tail.scratch.len() as u32);
-        self.put_engine_frame(&mut tail, KIND_SEAL, 0, plain_len)?;
+        self.put_engine_frame(tail, KIND_SEAL, 0, plain_len)?;
         tail.index.note_other(KIND_SEAL, frame_len);
         tail.seals =
             SealState { last: position, hash: seal.hash, next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)) };
-        self.write_due_index_block(&mut tail);
-        drop((tail, turn));
+        self.write_due_index_block(tail);
+        drop(end);
         self.signals.note_unsynced();
         // What lies behind the end was never part of the log: its blocks go back to the disk.
         let from = (seal.end.0 - segment.base.0).next_multiple_of(4096);

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::commit::index_state::is_left_at;
 use crate::commit::tail::Tail;
+use crate::commit::unwinding::Unwinding;
 use crate::commit::writer::Writer;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::ids::Position;
@@ -41,9 +42,11 @@ pub(crate) trait Follow: Send + fmt::Debug {
     fn follow(&mut self, tail: &mut Tail, whole: Position) -> Result<Position>;
 }
 
-/// The end of the log, and the right to append there. The tail is let go of before the turn.
+/// The end of the log, and the right to append there. It is not taken apart: a panic stops all writing before the tail is let go of,
+/// and the tail is let go of before the turn.
 #[derive(Debug)]
 pub(crate) struct AtEnd<'w> {
+    _unwinding: Unwinding<'w>,
     pub(crate) tail: MutexGuard<'w, Tail>,
     pub(crate) turn: Turn<'w>,
 }
@@ -60,12 +63,13 @@ impl Writer {
         // What is read while others have their turns is not read in this one. An error is met again in it.
         let meanwhile = || drop(self.catch_up(&mut self.tail.lock()));
         let turn = self.turns.take(&self.control, &|| self.set.storage.describe(), &meanwhile)?;
-        let mut tail = self.tail.lock();
+        let tail = self.tail.lock();
+        let mut end = AtEnd { _unwinding: self.stop_on_panic("stood at the end of the log"), tail, turn };
         self.poison.check()?;
         if self.is_shared() {
-            self.go_to_the_end(&mut tail)?;
+            self.go_to_the_end(&mut end.tail)?;
         }
-        Ok(AtEnd { tail, turn })
+        Ok(end)
     }
 
     /// What a shared writer does before it appends, once it has the turn.
@@ -152,6 +156,7 @@ impl Writer {
 
     #[cold]
     fn follow(&self, tail: &mut Tail) -> Result<()> {
+        let _unwinding = self.stop_on_panic("took in what others appended");
         let Some(mut follower) = tail.follower.take() else { return Ok(()) };
         let (before, ordinal, block) = (tail.at, tail.segment.ordinal(), tail.index.last_block());
         // Each says here that it committed behind its last write of the frame; what died in the middle of it is not said.

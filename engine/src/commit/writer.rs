@@ -18,7 +18,6 @@ use crate::commit::indexer::Indexer;
 use crate::commit::keeper::Signals;
 use crate::commit::pending::Pending;
 use crate::commit::roll::NextSegment;
-use crate::commit::share::AtEnd;
 use crate::commit::tail::{Tail, write_error};
 use crate::format::frame::{self, FLAG_GIVEN_ID, FLAG_LEFT, FrameHeader, KIND_BATCH, KIND_INDEX_BLOCK};
 use crate::format::index_block::NamedStream;
@@ -192,17 +191,17 @@ impl Writer {
     ) -> Result<()> {
         let mut clock = None;
         {
-            let AtEnd { mut tail, mut turn } = self.at_end()?;
+            let mut end = self.at_end()?;
+            let tail = &mut *end.tail;
             if tail.is_closed {
                 return Err(Error::new(ErrorKind::Closed, "the store was closed"));
             }
             let mut existing = Continued::new();
-            if self.admit(&tail, batch, &mut existing, receipt)? {
-                let items = items_of(&tail, &existing)?;
-                clock = Some(self.write_batch(&mut tail, batch, body_bytes, &existing, &items, level, receipt)?);
+            if self.admit(tail, batch, &mut existing, receipt)? {
+                let items = items_of(tail, &existing)?;
+                clock = Some(self.write_batch(tail, batch, body_bytes, &existing, &items, level, receipt)?);
             }
-            turn.is_last = level == Durability::Synced;
-            drop(tail);
+            end.turn.is_last = level == Durability::Synced;
         }
         if let Some(clock) = clock {
             self.wake_followers(word::GROWN, clock); // behind the turn: whoever waits for it does not wait for this
@@ -434,13 +433,13 @@ impl Writer {
     /// Nothing is appended from here on. An index block covers the last frames, unless they are few: a checkpoint can stand behind it,
     /// so that the next opening has little to read.
     pub(crate) fn cover_the_end(&self) {
-        if let Ok(AtEnd { mut tail, turn: _turn }) = self.at_end() {
+        if let Ok(mut end) = self.at_end() {
+            let tail = &mut *end.tail;
             let is_due = tail.index.is_due(tail.at, self.set.store.index_stride_bytes / CLOSING_SHARE);
             if is_due && !tail.is_closed {
-                let _ = self.write_index_block(&mut tail, 0); // without it the next opening reads more
+                let _ = self.write_index_block(tail, 0); // without it the next opening reads more
             }
             tail.is_closed = true;
-            drop(tail);
         }
         self.tail.lock().is_closed = true;
     }

@@ -94,6 +94,7 @@ struct State {
     /// The fault was met, or is to be met by the very next call.
     is_fault_met: bool,
     failed: u64,
+    faults_panic: bool,
     models_disk: bool,
 }
 
@@ -130,6 +131,7 @@ impl Controls {
                 fault: None,
                 is_fault_met: false,
                 failed: 0,
+                faults_panic: false,
                 models_disk: false,
             }),
         }
@@ -181,7 +183,21 @@ impl Controls {
 
     /// As [`enter`](Self::enter), for calls that do nothing when they fail.
     pub(super) fn count(&self, operation: Operation) -> io::Result<()> {
-        self.enter(operation).map_err(|fault| fault.error())
+        self.enter(operation).map_err(|fault| self.fail(&fault))
+    }
+
+    /// The error of a call that met a fault.
+    ///
+    /// # Panics
+    /// Where faults are panics.
+    pub(super) fn fail(&self, fault: &Fault) -> io::Error {
+        let is_panic = self.state.lock().faults_panic;
+        assert!(!is_panic, "injected panic");
+        io::Error::new(fault.error, "injected fault")
+    }
+
+    pub(super) fn set_faults_panic(&self, panics: bool) {
+        self.state.lock().faults_panic = panics;
     }
 
     pub(super) fn inject(&self, fault: Option<Fault>) {
@@ -314,12 +330,6 @@ impl Controls {
 impl State {
     fn free_blocks(&self) -> u64 {
         self.limit.map_or(u64::MAX / BLOCK, |limit| limit / BLOCK).saturating_sub(self.used_blocks)
-    }
-}
-
-impl Fault {
-    pub(super) fn error(&self) -> io::Error {
-        io::Error::new(self.error, "injected fault")
     }
 }
 

@@ -368,7 +368,7 @@ impl StorageFile for MemFile {
         }
         self.controls().add_written(written);
         match met {
-            Some(fault) => Err(fault.error()),
+            Some(fault) => Err(self.controls().fail(&fault)),
             None if written < fitting => Err(Errno::NOSPC.into()),
             None if written < bytes.len() => Err(Errno::FBIG.into()),
             None => Ok(()),

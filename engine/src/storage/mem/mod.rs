@@ -85,6 +85,11 @@ impl MemStorage {
         self.controls.inject(Some(fault));
     }
 
+    /// Whether a call that is made to fail panics instead, behind what it keeps.
+    pub fn panic_at_faults(&self, panics: bool) {
+        self.controls.set_faults_panic(panics);
+    }
+
     /// Lets every call succeed again.
     pub fn clear_fault(&self) {
         self.controls.inject(None);
