@@ -49,5 +49,6 @@ mod together;
 mod tokens;
 mod upkeep;
 mod verify;
+mod wakers;
 mod work;
 mod workers;

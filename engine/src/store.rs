@@ -365,6 +365,7 @@ impl Store {
     /// away; [`ReadOnly`](ErrorKind::ReadOnly) on a store opened for reading.
     pub fn sync(&self) -> Result<Position> {
         let writer = self.writer()?;
+        let _waking = writer.marks.waking();
         writer.wait_durable(self.view.watermarks().committed)?;
         writer.check_files()?; // also where nothing was left to be synced
         Ok(self.view.watermarks().durable)
@@ -632,6 +633,7 @@ impl Writing {
             std::mem::forget(self.keeper.take()); // they are threads of another process
             return Err(error);
         }
+        let _waking = writer.marks.waking();
         writer.signals.stop();
         for thread in self.keeper.take().into_iter().flatten() {
             let _ = thread.join(); // a panic there was printed by it; the log does not depend on it

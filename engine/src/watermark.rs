@@ -9,6 +9,10 @@
 //! The lost wake-up: a watcher that looked (too low), then sleeps, must not miss the raise between the two. It counts
 //! itself in before it looks the second time; a raiser stores first and counts watchers after. Both are sequentially
 //! consistent, so one of them sees the other. A raise with nobody watching makes no system call.
+//!
+//! Threads are woken by the raise itself. The wakers of tasks are code of the caller's, which may append or read, and a mark is
+//! mostly raised under locks: so a raise only notes who is to be woken, and whoever raised it wakes them once it holds nothing
+//! ([`Marks::waking`]), also where an error or a panic ended what it did.
 
 use std::task::Waker;
 use std::time::Instant;
@@ -59,6 +63,22 @@ pub(crate) struct Marks {
     watching: AtomicUsize,
     wakers: Mutex<Vec<Waker>>,
     changed: Condvar,
+    /// Tasks that are to be woken by whoever holds no lock, and whether there are any.
+    due: Mutex<Vec<Waker>>,
+    has_due: AtomicBool,
+}
+
+/// Wakes the tasks that are to be woken when it is dropped. Whoever raises a mark makes it before it takes its locks.
+#[derive(Debug)]
+pub(crate) struct Waking<'m>(&'m Marks);
+
+impl Drop for Waking<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.has_due.load(Ordering::SeqCst) {
+            self.0.wake_due();
+        }
+    }
 }
 
 impl Marks {
@@ -136,8 +156,29 @@ impl Marks {
         if self.watching.load(Ordering::SeqCst) > 0 {
             let wakers = std::mem::take(&mut *self.wakers.lock());
             self.changed.notify_all();
-            wakers.into_iter().for_each(wake);
+            self.wake_later(wakers);
         }
+    }
+
+    /// Has tasks woken by whoever holds no lock next.
+    pub(crate) fn wake_later(&self, wakers: Vec<Waker>) {
+        if !wakers.is_empty() {
+            self.due.lock().extend(wakers);
+            self.has_due.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// To be held around what may raise a mark, by who holds no lock.
+    #[inline]
+    pub(crate) fn waking(&self) -> Waking<'_> {
+        Waking(self)
+    }
+
+    #[cold]
+    fn wake_due(&self) {
+        self.has_due.store(false, Ordering::SeqCst); // before they are taken: who comes later says so again
+        let due = std::mem::take(&mut *self.due.lock());
+        due.into_iter().for_each(wake);
     }
 
     /// Blocks until the mark lies above `seen`, the marks are closed, or the time is over. Returns the mark.
@@ -167,13 +208,14 @@ impl Marks {
     ///
     /// One call is one wake-up at most; the watcher is counted until [`unwatch`](Self::unwatch).
     pub(crate) fn poll_above(&self, visibility: Visibility, seen: Position, waker: &Waker) -> Option<Position> {
+        let waker = waker.clone(); // code of the caller's: neither this nor a drop happens under the lock
         let mut wakers = self.wakers.lock();
         let mark = self.visible(visibility);
         if mark > seen || self.is_closed() {
             return Some(mark);
         }
-        if !wakers.iter().any(|other| other.will_wake(waker)) {
-            wakers.push(waker.clone());
+        if !wakers.iter().any(|other| other.will_wake(&waker)) {
+            wakers.push(waker);
         }
         None
     }

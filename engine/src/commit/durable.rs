@@ -137,6 +137,7 @@ impl Writer {
 
     /// One sync, as leader; hands the lead on, whatever happens.
     fn lead(&self) -> Result<()> {
+        let _waking = self.marks.waking();
         let start = now();
         if planted(Plant::DurableBeforeSync) {
             self.marks.make_durable(self.marks.get().committed);
@@ -157,16 +158,16 @@ impl Writer {
                 Ok(())
             }
             Err(error) if planted(Plant::NoPoisonAfterSync) => {
-                self.group.served(None, std::time::Duration::ZERO);
+                self.serve(None, start);
                 Err(error)
             }
             // Nothing was written or synced, but for bytes that stood there: who waits is told, and may try again.
             Ok(Synced::Not(error)) => {
-                self.group.served(Some(self.marks.get().durable), now() - start);
+                self.serve(Some(self.marks.get().durable), start);
                 Err(error)
             }
             Err(error) if error.kind() == ErrorKind::Locked || error.is_for_want_of_descriptors() => {
-                self.group.served(Some(self.marks.get().durable), now() - start);
+                self.serve(Some(self.marks.get().durable), start);
                 Err(error)
             }
             Err(error) => Err(self.stop(&error)),
@@ -176,10 +177,17 @@ impl Writer {
     /// Wakes those who waited for what is durable now.
     fn served(&self, start: std::time::Instant) {
         let durable = self.marks.get().durable;
-        if self.group.served(Some(durable), now() - start) {
+        if self.serve(Some(durable), start) {
             self.signals.want_sync();
         }
         self.signals.note_durable(durable);
+    }
+
+    /// Ends a sync that began at `start`, for all who wait up to `durable`, or for everybody; whether tasks are left.
+    pub(crate) fn serve(&self, durable: Option<Position>, start: std::time::Instant) -> bool {
+        let (are_tasks_left, tasks) = self.group.served(durable, now() - start);
+        self.marks.wake_later(tasks);
+        are_tasks_left
     }
 
     /// Syncs every file with bytes below `committed`, and says so in the control page.

@@ -5,6 +5,9 @@
 //! of the rest to lead the next sync. A leader that finds fewer than a group of late waits a moment first, at most a
 //! quarter of the last sync: waiters that were just served mostly come back.
 //!
+//! Threads are woken as soon as the lead was handed on. The wakers of tasks are code of the caller's, which may come here again: they
+//! are handed to who ended the sync, which calls them once it holds nothing.
+//!
 //! The lost wake-up: entering, looking at the durable mark and handing on the lead all happen under one lock.
 
 use std::task::Waker;
@@ -13,7 +16,7 @@ use std::time::Duration;
 use crate::ids::Position;
 use crate::planted::{Plant, planted};
 use crate::sync::thread::{self, Thread};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now, wake};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, now};
 use std::sync::Arc;
 
 /// Who waits for the log to be durable up to a place.
@@ -27,18 +30,6 @@ struct Waiter {
 enum Wake {
     Thread(Thread, Arc<AtomicBool>),
     Task(Waker),
-}
-
-impl Wake {
-    fn now(self) {
-        match self {
-            Wake::Thread(thread, word) => {
-                word.store(true, Ordering::SeqCst);
-                thread.unpark();
-            }
-            Wake::Task(waker) => wake(waker),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -117,26 +108,30 @@ impl Group {
     }
 
     /// Enters a task, for which somebody else must lead.
-    pub(crate) fn enter_task(&self, target: Position, waker: &Waker, is_over: impl Fn() -> bool) -> Entered {
+    pub(crate) fn enter_task(&self, target: Position, waker_of: &Waker, is_over: impl Fn() -> bool) -> Entered {
+        // Code of the caller's: neither a copy is made nor one dropped under the lock.
+        let (waker, _before);
+        waker = waker_of.clone();
         let mut state = self.state.lock();
         if is_over() {
             return Entered::Over;
         }
-        state.waiters.retain(
-            |waiter| !matches!(&waiter.wake, Wake::Task(other) if waiter.target == target && other.will_wake(waker)),
-        );
+        let is_same = |waiter: &Waiter| matches!(&waiter.wake, Wake::Task(other) if waiter.target == target && other.will_wake(&waker));
+        let before = state.waiters.iter().position(is_same);
+        _before = before.map(|index| state.waiters.remove(index));
         // Who leads now, or was asked to for the first of those who wait, looks at all of them.
         let is_leader_wanted = !state.is_syncing && state.waiters.is_empty();
-        state.waiters.push(Waiter { target, wake: Wake::Task(waker.clone()) });
+        state.waiters.push(Waiter { target, wake: Wake::Task(waker) });
         if state.is_gathering && state.waiters.len() + state.own >= state.expected() {
             self.arrived.notify_one();
         }
         Entered::Waits { is_leader_wanted }
     }
 
-    /// Ends a sync: wakes all whose target is at or below `durable` (`None`: everyone, since nothing will be durable any
-    /// more), and hands the lead on. Returns whether tasks still wait, for which somebody must lead.
-    pub(crate) fn served(&self, durable: Option<Position>, took: Duration) -> bool {
+    /// Ends a sync: wakes the threads whose target is at or below `durable` (`None`: all, since nothing will be durable any
+    /// more), and hands the lead on. Returns whether tasks still wait, for which somebody must lead, and the tasks that are to be
+    /// woken.
+    pub(crate) fn served(&self, durable: Option<Position>, took: Duration) -> (bool, Vec<Waker>) {
         let mut state = self.state.lock();
         state.is_syncing = false;
         let (done, rest): (Vec<Waiter>, Vec<Waiter>) = std::mem::take(&mut state.waiters)
@@ -151,8 +146,17 @@ impl Group {
         let next = next.filter(|_| !planted(Plant::LeaderDropsFollower));
         let tasks_left = next.is_none() && !state.waiters.is_empty();
         drop(state);
-        next.into_iter().chain(done).for_each(|waiter| waiter.wake.now());
-        tasks_left
+        let mut tasks = Vec::new();
+        for waiter in next.into_iter().chain(done) {
+            match waiter.wake {
+                Wake::Thread(thread, word) => {
+                    word.store(true, Ordering::SeqCst);
+                    thread.unpark();
+                }
+                Wake::Task(waker) => tasks.push(waker),
+            }
+        }
+        (tasks_left, tasks)
     }
 
     fn gather(&self, state: &mut crate::sync::MutexGuard<'_, State>, own: usize) {

@@ -303,6 +303,7 @@ fn run_watcher(writer: &Writer) {
     const LOST: Duration = Duration::from_millis(50);
     writer.turns.sleep_from_now();
     while !writer.signals.is_stopping() {
+        let _waking = writer.marks.waking();
         let marks = writer.marks.get();
         let (word, timeout) = match marks.durable < marks.committed {
             true => (word::SYNCED, UNSYNCED),
@@ -326,6 +327,7 @@ fn give_up(writer: &Writer, error: io::Error, started: impl IntoIterator<Item = 
 /// One round of what both threads do, without them: see [`work_in_background`](crate::Store::work_in_background).
 #[cfg(feature = "unstable")]
 pub(crate) fn work(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
+    let _waking = writer.marks.waking();
     if writer.poison.is_set() || writer.tail.lock().is_closed {
         return;
     }
@@ -356,6 +358,7 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
     let mut quiet = Quiet::Told;
     let mut others = Others::default();
     loop {
+        let _waking = writer.marks.waking();
         let is_asked = {
             let mut asked = signals.asked.lock();
             while !(asked.sync || asked.look || signals.is_stopping()) {
@@ -482,6 +485,7 @@ fn run_worker(writer: &Writer) {
     let signals = &writer.signals;
     let mut sealer = Sealer::default();
     loop {
+        let _waking = writer.marks.waking();
         let (work, pages, left) = {
             let mut asked = signals.asked.lock();
             while !(asked.work || asked.pages.is_some() || signals.is_stopping()) {

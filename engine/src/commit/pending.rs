@@ -49,8 +49,8 @@ impl Pending {
 impl Future for Pending {
     type Output = Result<Receipt>;
 
-    /// Resolves when the batch's level is reached. Needs no runtime: the thread that syncs wakes the task. A waker that panics
-    /// is as one that does nothing; it must not append or wait itself, since locks of the store are held around it.
+    /// Resolves when the batch's level is reached. Needs no runtime: a thread that syncs wakes the task, and holds no lock then. So a
+    /// waker may append and read, but whoever woke it waits for it; one that panics is as one that does nothing.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Receipt>> {
         if let Err(error) = self.writer.set.check_process() {
             return Poll::Ready(Err(error));

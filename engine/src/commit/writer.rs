@@ -33,7 +33,7 @@ use crate::poison::Poison;
 use crate::process::control::{ControlPage, Owner, word};
 use crate::process::turn::Turns;
 use crate::segment::set::SegmentSet;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, now};
 use crate::watermark::Marks;
 use crate::{Error, ErrorKind, Result, limits};
 
@@ -191,6 +191,7 @@ impl Writer {
     ) -> Result<()> {
         let mut clock = None;
         {
+            let _waking = self.marks.waking();
             let mut end = self.at_end()?;
             let tail = &mut *end.tail;
             if tail.is_closed {
@@ -493,7 +494,7 @@ impl Writer {
         }
         self.poison.set(cause);
         self.marks.close();
-        self.group.served(None, std::time::Duration::ZERO);
+        self.serve(None, now());
         self.poison.error()
     }
 }

@@ -290,8 +290,8 @@ impl Subscription {
         }
     }
 
-    /// The next event, for a task. Needs no runtime: the writer's threads wake the task. A waker that panics is as one that does
-    /// nothing; it must not append or wait itself, since locks of the store are held around it.
+    /// The next event, for a task. Needs no runtime: the writer's threads wake the task, and hold no lock then. So a waker may append
+    /// and read, but whoever woke it waits for it; one that panics is as one that does nothing.
     ///
     /// # Errors
     /// As [`next`](Self::next); [`Unsupported`](ErrorKind::Unsupported) on a store opened for reading, which has nobody to

@@ -87,7 +87,10 @@ impl View {
         self.set.check_process()?;
         let following = match &self.others {
             None => return Ok(()),
-            Some(Others::Writers(writer)) => return writer.refresh(),
+            Some(Others::Writers(writer)) => {
+                let _waking = self.marks.waking();
+                return writer.refresh();
+            }
             Some(Others::Writer(following)) => following,
         };
         let mut replay = following.replay.lock();
