@@ -93,10 +93,14 @@ pub struct Stat {
     pub incarnation: Incarnation,
     /// The epoch of its writer, or of the last one.
     pub epoch: Epoch,
-    /// Events in the log.
+    /// Events in the log, without those of the engine's own.
     pub events: u64,
-    /// Streams.
+    /// Streams, without those of the engine's own.
     pub streams: u64,
+    /// Events of the engine's own, in streams whose names begin with `$`: of snapshots, and the places of cursors.
+    pub engine_events: u64,
+    /// The streams that hold them.
+    pub engine_streams: u64,
     /// How many of them are in memory: those that were asked for or came in since the store was opened.
     pub streams_in_memory: u64,
     /// The newest checkpoint that fits the log, and the stream directory up to there; `None` where there is none.
@@ -549,13 +553,20 @@ impl Store {
                 })
                 .expect("a store that does not write follows"),
         };
+        let (mut engine_events, mut engine_streams) = (0, 0);
+        self.view.streams.with_prefix(limits::RESERVED_NAME_PREFIX.encode_utf8(&mut [0; 4]), |stream| {
+            engine_events += stream.head.0.saturating_add(1).saturating_sub(stream.first.0);
+            engine_streams += 1;
+        })?;
         let indexes: Vec<_> = segments.iter().filter_map(|known| self.view.finder.indexes.of(known)).collect();
         Ok(Stat {
             store: set.store.store,
             incarnation: self.report.incarnation,
             epoch,
-            events,
-            streams: self.view.streams.read().count(),
+            events: events.saturating_sub(engine_events),
+            streams: self.view.streams.read().count().saturating_sub(engine_streams),
+            engine_events,
+            engine_streams,
             streams_in_memory: self.view.streams.read().in_memory() as u64,
             directory: checkpoint::stat(set),
             segments: segments.len() as u64,

@@ -17,7 +17,7 @@ Examples:
   treering stat s
   treering stat s --json | jq .events
 
-An event that forks share is in the log, and counted, once. `committed` and `durable` are positions: what lies below is in the log, and survives a power loss. Damage is what is
+An event that forks share is in the log, and counted, once. What the engine keeps in streams of its own, of snapshots and cursors, is counted apart. `committed` and `durable` are positions: what lies below is in the log, and survives a power loss. Damage is what is
 known without looking for it; `treering verify` looks.")]
 pub(crate) struct Args {
     /// The store
@@ -34,6 +34,8 @@ struct Object<'a> {
     epoch: String,
     events: u64,
     streams: u64,
+    engine_events: u64,
+    engine_streams: u64,
     segments: u64,
     sealed_segments: u64,
     indexed_segments: u64,
@@ -88,6 +90,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             epoch: stat.epoch.to_string(),
             events: stat.events,
             streams: stat.streams,
+            engine_events: stat.engine_events,
+            engine_streams: stat.engine_streams,
             segments: stat.segments,
             sealed_segments: stat.sealed_segments,
             indexed_segments: stat.indexed_segments,
@@ -112,10 +116,17 @@ pub(crate) fn run(args: Args) -> Outcome {
             damage: stat.damage.iter().map(DamageLine::from).collect(),
         })?;
     } else {
-        let per_event = stat.bytes.checked_div(stat.events).unwrap_or(0);
+        let per_event = stat.bytes.checked_div(stat.events + stat.engine_events).unwrap_or(0);
         out.line(format_args!("store       {}", stat.store))?;
         out.line(format_args!("events      {}", count(stat.events)))?;
         out.line(format_args!("streams     {}", count(stat.streams)))?;
+        if stat.engine_streams > 0 {
+            out.line(format_args!(
+                "and         {} in {} of the engine's own",
+                counted(stat.engine_events, "event"),
+                counted(stat.engine_streams, "stream")
+            ))?;
+        }
         out.line(format_args!(
             "segments    {} of {}, {} sealed",
             count(stat.segments),

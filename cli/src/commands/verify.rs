@@ -99,6 +99,8 @@ struct Summary {
     segments: u64,
     bytes: u64,
     streams: u64,
+    engine_events: u64,
+    engine_streams: u64,
     index_blocks_checked: u64,
     seals_checked: u64,
     damage: u64,
@@ -154,6 +156,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             segments: report.segments,
             bytes: report.bytes,
             streams: report.streams,
+            engine_events: report.engine_events,
+            engine_streams: report.engine_streams,
             index_blocks_checked: report.index_blocks_checked,
             seals_checked: report.seals_checked,
             damage: report.damage.len() as u64,
@@ -163,8 +167,16 @@ pub(crate) fn run(args: Args) -> Outcome {
             durable: report.durable.get(),
         })?;
     } else {
+        let own = match report.engine_streams {
+            0 => String::new(),
+            streams => format!(
+                ", and {} of {} of the engine's own",
+                counted(report.engine_events, "event"),
+                counted(streams, "stream")
+            ),
+        };
         out.line(format_args!(
-            "{}: {} of {} in {}, {}, {}; {} and {} checked",
+            "{}: {} of {}{own} in {}, {}, {}; {} and {} checked",
             match (report.is_clean(), report.is_accepted()) {
                 (true, _) => "clean",
                 (false, true) => "sound but for what was accepted as lost",

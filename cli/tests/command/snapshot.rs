@@ -16,6 +16,36 @@ fn texts(lines: &[Value]) -> Vec<&str> {
 }
 
 #[test]
+fn what_the_engine_keeps_is_counted_apart_by_all_who_count() {
+    let place = session();
+    place.feed("snapshot", &["session", "--range", "0..6", "--label", "sum"], b"what was said\nand more\n").ok();
+    let token = place.run("cat", &["session", "--json"]).json()[2]["token"].as_str().unwrap().to_owned();
+    place.run("cursor", &["indexer", "--set", &token]).ok();
+    place.run("cursor", &["other", "--set", &token]).ok();
+    for command in ["stat", "verify"] {
+        let told = place.last_json(command, &["--json"]);
+        let of = |what: &str| told[what].as_u64().unwrap();
+        let counts = [of("events"), of("streams"), of("engine_events"), of("engine_streams")];
+        assert_eq!(counts, [10, 1, 4, 3], "{command}: {told}");
+    }
+    assert_eq!(place.run("cat", &["--json"]).json().len(), 10);
+    assert_eq!(place.run("streams", &["--json"]).json().len(), 1);
+    let stat = place.run("stat", &[]).text();
+    assert!(
+        stat.contains("events      10\nstreams     1\nand         4 events in 3 streams of the engine's own\n"),
+        "{stat}"
+    );
+    let verified = place.run("verify", &[]).text();
+    assert!(
+        verified.starts_with("clean: 10 events of 1 stream, and 4 events of 3 streams of the engine's own in "),
+        "{verified}"
+    );
+    let plain = Place::new();
+    plain.feed("append", &["s"], b"one\n").ok();
+    assert!(!plain.run("stat", &[]).text().contains("engine") && !plain.run("verify", &[]).text().contains("engine"));
+}
+
+#[test]
 fn a_snapshot_stands_beside_its_range_and_contexts_are_read_through_it() {
     let place = session();
     let before = place.raw("session");

@@ -9,10 +9,14 @@ use crate::ids::Position;
 pub struct VerifyReport {
     /// Frames that were read and whose header, table and chain hold; open frames are not counted.
     pub frames: u64,
-    /// Events in those frames, lost ones included where the frame still names them.
+    /// Events in those frames, lost ones included where the frame still names them, without those of the engine's own.
     pub events: u64,
-    /// Streams.
+    /// Streams, without those of the engine's own.
     pub streams: u64,
+    /// Events of the engine's own, in streams whose names begin with `$`: of snapshots, and the places of cursors.
+    pub engine_events: u64,
+    /// The streams that hold them.
+    pub engine_streams: u64,
     /// Segments of the log.
     pub segments: u64,
     /// Bytes of the log, from the start of each segment to its end.

@@ -79,7 +79,8 @@ impl<'v> Walk<'v> {
     /// What was found.
     /// The report, and the snapshots that were met.
     pub(super) fn finish(mut self) -> (VerifyReport, Vec<Bound>) {
-        self.report.streams = self.streams.len();
+        (self.report.streams, self.report.engine_streams) = self.streams.counts();
+        self.report.events -= self.report.engine_events;
         self.report.index_blocks_checked = self.index.checked;
         self.report.seals_checked = self.seals.checked;
         if self.undecoded > 0 {
@@ -396,6 +397,7 @@ impl<'v> Walk<'v> {
         let mut sections = Sections::new(*frame)?;
         while let Some(section) = sections.next()? {
             self.streams.section(&section, frame.position, problems);
+            self.report.engine_events += if section.is_engines { u64::from(section.count) } else { 0 };
             listed.push((section.stream, section.first_revision, section.count));
         }
         let (wire, items) = sections.items()?;

@@ -35,6 +35,8 @@ pub(super) struct Stream {
     owner: StreamId,
     /// Revision of its next event.
     next: u64,
+    /// A section says that it is one of the engine's own.
+    is_engines: bool,
     /// The frame of its last section, or of its fork.
     last_place: Position,
     /// How many losses there were when it was last met.
@@ -53,6 +55,7 @@ impl Stream {
             lowest: Revision(u64::MAX),
             owner: id,
             next,
+            is_engines: false,
             last_place,
             losses,
             named_in: None,
@@ -100,8 +103,10 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn len(&self) -> u64 {
-        self.by_id.len() as u64
+    /// How many streams there are of users, and of the engine.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let engines = self.by_id.values().filter(|stream| stream.is_engines).count();
+        ((self.by_id.len() - engines) as u64, engines as u64)
     }
 
     pub(super) fn get_mut(&mut self, stream: StreamId) -> Option<&mut Stream> {
@@ -130,6 +135,7 @@ impl Streams {
         let previous = match section.origin() {
             Origin::Creates { name } => {
                 let stream = Stream::new(id, next, frame, self.losses);
+                let stream = Stream { is_engines: section.is_engines, ..stream };
                 self.create(id, name, stream, problems);
                 return;
             }
@@ -140,7 +146,8 @@ impl Streams {
             if losses == 0 {
                 problems.push(format!("a section continues stream {id}, which no frame has made"));
             }
-            self.by_id.insert(id, Stream::new(id, next, frame, losses));
+            let stream = Stream::new(id, next, frame, losses);
+            self.by_id.insert(id, Stream { is_engines: section.is_engines, ..stream });
             return;
         };
         let first = section.first_revision.0;
