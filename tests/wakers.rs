@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use treering::storage::mem::{Fault, MemStorage, Operation};
+use treering::storage::os::OsStorage;
+use treering::storage::{Access, LockKind, Storage};
 use treering::{Batch, Durability, ErrorKind, Expected, NewEvent, Pending, Store, SubscribeOptions, Visibility};
 use treering_tests::store::{block_on, everything, open, small, try_put};
 
@@ -135,6 +137,34 @@ fn p06_a_waker_that_appends_hears_of_a_failed_write_or_sync() {
             assert!(told.iter().all(|kind| *kind == Some(ErrorKind::Poisoned)), "{on:?} {told:?}");
         });
     }
+}
+
+#[test]
+fn p01_tasks_whose_sync_could_not_be_begun_are_served_once_it_can() {
+    /// Who syncs has it locked.
+    const SYNC: u64 = (1 << 62) + 1;
+    let folder = tempfile::tempdir().unwrap();
+    let options = small().exclusive(false).patience(Duration::from_millis(20));
+    let store = Store::open(folder.path(), options).unwrap();
+    let identity = OsStorage::open(folder.path()).unwrap().open("identity", Access::ReadWrite).unwrap();
+    assert!(identity.try_lock_byte(SYNC, LockKind::Exclusive).unwrap());
+    let mut tasks: Vec<_> = (0..3).map(|number| Box::pin(submit(&store, &number.to_string()))).collect();
+    for task in &mut tasks {
+        assert!(poll(task.as_mut(), Waker::noop()).is_pending());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let refused = try_put(&store, "s", b"a thread is told", Durability::Synced).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Locked, "{refused}");
+    let _ = try_put(&store, "s", b"nobody waits for it", Durability::Written).unwrap();
+    let end = store.watermarks().committed;
+    assert!(store.watermarks().durable < end);
+    identity.unlock_byte(SYNC).unwrap();
+    in_time("tasks", move || {
+        tasks.into_iter().for_each(|task| assert!(block_on(task).is_ok()));
+        while store.watermarks().durable < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
 }
 
 #[test]

@@ -161,14 +161,9 @@ impl Writer {
                 self.serve(None, start);
                 Err(error)
             }
-            // Nothing was written or synced, but for bytes that stood there: who waits is told, and may try again.
-            Ok(Synced::Not(error)) => {
-                self.serve(Some(self.marks.get().durable), start);
-                Err(error)
-            }
+            Ok(Synced::Not(error)) => Err(self.not_synced(error, start)),
             Err(error) if error.kind() == ErrorKind::Locked || error.is_for_want_of_descriptors() => {
-                self.serve(Some(self.marks.get().durable), start);
-                Err(error)
+                Err(self.not_synced(error, start))
             }
             Err(error) => Err(self.stop(&error)),
         }
@@ -181,6 +176,15 @@ impl Writer {
             self.signals.want_sync();
         }
         self.signals.note_durable(durable);
+    }
+
+    /// Nothing was written or synced, but for bytes that stood there: a thread that waits is told, and may try again. Tasks cannot; for
+    /// them it is tried again in the background.
+    fn not_synced(&self, error: Error, start: std::time::Instant) -> Error {
+        if self.serve(Some(self.marks.get().durable), start) {
+            self.signals.want_sync();
+        }
+        error
     }
 
     /// Ends a sync that began at `start`, for all who wait up to `durable`, or for everybody; whether tasks are left.

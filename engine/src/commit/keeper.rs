@@ -27,6 +27,8 @@ const QUIET: Duration = Duration::from_millis(10);
 
 /// A burst of copies is over once nobody has asked for pages for so long.
 const CALM: Duration = Duration::from_millis(20);
+/// A sync that could not be begun is tried again after so long: tasks may wait for it, and what nobody waits for.
+const SYNC_AGAIN: Duration = Duration::from_millis(100);
 /// A segment that could not be sealed is looked at again after so long, at the latest.
 const SEAL_AGAIN: Duration = Duration::from_secs(1);
 /// What a thread did that panics there. Nobody does its work then, and tasks would wait for it for ever.
@@ -395,7 +397,10 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
             sync_at = None;
             signals.unsynced.store(false, Ordering::SeqCst);
             if writer.sync_in_background().is_err() {
-                continue; // it poisoned the store: nothing is prepared or sealed any more, and every call says why
+                // Where that poisoned the store nothing is left to be done, and every call says why. Else it was not begun.
+                signals.asked.lock().sync = false;
+                sync_at = Some(crate::sync::now() + SYNC_AGAIN);
+                continue;
             }
             let marks = writer.marks.get();
             if marks.durable < marks.committed {
