@@ -382,12 +382,13 @@ mod tests {
         let mut options =
             Options::new().segment_bytes(64 << 10).index_stride_bytes(stride_bytes).background_threads(false);
         options.derives = false;
-        let store = Store::open_on(Arc::clone(storage), options).unwrap();
-        let set = &store.writer().unwrap().set;
+        let store = Store::open_on(Arc::clone(storage), options).expect("the store opens");
+        let set = &store.writer().expect("it is open for writing").set;
         let mut blocks = Vec::new();
         for number in 0..2000u64 {
             let events = [NewEvent::new(["a", "b"][number as usize % 2], &[7; 100]).recorded_at(number as i64); 2];
-            let _ = store.append(&Batch::to(&format!("stream {}", number % 17), Expected::Any, &events)).unwrap();
+            let name = format!("stream {}", number % 17);
+            let _ = store.append(&Batch::to(&name, Expected::Any, &events)).expect("the append is taken");
             if blocks.last() != Some(&set.last_index_block()) {
                 blocks.push(set.last_index_block());
             }
