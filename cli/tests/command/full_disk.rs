@@ -14,7 +14,28 @@ struct SmallDisk {
 impl SmallDisk {
     const BYTES: u64 = 8 << 20;
 
-    /// `None`, with words why, where it cannot be had.
+    /// A tmpfs. `None`, with words why, where it cannot be had.
+    fn mount_tmpfs() -> Option<SmallDisk> {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let size = format!("size={}", SmallDisk::BYTES);
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&root).stderr(Stdio::null()).status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(SmallDisk { folder });
+        }
+        eprintln!("skipped: a file system can be mounted by root only");
+        None
+    }
+
+    /// Takes all space that is left.
+    fn fill(&self) {
+        let mut ballast = std::fs::File::create(self.path("ballast")).unwrap();
+        while ballast.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    /// An ext4. `None`, with words why, where it cannot be had.
     fn mount() -> Option<SmallDisk> {
         let folder = tempfile::tempdir().unwrap();
         let (image, root) = (folder.path().join("image"), folder.path().join("root"));
@@ -89,6 +110,57 @@ fn p09_on_a_full_disk_append_says_so_cat_works_and_append_works_again_once_there
         assert_eq!(events(&disk), there + 1);
         assert_eq!(disk.run("verify", &[]).code, 0);
     }
+}
+
+/// To look at a hole of a file through a mapping wants a page on tmpfs, which is not there when it is full: what a hole says is
+/// read all the same, at the end of the log and, in a copy that left zeros out, in the middle of an event.
+#[test]
+fn p09_on_a_full_tmpfs_everything_is_read_also_what_lies_in_holes() {
+    let Some(disk) = SmallDisk::mount_tmpfs() else { return };
+    let place = Place::new();
+    let zeros = |count: usize| [vec![0; count], b"\n".to_vec()].concat();
+    place.feed("append", &["log"], &[zeros(20_000), b"small\n".to_vec(), zeros(30_000)].concat()).ok();
+    let mut copy = Command::new("cp");
+    let copied = copy.args(["-r", "--sparse=always"]).arg(place.store()).arg(disk.path("s")).status();
+    if !copied.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: cp does not know how to leave zeros out");
+    }
+    disk.fill();
+    assert_eq!(disk.run("cat", &["log"]).ok(), place.run("cat", &["log"]).ok());
+    assert_eq!(disk.run("export", &[]).ok(), place.run("export", &[]).ok());
+    let verified = disk.run("verify", &[]);
+    assert_eq!(verified.code, 0, "{}", verified.stderr);
+    assert_eq!(disk.run("accept", &["--dry-run"]).code, 0);
+    treering(["salvage"])
+        .arg(disk.path("s"))
+        .arg(disk.folder.path().join("salvaged"))
+        .output()
+        .map(Ran::from)
+        .unwrap()
+        .ok();
+    let dump = |store: &Path| {
+        let segment = store.join(format!("{:016x}.segment", 0));
+        Ran::from(treering(["dump"]).arg(segment).output().unwrap()).ok()
+    };
+    assert_eq!(dump(&disk.path("s")), dump(&place.store()));
+}
+
+/// Opening for appending wants no space of its own: what fits where blocks were allocated before is appended.
+#[test]
+fn p09_a_store_on_a_full_tmpfs_takes_what_it_has_room_for() {
+    let Some(disk) = SmallDisk::mount_tmpfs() else { return };
+    disk.append(1, &[]).ok();
+    disk.fill();
+    disk.append(1, &[]).ok();
+    disk.append(1, &[]).ok();
+    let full = disk.append(1000, &[]);
+    assert!(full.code == 1 && full.stderr.contains("make room on the disk and try again"), "{}", full.stderr);
+    let events = |disk: &SmallDisk| disk.run("cat", &["log", "--json"]).ok().iter().filter(|b| **b == b'\n').count();
+    let there = events(&disk);
+    assert_eq!(disk.run("verify", &[]).code, 0);
+    std::fs::remove_file(disk.path("ballast")).unwrap();
+    disk.append(1, &[]).ok();
+    assert_eq!(events(&disk), there + 1);
 }
 
 /// With too few descriptors or too little memory the command says which limit is too low, whatever call meets it; the store is

@@ -226,6 +226,8 @@ impl WatermarkFile {
         if self.file.is_none() {
             let create = || {
                 let file = storage.create(file_name::WATERMARK, WATERMARK_FILE_BYTES)?;
+                // Room for both slots at once: a disk that is full later lets the store be opened.
+                file.allocate(0..WATERMARK_FILE_BYTES)?;
                 storage.sync_directory().map(|()| file)
             };
             let file = match storage.open(file_name::WATERMARK, Access::ReadWrite) {

@@ -142,7 +142,7 @@ impl Segment {
         store: &StoreBlock,
     ) -> Result<Segment, Unusable> {
         let head_bytes = 0..mapping.len().min(2 * HEAD_BLOCK_BYTES);
-        mapping.populate(head_bytes).map_err(|error| Unusable::System(Error::io("read", &name, error)))?;
+        mapping.fetch(head_bytes, &file).map_err(|error| Unusable::System(Error::io("read", &name, error)))?;
         let bytes = mapping.as_slice();
         let copy = |number: usize| bytes.get(number * HEAD_BLOCK_BYTES..(number + 1) * HEAD_BLOCK_BYTES);
         let decoded = |number: usize| HeadBlock::decode(copy(number).unwrap_or_default());
@@ -374,7 +374,7 @@ impl Segment {
     #[cold]
     #[inline(never)]
     pub(crate) fn read_again(&self, range: Range<usize>) -> bool {
-        if !self.mapping.is_copy() {
+        if !self.mapping.has_copies() {
             return false;
         }
         let _one = self.fetching.lock();
@@ -407,7 +407,7 @@ impl Segment {
     #[inline(never)]
     fn fetch_stretches(&self, first: usize, last: usize, range: Range<usize>, limit: usize) -> bool {
         // A copy is never read again over what was lent.
-        let _one = self.mapping.is_copy().then(|| self.fetching.lock());
+        let _one = self.mapping.has_copies().then(|| self.fetching.lock());
         // Who reads on from a stretch before will read on behind this one.
         let is_fetched = |stretch: usize| {
             self.fetched.get(stretch / 64).is_some_and(|bits| bits.load(Ordering::Relaxed) >> (stretch % 64) & 1 == 1)
@@ -420,7 +420,11 @@ impl Segment {
             if start >= end {
                 break;
             }
-            match self.mapping.populate(start..end) {
+            let fetched = match &self.file {
+                Some(file) => self.mapping.fetch(start..end, file),
+                None => self.mapping.populate(start..end),
+            };
+            match fetched {
                 Ok(()) => {
                     if let Some(bits) = self.fetched.get(stretch / 64) {
                         bits.fetch_or(1 << (stretch % 64), Ordering::Relaxed);
@@ -467,7 +471,7 @@ impl Segment {
     /// places are refused for, in a few instructions, where one is tried after the other. In a copy every place may.
     #[inline]
     pub(crate) fn may_hold_frame(&self, position: Position, limit: Position) -> bool {
-        self.is_copy() || {
+        self.mapping.has_copies() || {
             let start = position.0.wrapping_sub(self.base.0) as usize;
             let room = limit.0.saturating_sub(position.0) as usize;
             let bytes = self.file().get(start..).unwrap_or_default();
@@ -539,7 +543,7 @@ impl Segment {
         Frame::decode(bytes, self.seeds, position)
     }
 
-    /// Whether it stands on memory of its own.
+    /// Whether it stands on memory of its own, all of it.
     pub(crate) fn is_copy(&self) -> bool {
         self.mapping.is_copy()
     }
@@ -562,11 +566,6 @@ impl Segment {
         if let Some(at) = position.0.checked_sub(self.base.0) {
             self.mapping.prefetch(at as usize, len);
         }
-    }
-
-    /// The mapping.
-    pub(crate) fn mapping(&self) -> &Mapping {
-        &self.mapping
     }
 
     /// Bytes of the file, which keep the mapping alive.

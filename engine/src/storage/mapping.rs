@@ -13,6 +13,9 @@
 //! nobody looks at bytes above it as anything but untrusted. A slice of a mapping may therefore cover bytes that change
 //! later, but nobody derives a fact from such a byte before the writer has published it. Against other processes that
 //! cut the file short, only [`Mapping::populate`] helps, and only for the moment.
+//!
+//! A file may have bytes whose pages cannot be had: on tmpfs a hole, once the file system is full, since to look at it through a
+//! mapping wants a page there, which reading does not. [`Mapping::fetch`] reads such pages into memory that takes their place.
 
 use std::fmt;
 use std::io;
@@ -22,6 +25,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
+use parking_lot::{Mutex, RwLock};
+use rustix::mm::{MremapFlags, mremap_fixed};
 
 use super::StorageFile;
 use super::guard::{self, Guarded};
@@ -60,14 +65,23 @@ impl Drop for Counted {
     }
 }
 
+/// Where a region is a copy of what a file said when it was read.
+struct Copied {
+    source: Arc<dyn StorageFile>,
+    /// All of it, or the pages that could not be had otherwise.
+    stretches: Mutex<Vec<Range<usize>>>,
+}
+
 /// Memory that keeps its address for life. See the invariants of the module.
 pub(super) struct Region {
     /// Its place in the guard's table. Before `memory`, so that it is given back before the memory is unmapped.
     guarded: Option<Guarded>,
     memory: MmapRaw,
     _counted: Option<Counted>,
-    /// What it is a copy of, where it is one that is read a stretch at a time.
-    source: Option<Arc<dyn StorageFile>>,
+    /// What of it is a copy of a file, a stretch at a time.
+    copied: OnceLock<Copied>,
+    /// Held by who has pages fetched, and alone by who puts others in their place: so no page is replaced that was fetched.
+    pages: RwLock<()>,
     /// Bytes that could not be fetched: start and end, the start above the end where there are none.
     lost: [AtomicUsize; 2],
     /// Whether a file is behind it, so that a page may be absent.
@@ -122,7 +136,8 @@ impl Region {
             guarded: is_guarded.then(|| Guarded::new(memory.as_ptr() as usize, memory.len(), false)).flatten(),
             memory,
             _counted: of_file.then(Counted::one),
-            source: None,
+            copied: OnceLock::new(),
+            pages: RwLock::new(()),
             lost: [AtomicUsize::new(usize::MAX), AtomicUsize::new(0)],
             of_file,
             is_exact: false,
@@ -132,19 +147,59 @@ impl Region {
         }
     }
 
-    /// Reads a range from the file that it is a copy of.
-    fn read_from_source(&self, source: &dyn StorageFile, range: Range<usize>) -> io::Result<()> {
+    /// Reads what of a range is a copy from the file once more.
+    fn read_copies(&self, copied: &Copied, range: &Range<usize>) -> io::Result<()> {
         const CHUNK_BYTES: usize = 256 << 10;
-        let mut chunk = vec![0; range.len().min(CHUNK_BYTES)];
-        let mut at = range.start;
-        while at < range.end {
-            let part = &mut chunk[..(range.end - at).min(CHUNK_BYTES)];
-            let read = source.read_at(part, at as u64)?;
-            self.write(at, &part[..read]);
-            if read < part.len() {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short"));
+        let within = |stretch: &Range<usize>| stretch.start.max(range.start)..stretch.end.min(range.end);
+        let parts: Vec<_> = copied.stretches.lock().iter().map(within).filter(|part| !part.is_empty()).collect();
+        let most = parts.iter().map(Range::len).max().unwrap_or(0);
+        let mut chunk = vec![0; most.min(CHUNK_BYTES)];
+        for part in parts {
+            let mut at = part.start;
+            while at < part.end {
+                let piece = &mut chunk[..(part.end - at).min(CHUNK_BYTES)];
+                let read = copied.source.read_at(piece, at as u64)?;
+                self.store(at, &piece[..read]);
+                if read < piece.len() {
+                    return Err(cut_short());
+                }
+                at += read;
             }
-            at += read;
+        }
+        Ok(())
+    }
+
+    /// Puts copies in place of those pages of a range that cannot be had and can be read.
+    fn replace_pages(&self, source: &Arc<dyn StorageFile>, range: Range<usize>) -> io::Result<()> {
+        let page_bytes = rustix::param::page_size();
+        let _alone = self.pages.write();
+        for start in (range.start / page_bytes * page_bytes..range.end).step_by(page_bytes) {
+            let end = (start + page_bytes).min(self.len());
+            if self.advise(Advice::PopulateRead, start..end).is_ok() {
+                continue;
+            }
+            let mut page = MmapOptions::new().len(page_bytes).map_anon()?;
+            if source.read_at(&mut page[..end - start], start as u64)? < end - start {
+                return Err(cut_short());
+            }
+            let page = MmapRaw::from(page);
+            // SAFETY: `page` is one page of this process's own, which nobody else knows. The place it is moved to is one page
+            // that lies in the region (regions begin at a page, and `start` lies below its length), and stays mapped as before,
+            // so that every pointer into it stays good. Nobody has read it, or what was read is what the copy holds: while
+            // `pages` is held alone nobody fetches it, and one that had been fetched before could be had again just now, or
+            // holds what was published, which never changes.
+            unsafe {
+                let target = self.memory.as_mut_ptr().add(start);
+                mremap_fixed(page.as_mut_ptr().cast(), page_bytes, page_bytes, MremapFlags::MAYMOVE, target.cast())?;
+            }
+            std::mem::forget(page); // it belongs to the region now, with which it is unmapped
+            let stretches = Mutex::default();
+            let copied = self.copied.get_or_init(|| Copied { source: Arc::clone(source), stretches });
+            let mut stretches = copied.stretches.lock();
+            match stretches.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => stretches.push(start..end),
+            }
         }
         Ok(())
     }
@@ -191,13 +246,19 @@ impl Region {
 
     /// Copies into the region.
     pub(super) fn write(&self, at: usize, bytes: &[u8]) {
-        self.check(at, bytes.len());
         assert!(self.writable, "a store into a region that is mapped for reading");
+        self.store(at, bytes);
+    }
+
+    /// Copies to where it may be stored: a region, or pages of it, that are writable.
+    fn store(&self, at: usize, bytes: &[u8]) {
+        self.check(at, bytes.len());
         let target = self.memory.as_mut_ptr();
         let (from, to) = (bytes.as_ptr() as usize, target as usize + at);
         assert!(from.abs_diff(to) >= bytes.len(), "a region is copied onto itself");
-        // SAFETY: the target lies in the region, which is mapped for writing as long as `self` lives; source and target
-        // do not overlap (both just checked). That nobody relies on the bytes stored to is the module's contract.
+        // SAFETY: the target lies in the region (just checked) and is mapped for writing as long as `self` lives: all of the
+        // region is, as `write` has asserted, or it is a copy, and those are; source and target do not overlap (just checked).
+        // That nobody relies on the bytes stored to is the module's contract.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(at), bytes.len()) }
     }
 
@@ -261,6 +322,10 @@ impl Region {
             }
         }
     }
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short")
 }
 
 /// Whether the kernel does not know the advice.
@@ -381,21 +446,37 @@ impl Mapping {
     /// else what the system says.
     pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
         check_range(&range, self.len)?;
-        if let Some((region, source)) = self.region.as_ref().and_then(|region| Some((region, region.source.as_ref()?)))
-        {
-            return region.read_from_source(&**source, range);
+        let Some(region) = self.region.as_ref().filter(|_| !range.is_empty()) else { return Ok(()) };
+        let _pages = region.pages.read();
+        if let Some(copied) = region.copied.get() {
+            region.read_copies(copied, &range)?;
         }
-        match &self.region {
-            Some(region) if region.of_file && !range.is_empty() => {
-                if region.is_exact {
-                    let _ = region.advise(Advice::WillNeed, range.clone()); // all of it at once, instead of page by page
-                }
-                match region.advise(Advice::PopulateRead, range.clone()) {
-                    Err(error) if is_unknown(&error) => Ok(()),
-                    done => done,
-                }
-            }
-            _ => Ok(()),
+        if !region.of_file {
+            return Ok(());
+        }
+        if region.is_exact {
+            let _ = region.advise(Advice::WillNeed, range.clone()); // all of it at once, instead of page by page
+        }
+        match region.advise(Advice::PopulateRead, range) {
+            Err(error) if is_unknown(&error) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// As [`populate`](Self::populate); what the mapping does not give and `file`, which it is of, does, is read into memory that
+    /// takes the place of its pages. From then on that is a copy: see [`has_copies`](Self::has_copies).
+    ///
+    /// # Errors
+    ///
+    /// As [`populate`](Self::populate), where bytes can be had neither way.
+    pub fn fetch(&self, range: Range<usize>, file: &Arc<dyn StorageFile>) -> io::Result<()> {
+        let failed = match self.populate(range.clone()) {
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => error,
+            done => return done,
+        };
+        match self.region.as_ref().filter(|region| region.of_file) {
+            Some(region) => region.replace_pages(file, range).map_err(|_| failed),
+            None => Err(failed),
         }
     }
 
@@ -405,14 +486,22 @@ impl Mapping {
         if len == 0 {
             return Ok(Mapping::empty());
         }
-        let region = Region { source: Some(file), ..Region::zeroed(len)? };
+        let region = Region::zeroed(len)?;
+        let whole = std::iter::once(0..len).collect();
+        let _ = region.copied.set(Copied { source: file, stretches: Mutex::new(whole) });
         Ok(Mapping::of(Arc::new(region), len))
     }
 
-    /// Whether it is a copy, which what is written to the file later does not change.
+    /// Whether all of it is a copy, in memory of this process.
     #[must_use]
     pub fn is_copy(&self) -> bool {
-        self.region.as_ref().is_some_and(|region| region.source.is_some())
+        self.region.as_ref().is_some_and(|region| !region.of_file && region.copied.get().is_some())
+    }
+
+    /// Whether some of it is a copy, which what is written to the file later does not change.
+    #[must_use]
+    pub fn has_copies(&self) -> bool {
+        self.region.as_ref().is_some_and(|region| region.copied.get().is_some())
     }
 
     /// Notes that bytes of the mapping cannot be had, for whoever asks [`lost`](Self::lost).

@@ -22,6 +22,16 @@ pub struct Positioned(pub Arc<dyn Storage>);
 #[derive(Debug)]
 struct PositionedFile(Arc<dyn StorageFile>);
 
+/// A mapping of a file that is memory of one's own.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn map(file: Arc<dyn StorageFile>) -> io::Result<Mapping> {
+    let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    Mapping::copy_of(file, len)
+}
+
 impl Storage for Positioned {
     fn describe(&self) -> String {
         self.0.describe()
@@ -134,8 +144,7 @@ impl StorageFile for PositionedFile {
     }
 
     fn map(&self) -> io::Result<Mapping> {
-        let len = usize::try_from(self.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        Mapping::copy_of(Arc::clone(&self.0), len)
+        map(Arc::clone(&self.0))
     }
 
     fn map_writable(&self, range: Range<u64>) -> io::Result<WritableMapping> {

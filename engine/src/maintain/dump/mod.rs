@@ -13,6 +13,7 @@ mod side_file;
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use self::fields::{Fields, Stop};
 use crate::checksum::long_check;
@@ -25,7 +26,7 @@ use crate::format::token::{TOKEN_BYTES, TOKEN_MAGIC};
 use crate::format::watermark::{WATERMARK_MAGIC, WATERMARK_SLOT_BYTES, WATERMARK_SLOT_STRIDE};
 use crate::process::control::CONTROL_MAGIC;
 use crate::storage::os::OsStorage;
-use crate::storage::{Access, Storage};
+use crate::storage::{Access, Mapping, Storage, StorageFile, positioned};
 use crate::{Error, ErrorKind, Result};
 
 const _: () = assert!(SEGMENT_HEADER_BYTES + OPEN_FRAME_BYTES == HEAD_BLOCK_BYTES);
@@ -57,8 +58,7 @@ pub fn dump(path: impl AsRef<Path>, out: &mut dyn Write) -> Result<()> {
 pub fn dump_on(storage: &dyn Storage, name: &str, out: &mut dyn Write) -> Result<()> {
     let shown = format!("{}/{name}", storage.describe());
     let file = storage.open(name, Access::Read).map_err(|error| Error::io("open", &shown, error))?;
-    let mapping = file.map().map_err(|error| Error::io("map", &shown, error))?;
-    mapping.populate(0..mapping.len()).map_err(|error| Error::io("read", &shown, error))?;
+    let mapping = read(file).map_err(|error| Error::io("read", &shown, error))?;
     let dumped = match file_name::parse(name) {
         FileKind::Claims(_) if mapping.is_empty() => {
             writeln!(out, "file: claims, no bytes; they are locked, not written").map(|()| true)
@@ -73,6 +73,27 @@ pub fn dump_on(storage: &dyn Storage, name: &str, out: &mut dyn Write) -> Result
         )),
         Err(error) => Err(Error::io("write the dump of", &shown, error)),
     }
+}
+
+/// All of a file of a store, in memory; of another one what says that it is none. Holes are not read and take no memory: to look
+/// at them through a mapping would, on tmpfs, take space of the file system.
+fn read(file: Arc<dyn StorageFile>) -> io::Result<Mapping> {
+    let bytes = positioned::map(Arc::clone(&file))?;
+    let head = bytes.len().min(2 * HEAD_BLOCK_BYTES);
+    bytes.populate(0..head)?;
+    if !dump_bytes(&bytes.as_slice()[..head], &mut io::sink())? {
+        return Ok(bytes);
+    }
+    let mut at = 0;
+    while let Some(data) = file.next_data(at as u64)? {
+        let data = (data.start as usize).max(at)..(data.end as usize).min(bytes.len());
+        if data.is_empty() {
+            break;
+        }
+        at = data.end;
+        bytes.populate(data)?;
+    }
+    Ok(bytes)
 }
 
 /// As [`dump`](fn@dump), of the bytes of a file. Returns whether they are of a file of a store; where not, nothing is

@@ -113,12 +113,8 @@ impl<'v> Walk<'v> {
         self.enter(&segment);
         let mut previous_check = segment.first_check();
         let mut at = segment.first_frame();
-        let mut populated = segment.base;
         work.add(at.0 - segment.base.0);
         while at < end {
-            if at >= populated {
-                populated = self.populate(&segment, at, at)?;
-            }
             let next = match segment.frame(at, end) {
                 Err(fault) => {
                     segment.check_readable()?;
@@ -133,9 +129,6 @@ impl<'v> Walk<'v> {
                     boundary
                 }
                 Ok(frame) => {
-                    if frame.end() > populated {
-                        populated = self.populate(&segment, at, frame.end())?;
-                    }
                     self.frame(&frame, &segment, previous_check, work)?;
                     previous_check = Some(frame.frame_check());
                     frame.end()
@@ -158,17 +151,6 @@ impl<'v> Walk<'v> {
         });
         debug_assert!(is_last || known.end.is_some());
         Ok(())
-    }
-
-    /// Fetches pages a step ahead, and at least up to `needed`, so that one that cannot be had is an error and not a signal.
-    /// Returns up to where.
-    fn populate(&self, segment: &Segment, at: Position, needed: Position) -> Result<Position> {
-        let to = Position((at.0 + Work::STEP_BYTES).max(needed.0).min(segment.file_end().0));
-        let len = segment.mapping().len();
-        let offset = |position: Position| ((position.0 - segment.base.0) as usize).min(len);
-        let populated = segment.mapping().populate(offset(at)..offset(to));
-        populated.map_err(|error| Error::io("read", &segment.name, error))?;
-        Ok(to)
     }
 
     /// A stretch of the log is lost: what it held is not known.

@@ -1,5 +1,6 @@
 //! What only a real directory can show: links, pipes, limits, other processes.
 
+use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -96,6 +97,65 @@ fn a_page_that_is_gone_is_an_error_and_no_signal() {
     assert_eq!(mapping.populate(0..40_000).unwrap_err().kind(), io::ErrorKind::Other);
     mapping.populate(0..10_000).unwrap();
     mapping.populate(9_000..12_000).expect("the rest of the last page is there");
+}
+
+/// A mounted tmpfs of a MiB, gone with the value.
+struct SmallTmpfs(TempDir);
+
+impl SmallTmpfs {
+    /// `None` where it cannot be had.
+    fn mount() -> Option<SmallTmpfs> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then_some(SmallTmpfs(folder))
+    }
+}
+
+impl Drop for SmallTmpfs {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may still have files open.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn p09_a_hole_that_a_full_tmpfs_has_no_page_for_is_read() {
+    const PAGE: usize = 4096;
+    let Some(small) = SmallTmpfs::mount() else { return eprintln!("skipped: only root may mount a tmpfs") };
+    let storage = OsStorage::open(small.0.path()).unwrap();
+    let file = storage.create("a", (32 * PAGE) as u64).unwrap();
+    file.write_at(b"three", (3 * PAGE) as u64).unwrap();
+    let ballast = storage.create("ballast", 0).unwrap();
+    while ballast.write_at(&[1; PAGE], ballast.len().unwrap()).is_ok() {}
+
+    let mapping = file.map().unwrap();
+    let kept = mapping.bytes(3 * PAGE..4 * PAGE);
+    assert_eq!(mapping.populate(0..16 * PAGE).unwrap_err().kind(), io::ErrorKind::Other);
+    assert!(!mapping.has_copies());
+    mapping.fetch(100..16 * PAGE, &file).unwrap();
+    assert!(mapping.has_copies() && !mapping.is_copy());
+    let is_zero = |range: Range<usize>| mapping.as_slice()[range].iter().all(|byte| *byte == 0);
+    assert!(kept.starts_with(b"three") && is_zero(0..3 * PAGE) && is_zero(4 * PAGE..16 * PAGE));
+    // The page that was there is still the file's.
+    file.write_at(b"THREE", (3 * PAGE) as u64).unwrap();
+    assert!(kept.starts_with(b"THREE"));
+
+    // What is written to a copy later is seen once it is fetched again.
+    storage.remove("ballast").unwrap();
+    drop(ballast);
+    file.write_at(b"five", (5 * PAGE) as u64 + 7).unwrap();
+    assert!(is_zero(5 * PAGE..6 * PAGE));
+    mapping.fetch(5 * PAGE..5 * PAGE + 8, &file).unwrap();
+    assert_eq!(&mapping.as_slice()[5 * PAGE + 7..][..4], b"f\0\0\0");
+    mapping.fetch(0..16 * PAGE, &file).unwrap();
+    assert_eq!(&mapping.as_slice()[5 * PAGE + 7..][..4], b"five");
+
+    // A file that is cut short is no hole.
+    std::fs::File::options().write(true).open(small.0.path().join("a")).unwrap().set_len(18 * PAGE as u64).unwrap();
+    mapping.fetch(16 * PAGE..18 * PAGE, &file).unwrap();
+    let cut = mapping.fetch(16 * PAGE..20 * PAGE, &file).unwrap_err();
+    assert!(cut.kind() == io::ErrorKind::Other && cut.to_string().contains("cannot be had"), "{cut}");
 }
 
 #[test]
