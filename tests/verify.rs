@@ -280,6 +280,37 @@ fn p08_verifying_writes_no_byte_and_tells_how_far_it_is() {
     assert!(told.is_sorted() && told.iter().all(|(_, each)| *each == total));
 }
 
+/// Checkpoints that a writer makes meanwhile tell of a log that goes on behind what is verified, and take the place of those that
+/// there were, with what these name.
+#[test]
+fn p11_checkpoints_that_are_replaced_while_a_store_is_verified_are_not_called_wrong() {
+    let storage = MemStorage::new();
+    let store = Store::open_on(Arc::new(storage.clone()), small().background_threads(false)).unwrap();
+    let go_on = || {
+        for number in 0..60u64 {
+            let _ = put(&store, &format!("stream {}", number % 7), &noise(number, 500));
+        }
+        store.reindex(&mut |_, _| ()).unwrap();
+    };
+    go_on();
+    let checkpoints = || {
+        let files = files_of(&storage).into_iter();
+        files.filter(|(name, _)| name.starts_with("checkpoint") || name.starts_with("directory")).collect::<Vec<_>>()
+    };
+    for moment in 0..8 {
+        let (before, mut calls) = (checkpoints(), 0);
+        let mut advance = |_: u64, _: u64| {
+            if calls == moment {
+                go_on();
+            }
+            calls += 1;
+        };
+        let report = maintain::verify_on(Arc::new(storage.clone()), &mut advance).unwrap();
+        assert!(report.is_clean() && report.notes.is_empty(), "at call {moment}: {report:#?}");
+        assert!(calls > moment && checkpoints() != before, "they are replaced at call {moment}");
+    }
+}
+
 #[test]
 fn p17_files_that_are_missing_or_of_another_store_or_moment_are_named() {
     let (storage, _) = small_store();

@@ -42,21 +42,56 @@ pub(crate) fn read_all(set: &SegmentSet) -> Vec<Checkpoint> {
 }
 
 /// The one or the other checkpoint, whether or not it fits.
-pub(crate) fn read(set: &SegmentSet, number: u64) -> Option<Checkpoint> {
+fn read(set: &SegmentSet, number: u64) -> Option<Checkpoint> {
     let name = file_name::checkpoint(number);
     let file = SideFile::open(&*set.storage, &name, SideKind::Checkpoint, set.store.store)?;
     Checkpoint::decode(&file.header.head).ok()
 }
 
+/// A checkpoint with the runs that it names, all of them open: a writer that replaces them takes nothing away.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) checkpoint: Checkpoint,
+    directory: Arc<Directory>,
+}
+
+/// The one or the other checkpoint with the runs that it names; `None` where it or one of them is missing or bad.
+pub(crate) fn hold(set: &SegmentSet, number: u64) -> Option<Held> {
+    /// A writer that is at work takes them away once it has replaced it: then the new one is looked at, no more often than this.
+    const LOOKS: u32 = 10;
+    let mut checkpoint = read(set, number)?;
+    for _ in 0..LOOKS {
+        if let Some(directory) = Directory::open(&*set.storage, set.store.store, &checkpoint.runs) {
+            return Some(Held { checkpoint, directory: Arc::new(directory) });
+        }
+        let before = std::mem::replace(&mut checkpoint, read(set, number)?);
+        if before.generation == checkpoint.generation {
+            break;
+        }
+    }
+    None
+}
+
 /// The checkpoint, if it fits the log whose segments are all known in `set`: one that stands in void bytes does not.
-pub(crate) fn fitting(set: &SegmentSet, checkpoint: Checkpoint) -> Option<Resumed> {
+pub(crate) fn fitting(set: &SegmentSet, held: &Held) -> Option<Resumed> {
+    let Held { checkpoint, directory } = held;
     let known = set.at_or_behind(checkpoint.last_frame)?;
     let is_in_log = known.ordinal == checkpoint.segment && known.end.is_none_or(|end| checkpoint.at <= end);
-    if is_in_log { resume(set, checkpoint) } else { None }
+    let resumed = || resume_with(set, checkpoint.clone(), |_| Some(Arc::clone(directory)));
+    is_in_log.then(resumed).flatten()
 }
 
 /// What is needed to go on from a checkpoint, if it fits the log.
 pub(crate) fn resume(set: &SegmentSet, checkpoint: Checkpoint) -> Option<Resumed> {
+    let open = |names: &[RunName]| Directory::open(&*set.storage, set.store.store, names).map(Arc::new);
+    resume_with(set, checkpoint, open)
+}
+
+fn resume_with(
+    set: &SegmentSet,
+    checkpoint: Checkpoint,
+    open: impl FnOnce(&[RunName]) -> Option<Arc<Directory>>,
+) -> Option<Resumed> {
     if checkpoint.segment.0 >= crate::limits::NUMBER_MAX / set.store.segment_bytes {
         return None;
     }
@@ -74,11 +109,11 @@ pub(crate) fn resume(set: &SegmentSet, checkpoint: Checkpoint) -> Option<Resumed
         return None;
     }
     let index = IndexState::resume(&segment, checkpoint.last_index_block, checkpoint.at)?;
-    let directory = Directory::open(&*set.storage, set.store.store, &checkpoint.runs)?;
+    let directory = open(&checkpoint.runs)?;
     let older = older_segments(set, &directory.segments().ok()?, segment.base)?;
     let segment = Arc::new(segment);
     set.keep(&segment);
-    Some(Resumed { checkpoint, segment, index, directory: Arc::new(directory), older })
+    Some(Resumed { checkpoint, segment, index, directory, older })
 }
 
 /// The segments before a checkpoint's own; `None` where they contradict each other.
@@ -123,8 +158,9 @@ pub struct DirectoryStat {
 
 /// What the newest checkpoint that fits the log says.
 pub(crate) fn stat(set: &SegmentSet) -> Option<DirectoryStat> {
-    let fits = |checkpoint| fitting(set, checkpoint);
-    let Resumed { checkpoint, directory, .. } = read_all(set).into_iter().find_map(fits)?;
+    let mut held: Vec<Held> = [0, 1].into_iter().filter_map(|number| hold(set, number)).collect();
+    held.sort_unstable_by_key(|held| std::cmp::Reverse(held.checkpoint.generation));
+    let Resumed { checkpoint, directory, .. } = held.iter().find_map(|held| fitting(set, held))?;
     let (covered, runs) = (checkpoint.at, checkpoint.runs.len() as u64);
     Some(DirectoryStat { covered, runs, bytes: directory.bytes(), streams: checkpoint.streams })
 }

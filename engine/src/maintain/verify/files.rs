@@ -14,10 +14,10 @@ use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_BYTES, WATER
 use crate::ids::Position;
 use crate::index::build::IndexBuild;
 use crate::index::segment_indexes::SegmentIndex;
-use crate::recovery::checkpoint;
+use crate::recovery::checkpoint::{self, Held};
 use crate::recovery::identity::{self as recovered, Identity};
 use crate::recovery::open::Found;
-use crate::segment::set::Known;
+use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage};
 use crate::{Error, ErrorKind, Result};
 
@@ -48,8 +48,28 @@ fn list(storage: &dyn Storage) -> Result<Vec<(String, bool)>> {
     Ok(entries.into_iter().map(|entry| (entry.name, entry.is_file)).collect())
 }
 
+/// The checkpoints that there were before the log was read, by their numbers, with what they name: so none tells of a place behind
+/// what was verified, and a writer that replaces them takes nothing away.
+pub(super) struct Checkpoints([Option<Held>; 2]);
+
+impl Checkpoints {
+    pub(super) fn hold(storage: &Arc<dyn Storage>, identity: &Identity) -> Checkpoints {
+        let set = SegmentSet::new(Arc::clone(storage), identity.block);
+        Checkpoints([0, 1].map(|number| checkpoint::hold(&set, number)))
+    }
+
+    fn take(&mut self, number: u64) -> Option<Held> {
+        self.0.get_mut(number as usize)?.take()
+    }
+}
+
 /// Notes what lies beside the log.
-pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<String>) -> Result<()> {
+pub(super) fn beside_the_log(
+    found: &Found,
+    segments: &[Known],
+    mut checkpoints: Checkpoints,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     let storage = &*found.set.storage;
     let mut names = list(storage)?;
     names.sort();
@@ -90,7 +110,7 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
                 }
             }
             FileKind::Checkpoint(number) => {
-                if let Some(what) = wrong_checkpoint(found, number) {
+                if let Some(what) = wrong_checkpoint(found, number, checkpoints.take(number)) {
                     notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
                 }
             }
@@ -104,10 +124,17 @@ pub(super) fn beside_the_log(found: &Found, segments: &[Known], notes: &mut Vec<
     Ok(())
 }
 
-/// What is wrong with a checkpoint and the directory that it names, which are derived.
-fn wrong_checkpoint(found: &Found, number: u64) -> Option<String> {
-    let read = checkpoint::read(&found.set, number);
-    let Some(resumed) = read.and_then(|read| checkpoint::fitting(&found.set, read)) else {
+/// What is wrong with a checkpoint and the directory that it names, which are derived. `before`: as it was before the log was read.
+fn wrong_checkpoint(found: &Found, number: u64, before: Option<Held>) -> Option<String> {
+    let held = match before {
+        Some(before) => Some(before),
+        None => match checkpoint::hold(&found.set, number) {
+            // Written since.
+            Some(new) if new.checkpoint.at > found.replay.at => return None,
+            held => held,
+        },
+    };
+    let Some(resumed) = held.and_then(|held| checkpoint::fitting(&found.set, &held)) else {
         return Some("it does not fit the log, or its directory is not whole".into());
     };
     let table = found.streams.read();

@@ -76,6 +76,7 @@ pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Res
     let mut ledger = Ledger::default();
     let mut notes = Vec::new();
     let identity = files::identity(&*storage, &mut ledger, &mut notes)?;
+    let checkpoints = files::Checkpoints::hold(&storage, &identity);
     // Opening's look at the log is a third of the work, at most.
     let mut first = 0;
     let mut tell = |done: u64, total: u64| {
@@ -123,7 +124,7 @@ pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Res
     report.committed = committed;
     report.durable = found.replay.witness.min(committed);
     report.torn_tail = found.replay.torn_tail.clone();
-    let report = conclude(&found, &segments, report, notes, work)?;
+    let report = conclude(&found, &segments, checkpoints, report, notes, work)?;
     Ok((Some(found), report))
 }
 
@@ -131,6 +132,7 @@ pub(super) fn run(storage: Arc<dyn Storage>, progress: &mut dyn Progress) -> Res
 fn conclude(
     found: &Found,
     segments: &[Known],
+    checkpoints: files::Checkpoints,
     mut report: VerifyReport,
     mut notes: Vec<String>,
     mut work: Work<'_>,
@@ -152,7 +154,7 @@ fn conclude(
             range.start
         ));
     }
-    files::beside_the_log(found, segments, &mut notes)?;
+    files::beside_the_log(found, segments, checkpoints, &mut notes)?;
     report.notes.append(&mut notes);
     work.finish();
     Ok(report)
