@@ -10,7 +10,7 @@ use treering::{
     Batch, Durability, Expected, NewEvent, ReadAllOptions, ReadOptions, Revision, Store, Visibility, limits,
 };
 use treering_tests::counting::Counting;
-use treering_tests::store::{log, open_read_only, small, stream};
+use treering_tests::store::{log, noise, open_read_only, small, stream, try_put};
 
 fn open(storage: &MemStorage) -> Store {
     Store::open_on(Arc::new(storage.clone()), small().background_threads(false)).unwrap()
@@ -266,6 +266,25 @@ fn open_and_mapped(folder: &std::path::Path, end: &str) -> (usize, usize) {
         maps.lines().filter_map(|line| line.split_once('/').map(|(_, path)| path)).collect();
     let mapped = paths.into_iter().filter(|path| is_one(&std::path::Path::new("/").join(path)));
     (open.filter(|path| is_one(path)).count(), mapped.count())
+}
+
+/// Who reads the log for checkpoints is through with a segment once one stands behind it.
+#[test]
+fn p20_segments_that_were_read_for_checkpoints_do_not_stay_mapped() {
+    const SEGMENTS: u64 = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let store = Store::open(&path, small().background_threads(false)).unwrap();
+    for number in 0..SEGMENTS {
+        let payload = noise(number, 14_000);
+        let _ = try_put(&store, "agent", &payload, Durability::Synced).unwrap();
+        store.work_in_background().unwrap(); // seals, and lets go of what it wrote
+    }
+    let (_, before) = open_and_mapped(&path, ".segment");
+    store.reindex(&mut |_, _| ()).unwrap();
+    let (_, mapped) = open_and_mapped(&path, ".segment");
+    assert!(mapped < SEGMENTS as usize / 4, "{mapped} segments are mapped, {before} were before");
+    assert!(store.stat().unwrap().directory.unwrap().covered.0 > (SEGMENTS - 10) * (16 << 10));
 }
 
 #[test]

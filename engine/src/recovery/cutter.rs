@@ -263,6 +263,10 @@ impl Reading {
             is_needed
         });
         self.generation = checkpoint.generation;
+        // What was passed is read no more.
+        for passed in self.set.all().iter().filter(|known| known.ordinal < checkpoint.segment) {
+            self.set.close(passed.ordinal);
+        }
         self.segment = checkpoint.segment;
         self.streams = streams_on(&self.set, &self.directory, checkpoint.streams);
         self.replay.change_streams(Arc::clone(&self.streams));
