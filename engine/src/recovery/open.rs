@@ -278,7 +278,7 @@ fn join(found: &Found) -> Result<Tail> {
                        open it again";
         return Err(Error::new(ErrorKind::Damage, message));
     };
-    let segment = Segment::open(&*found.set.storage, ordinal, Access::ReadWrite, &found.set.store)?;
+    let segment = open_to_write(found, ordinal)?;
     if let Some(torn) = &replay.torn_tail {
         again::clear(&segment, replay.at, torn.positions.end)?;
     }
@@ -482,11 +482,23 @@ pub(crate) fn refuse_network(storage: &dyn Storage, is_forced: bool) -> Result<(
     Ok(())
 }
 
+/// The segment in which the log ends, with its file open for writing; as it is mapped for the reading of the log, where it is.
+fn open_to_write(found: &Found, ordinal: SegmentOrdinal) -> Result<Segment> {
+    let storage = &*found.set.storage;
+    let read = found.replay.segment.as_ref().filter(|read| read.ordinal() == ordinal);
+    let shared =
+        read.map_or(Ok(None), |read| read.to_write(storage).map_err(|error| Error::io("open", &read.name, error)))?;
+    match shared {
+        Some(segment) => Ok(segment),
+        None => Ok(Segment::open(storage, ordinal, Access::ReadWrite, &found.set.store)?),
+    }
+}
+
 /// Continues in the segment in which the log ends: it was closed, or its writer was killed, and the kernel has run since.
 fn carry_on(found: &Found, options: &Options) -> Result<Tail> {
     let replay = &found.replay;
     let ordinal = replay.segment.as_ref().expect("the log ends in a segment").ordinal();
-    let segment = Segment::open(&*found.set.storage, ordinal, Access::ReadWrite, &found.set.store)?;
+    let segment = open_to_write(found, ordinal)?;
     make_durable(found, Some(&segment))?;
     let segment = Arc::new(segment);
     found.set.keep(&segment);

@@ -267,6 +267,18 @@ impl Segment {
         }
     }
 
+    /// The same with its file open for writing: what is mapped, and was fetched of it, stays. `None` where that cannot be told to
+    /// be the same file, or its head block is lost.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn to_write(&self, storage: &dyn Storage) -> io::Result<Option<Segment>> {
+        let Some(mapped) = self.file.as_ref().filter(|_| !self.is_head_lost) else { return Ok(None) };
+        let file = storage.open(&self.name, Access::ReadWrite)?;
+        let is_same = file.place()? == mapped.place()?;
+        Ok(is_same.then(|| Segment { file: Some(file), ..self.without_file() }))
+    }
+
     /// Its open file. Whoever opened the segment for himself has it.
     ///
     /// # Errors
@@ -356,6 +368,17 @@ impl Segment {
             true => &bytes[range],
             false => &[],
         }
+    }
+
+    /// Bytes from a position on as the file has them now, in memory of one's own: for who looks at much of it once, which is not to
+    /// be mapped for that. Where the file was let go of, or cannot be read so, they are those of the mapping.
+    pub(crate) fn read<'b>(&self, from: Position, buffer: &'b mut [u8]) -> &'b [u8] {
+        let read = self.open_file().and_then(|file| file.read_at(buffer, from.0 - self.base.0)).unwrap_or_else(|_| {
+            let bytes = self.unproven_bytes(from, Position(from.0 + buffer.len() as u64));
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            bytes.len()
+        });
+        &buffer[..read]
     }
 
     /// As [`bytes`](Self::bytes), where no frame has proven them: in a copy they are read again, since they may have been

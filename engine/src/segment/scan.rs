@@ -99,9 +99,10 @@ pub(crate) fn is_header_absent(segment: &Segment, at: Position) -> bool {
 }
 
 /// The place behind the last byte that is set, between two places; the first where none is. Looks from the end, a piece at a
-/// time, at no more than it must: what lies before the last byte that is set is not read.
+/// time, at no more than it must: what lies before the last byte that is set is not read. There may be megabytes of zeros, which
+/// take half as long to read as to map.
 pub(crate) fn last_set_byte(segment: &Segment, from: Position, to: Position) -> Position {
-    const PIECE_BYTES: u64 = 64 << 10;
+    const PIECE_BYTES: u64 = 64 << 10; // stays in the processor's cache
     const LINE_BYTES: usize = 64;
     let is_zero = |line: &[u8]| line.iter().fold(0, |all, byte| all | byte) == 0;
     // Holes are passed over: touching them would make a page of zeros for each.
@@ -117,16 +118,18 @@ pub(crate) fn last_set_byte(segment: &Segment, from: Position, to: Position) -> 
         at = data.end;
         ranges.push(data);
     }
+    let longest = ranges.iter().map(|data| data.end - data.start).max().unwrap_or(0);
+    let mut buffer = vec![0; longest.min(PIECE_BYTES) as usize];
     for data in ranges.into_iter().rev() {
         let mut end = data.end;
         while end > data.start {
             let start = ((end - 1) / PIECE_BYTES * PIECE_BYTES).max(data.start);
-            let piece = (Position(segment.base.0 + start), Position(segment.base.0 + end));
-            let bytes = segment.unproven_bytes(piece.0, piece.1);
+            let piece = Position(segment.base.0 + start);
+            let bytes = segment.read(piece, &mut buffer[..(end - start) as usize]);
             // Most of what is looked at is zero: first in lines, which go many times as fast as bytes.
             let zeros: usize = bytes.rchunks(LINE_BYTES).take_while(|line| is_zero(line)).map(<[u8]>::len).sum();
             if let Some(set) = bytes[..bytes.len() - zeros].iter().rposition(|byte| *byte != 0) {
-                return Position((piece.0.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
+                return Position((piece.0 + set as u64 + 1).next_multiple_of(8).min(to.0));
             }
             end = start;
         }
