@@ -11,6 +11,7 @@ mod append;
 mod at_time;
 mod bad_input;
 mod bodies;
+mod by_default;
 mod claims;
 mod clock;
 mod concurrency;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use treering::format::store_block::StoreBlock;
 use treering::{Error, ErrorKind, Options, ReadOptions, Store};
-use treering_tests::store::{everything, put, small};
+use treering_tests::store::{alone, everything, put, small};
 
 /// Names and bytes of everything below a folder.
 fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
@@ -130,7 +130,7 @@ fn p07_a_store_of_a_newer_version_is_refused_by_name() {
 fn p14_a_second_writer_is_told_who_writes_and_readers_are_not_kept_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let writer = Store::open(&path, small()).unwrap();
+    let writer = Store::open(&path, alone()).unwrap();
     let _ = put(&writer, "s", b"x");
     let error = Store::open(&path, small()).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);

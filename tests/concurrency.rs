@@ -7,7 +7,7 @@ use treering::storage::mem::MemStorage;
 use treering::{
     Batch, BatchId, Durability, ErrorKind, Expected, NewEvent, ReadAllOptions, ReadOptions, Revision, Store, Visibility,
 };
-use treering_tests::store::{block_on, everything, noise, open, small, stream};
+use treering_tests::store::{alone, block_on, everything, noise, open, small, stream};
 
 fn committed() -> ReadOptions<'static> {
     ReadOptions::new().visibility(Visibility::Committed)
@@ -171,7 +171,7 @@ fn p01_many_outstanding_appends_of_one_thread_all_become_durable() {
 #[test]
 fn p14_a_closed_store_lets_go_and_says_so() {
     let storage = MemStorage::new();
-    let store = open(&storage);
+    let store = Store::open_on(Arc::new(storage.clone()), alone()).unwrap();
     let second = Store::open_on(Arc::new(storage.clone()), small()).map(drop).unwrap_err();
     assert_eq!(second.kind(), ErrorKind::Locked);
     let event = [NewEvent::new("t", "x")];

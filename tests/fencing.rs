@@ -210,7 +210,7 @@ fn p12_a_fencing_token_holds_and_ends_through_rolls_openings_and_checkpoints() {
 #[test]
 fn p12_a_token_that_another_process_has_taken_ends_all_before_it_at_once() {
     let storage = MemStorage::new();
-    let open = || Store::open_on(Arc::new(storage.clone()), small().exclusive(false)).unwrap();
+    let open = || Store::open_on(Arc::new(storage.clone()), small()).unwrap();
     let (one, other) = (open(), open());
     let _ = put(&one, "s", b"1");
     for round in 0..40 {
@@ -321,7 +321,7 @@ fn p05_a_fence_of_another_claim_is_reported() {
 #[test]
 fn holder() {
     let Some(folder) = std::env::var_os(HOLDER) else { return };
-    let store = Store::open(Path::new(&folder), small().exclusive(false)).unwrap();
+    let store = Store::open(Path::new(&folder), small()).unwrap();
     let claim = store.claim("s", None).unwrap();
     let token = store.fencing_token(&claim).unwrap();
     println!("\ntoken {token}");
@@ -390,7 +390,7 @@ impl Drop for Holder {
 #[test]
 fn p14_a_process_whose_claim_was_taken_from_it_appends_nothing_more() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path(), small().exclusive(false)).unwrap();
+    let store = Store::open(folder.path(), small()).unwrap();
     let _ = put(&store, "s", b"begun");
     let mut had = Holder::start(folder.path());
     had.hear(&["token"]);

@@ -13,7 +13,7 @@ use treering::{
 };
 use treering_tests::store::{block_on, everything, noise, run_alone, small, try_put};
 
-/// Set for a process that opens a store, forks, and waits to be killed: how it forks, and the folder.
+/// Set for a process that opens a store, forks, and waits to be killed: how it forks, how it opens it, and the folder.
 const HOLDER: &str = "TREERING_FORK_HOLDER";
 /// Set for a process that forks with a store open.
 const FORKING: &str = "TREERING_FORKING";
@@ -56,15 +56,19 @@ fn forking() {
         return;
     }
     let process = std::process::id();
-    for (how, has_threads, is_mapped) in [
-        (Fork::Plain, false, false),
-        (Fork::Plain, false, true),
-        (Fork::Bare, false, true),
-        (Fork::Plain, true, true),
-        (Fork::Bare, true, false),
+    for (how, has_threads, is_mapped, is_alone) in [
+        (Fork::Plain, false, false, true),
+        (Fork::Plain, false, true, true),
+        (Fork::Bare, false, true, true),
+        (Fork::Plain, true, true, true),
+        (Fork::Bare, true, false, true),
+        (Fork::Plain, false, false, false),
+        (Fork::Bare, true, false, false),
+        (Fork::Plain, true, false, false),
     ] {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let options = small().background_threads(has_threads).mapped_writes(is_mapped);
+        let options = small().background_threads(has_threads).mapped_writes(is_mapped).exclusive(is_alone);
+        let alone = options.clone().exclusive(true);
         let store = Store::open(folder.path(), options.clone()).unwrap();
         let _ = try_put(&store, "s", b"synced", Durability::Synced).unwrap();
         burst(&store);
@@ -107,7 +111,7 @@ fn forking() {
             assert_eq!(before[0].payload, b"synced"[..], "events in hand stay good");
             assert_eq!(everything(&reading), before, "a store open for reading is read");
             reading.refresh().unwrap();
-            let error = Store::open(folder.path(), options.clone()).expect_err("the lock is the parent's");
+            let error = Store::open(folder.path(), alone.clone()).expect_err("the lock is the parent's");
             assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
             assert!(error.to_string().contains(&process.to_string()), "{error}");
             refused(store.close(), process);
@@ -130,7 +134,7 @@ fn forking() {
         burst(&store);
         let after = everything(&store);
         assert_eq!((after.len(), &after[..before.len()]), (before.len() + 40, &before[..]));
-        let error = Store::open(folder.path(), options.clone()).expect_err("it kept its lock through all of that");
+        let error = Store::open(folder.path(), alone).expect_err("it kept its lock through all of that");
         assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
         store.close().unwrap();
 
@@ -154,8 +158,8 @@ fn forking() {
 fn holder() {
     let Some(given) = std::env::var_os(HOLDER) else { return };
     let given = given.into_string().unwrap();
-    let (how, folder) = given.split_once(':').unwrap();
-    let store = Store::open(folder, Options::new()).unwrap();
+    let [how, mode, folder] = given.splitn(3, ':').collect::<Vec<_>>()[..] else { panic!("{given}") };
+    let store = Store::open(folder, Options::new().exclusive(mode == "alone")).unwrap();
     let _ = try_put(&store, "s", b"1", Durability::Written).unwrap();
     let how = if how == "plain" { Fork::Plain } else { Fork::Bare };
     let child = Child::fork(how, || {
@@ -179,11 +183,11 @@ fn lives(process: &str) -> bool {
 
 #[test]
 fn p14_a_lock_ends_with_its_process_whatever_fork_of_it_lives_on() {
-    for how in ["plain", "bare"] {
+    for (how, mode) in [("plain", "alone"), ("bare", "alone"), ("plain", "shared"), ("bare", "shared")] {
         let folder = tempfile::tempdir().unwrap();
         let mut holder = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "forks::holder", "--nocapture", "--test-threads=1"])
-            .env(HOLDER, format!("{how}:{}", folder.path().display()))
+            .env(HOLDER, format!("{how}:{mode}:{}", folder.path().display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -196,22 +200,28 @@ fn p14_a_lock_ends_with_its_process_whatever_fork_of_it_lives_on() {
             child = child.or(line.strip_prefix("ready ").map(str::to_owned));
         }
         let child = child.unwrap();
-        assert_eq!(Store::open(folder.path(), Options::new()).unwrap_err().kind(), ErrorKind::Locked);
+        let alone = || Store::open(folder.path(), Options::new().exclusive(true));
+        assert_eq!(alone().unwrap_err().kind(), ErrorKind::Locked);
         holder.kill().unwrap();
         let input = holder.stdin.take();
         holder.wait().unwrap();
         assert!(lives(&child), "the fork outlives who opened the store");
-        let opened = Store::open(folder.path(), Options::new());
         if how == "bare" {
-            // Nothing ran in the child that could have let go of its share.
-            assert_eq!(opened.unwrap_err().kind(), ErrorKind::Locked);
+            // Nothing ran in the child that could have let go of its share, which keeps out who wants to be alone, and those who
+            // share where that share is all of it.
+            assert_eq!(alone().unwrap_err().kind(), ErrorKind::Locked);
+            let beside = Store::open(folder.path(), Options::new());
+            assert_eq!(beside.is_ok(), mode == "shared", "{:?}", beside.err());
+            if let Ok(store) = beside {
+                let _ = try_put(&store, "s", b"2", Durability::Synced).unwrap();
+            }
             drop(input);
             while lives(&child) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            assert_eq!(everything(&Store::open(folder.path(), Options::new()).unwrap()).len(), 1);
+            assert_eq!(everything(&alone().unwrap()).len(), if mode == "shared" { 2 } else { 1 });
         } else {
-            let store = opened.unwrap();
+            let store = alone().unwrap();
             assert_eq!(everything(&store).len(), 1);
             assert!(lives(&child));
             drop(input);

@@ -31,7 +31,7 @@ use treering::{
     Visibility,
 };
 use treering_tests::journal::Journal;
-use treering_tests::store::small;
+use treering_tests::store::alone;
 
 /// Orders that one seed stands for.
 const ORDERS: usize = 50;
@@ -181,7 +181,7 @@ fn on_threads<T: Send + 'static>(
 #[test]
 fn p01_no_order_of_leaders_and_followers_acknowledges_before_the_sync() {
     in_many_orders("leaders", || {
-        let place = Place::new(small());
+        let place = Place::new(alone());
         on_threads(&place, 3, |place, number| {
             for _ in 0..2 {
                 let receipt = place.put(&format!("s{number}"), Durability::Synced).unwrap();
@@ -195,7 +195,7 @@ fn p01_no_order_of_leaders_and_followers_acknowledges_before_the_sync() {
 #[test]
 fn p01_no_order_of_tasks_and_threads_loses_a_wake_up() {
     in_many_orders("tasks", || {
-        let place = Place::new(small());
+        let place = Place::new(alone());
         on_threads(&place, 3, |place, number| {
             if number == 0 {
                 let receipt = place.put("s", Durability::Synced).unwrap();
@@ -215,7 +215,7 @@ fn p01_no_order_of_tasks_and_threads_loses_a_wake_up() {
 #[test]
 fn p01_no_order_of_back_pressure_leaves_a_writer_waiting() {
     in_many_orders("back-pressure", || {
-        let place = Place::new(small().unsynced_bytes_max(200));
+        let place = Place::new(alone().unsynced_bytes_max(200));
         on_threads(&place, 3, |place, number| {
             for round in 0..3 {
                 let level = if number == 2 && round == 1 { Durability::Synced } else { Durability::Written };
@@ -233,7 +233,7 @@ fn p01_no_order_of_back_pressure_leaves_a_writer_waiting() {
 #[test]
 fn p01_no_order_of_the_background_forgets_what_was_written() {
     in_many_orders("background", || {
-        let place = Place::new(small().sync_interval(Duration::from_millis(5)));
+        let place = Place::new(alone().sync_interval(Duration::from_millis(5)));
         let store = Arc::clone(&place.store);
         let waiting = thread::spawn(move || {
             let mut events = store.subscribe(SubscribeOptions::all()).unwrap();
@@ -256,7 +256,7 @@ fn p01_no_order_of_the_background_forgets_what_was_written() {
 #[test]
 fn p13_no_order_of_raises_and_waits_loses_a_followers_wake_up() {
     in_many_orders("followers", || {
-        let place = Place::new(small());
+        let place = Place::new(alone());
         let followers: Vec<_> = (0..3)
             .map(|number| {
                 let place = place.share();
@@ -295,7 +295,7 @@ fn p13_no_order_of_raises_and_waits_loses_a_followers_wake_up() {
 #[test]
 fn p06_in_every_order_all_who_wait_hear_of_a_failed_sync() {
     in_many_orders("failed-sync", || {
-        let place = Place::with_syncs(small(), |number| match number {
+        let place = Place::with_syncs(alone(), |number| match number {
             1 => Err(io::Error::from_raw_os_error(5)),
             _ => Ok(()),
         });
@@ -349,7 +349,7 @@ fn p06_in_every_order_all_who_wait_hear_of_a_failed_sync() {
 #[test]
 fn p06_in_every_order_all_who_wait_hear_of_a_leader_that_panicked() {
     in_many_orders("panicked-leader", || {
-        let place = Place::with_syncs(small(), |number| match number {
+        let place = Place::with_syncs(alone(), |number| match number {
             0 => panic_any(Planted),
             _ => Ok(()),
         });

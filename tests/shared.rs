@@ -17,10 +17,10 @@ use treering_tests::counting::Counting;
 use treering_tests::sim::enumerate::Width;
 use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
 use treering_tests::sim::{SimStorage, several};
-use treering_tests::store::{block_on, everything, noise, small, try_put};
+use treering_tests::store::{alone, block_on, everything, noise, small, try_put};
 
 fn together() -> Options {
-    small().exclusive(false).sync_interval(Duration::from_millis(20))
+    small().sync_interval(Duration::from_millis(20))
 }
 
 fn folder() -> tempfile::TempDir {
@@ -61,12 +61,12 @@ fn p01_the_folder_is_durable_in_the_one_above_before_anything_is_acknowledged() 
     first.close().unwrap();
     second.close().unwrap();
     // It may have been copied or moved since.
-    for options in [together(), small()] {
+    for options in [together(), alone()] {
         let (store, named) = open(options);
         assert_eq!(named, 1);
         store.close().unwrap();
     }
-    assert_eq!(open(small().create(false)).1, 1);
+    assert_eq!(open(alone().create(false)).1, 1);
 }
 
 /// Whoever opens it reads what is behind the last checkpoint, and that lies below what is durable.
@@ -74,7 +74,7 @@ fn p01_the_folder_is_durable_in_the_one_above_before_anything_is_acknowledged() 
 fn p15_in_a_shared_store_little_waits_for_a_sync_whatever_its_interval() {
     const UNSYNCED_BYTES_MAX: u64 = 2 << 20;
     for (kind, storage, _folder) in storages() {
-        let options = Options::new().exclusive(false).sync_interval(Duration::from_secs(3600));
+        let options = Options::new().sync_interval(Duration::from_secs(3600));
         let store = Store::open_on(storage(), options.clone()).unwrap();
         let payload = noise(1, 4000);
         let events = [NewEvent::new("t", &payload)];
@@ -275,16 +275,35 @@ fn p14_a_turn_that_does_not_end_is_named_and_takes_nothing() {
 fn p14_who_writes_alone_and_who_writes_together_keep_each_other_out() {
     let folder = folder();
     let shared = Store::open_on(on(folder.path()), together()).unwrap();
-    let error = Store::open_on(on(folder.path()), small().exclusive(true)).expect_err("somebody writes");
+    let error = Store::open_on(on(folder.path()), alone()).expect_err("somebody writes");
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     shared.close().unwrap();
-    let alone = Store::open_on(on(folder.path()), small().exclusive(true)).unwrap();
+    let alone = Store::open_on(on(folder.path()), alone()).unwrap();
     let error = Store::open_on(on(folder.path()), together()).expect_err("somebody writes alone");
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     alone.close().unwrap();
     let _ = Store::open_on(on(folder.path()), together()).unwrap();
+}
+
+#[test]
+fn p11_of_those_who_share_a_store_one_makes_what_is_derived_anew() {
+    let folder = folder();
+    let open = || Store::open_on(on(folder.path()), together().background_threads(false)).unwrap();
+    let (worker, other) = (open(), open());
+    for number in 0..150 {
+        let _ = try_put(&other, "a", &noise(number, 300), Durability::Synced).unwrap();
+    }
+    worker.refresh().unwrap();
+    worker.work_in_background().unwrap();
+    let error = other.reindex(&mut |_, _| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    assert!(worker.reindex(&mut |_, _| {}).unwrap().indexed_segments > 2);
+    worker.close().unwrap();
+    assert!(other.reindex(&mut |_, _| {}).unwrap().indexed_segments > 2);
+    assert_eq!(everything(&other).len(), 150);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use treering::{
     maintain,
 };
 use treering_tests::image::Image;
-use treering_tests::store::{everything, log, noise, open, open_read_only, put, small, try_open, try_put};
+use treering_tests::store::{alone, everything, log, noise, open, open_read_only, put, small, try_open, try_put};
 
 /// What a process would leave that is killed now.
 fn kill(storage: &MemStorage, store: Store) {
@@ -226,7 +226,7 @@ fn p08_a_writer_killed_in_any_call_is_succeeded_as_the_table_says() {
         storage.fail_after(after, io::ErrorKind::Other, true);
         let mut acknowledged = 0;
         // Without a background, whose calls would count too.
-        let alone = treering_tests::store::small().background_threads(false);
+        let alone = alone().background_threads(false);
         if let Ok(store) = Store::open_on(Arc::new(storage.clone()), alone) {
             acknowledged = (0..14).take_while(|number| attempt(&store, *number).is_ok()).count();
         }
@@ -429,6 +429,7 @@ fn p08_a_takeover_makes_earlier_segments_durable_too_wherever_it_is_cut_off() {
 /// Replaced, garbled, deleted: the writer goes on, whoever comes next takes the page for none.
 #[test]
 fn p11_the_control_page_may_be_taken_from_under_a_live_writer() {
+    let open = |storage: &MemStorage| Store::open_on(Arc::new(storage.clone()), alone()).unwrap();
     for what in ["replaced", "garbled", "deleted"] {
         let storage = MemStorage::new();
         let store = open(&storage);
@@ -622,14 +623,14 @@ fn p12_a_batch_of_a_killed_writer_is_recognised_by_its_successor() {
     assert!(again.is_repeated && again.position == first.position && again.epoch == first.epoch);
 }
 
-/// The identity file, which is the lock, is replaced under a writer that does not look: whoever comes then is let in, as into a
+/// The identity file, which is the lock, is replaced under a writer that is alone and does not look: whoever comes then is let in, as into a
 /// copy, and begins a life of its own behind all that it finds. What the old writer still stores falls into bytes behind the
 /// stated end of its segment, which nobody reads; when it comes to roll, the name is taken.
 #[test]
 fn p04_a_writer_whose_lock_file_was_replaced_stores_into_void_bytes_alone() {
     for is_mapped in [false, true] {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let options = small().mapped_writes(is_mapped);
+        let options = alone().mapped_writes(is_mapped);
         let old = Store::open(folder.path(), options.clone()).unwrap();
         let _ = try_put(&old, "s", b"synced", Durability::Synced).unwrap();
         for round in 0..20 {

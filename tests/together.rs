@@ -26,7 +26,7 @@ use treering_tests::store::{everything, noise, small, try_put};
 const MEMBER: &str = "TREERING_MEMBER";
 
 fn together() -> Options {
-    small().exclusive(false).sync_interval(Duration::from_millis(20))
+    small().sync_interval(Duration::from_millis(20))
 }
 
 /// Not a test of its own. Does nothing where it is run as a test.
@@ -208,6 +208,42 @@ fn p07_who_opens_a_shared_store_with_other_options_takes_it_as_it_is() {
     // What no store can have is refused before anything is looked at.
     let error = Store::open(folder.path(), together().segment_bytes(12_345)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+}
+
+/// The identity file, which is the lock, is replaced under a writer that shares the store: who comes then begins a life of its own
+/// behind all that it finds, the one before finds that the log is not its own any more, and both stop until it is opened anew.
+#[test]
+fn p04_shared_writers_whose_lock_file_was_replaced_stop_and_nothing_of_the_old_one_is_seen() {
+    let folder = made();
+    let old = Store::open(folder.path(), together()).unwrap();
+    for round in 0..20 {
+        let _ = try_put(&old, "m", &noise(round, 40), Durability::Synced).unwrap();
+    }
+    let mut kept = everything(&old);
+    let at = |name: &str| folder.path().join(name);
+    std::fs::copy(at("identity"), at("identity.other")).unwrap();
+    std::fs::rename(at("identity.other"), at("identity")).unwrap();
+
+    let new = Store::open(folder.path(), together()).unwrap();
+    assert!(new.open_report().has_rolled && new.open_report().incarnation != old.open_report().incarnation);
+    assert_eq!(everything(&new), kept);
+    let receipt = try_put(&new, "m", b"of the new life", Durability::Synced).unwrap();
+    kept.push(new.event("m", receipt.sections[0].last_revision, Visibility::Durable).unwrap().unwrap());
+    for level in [Durability::Written, Durability::Synced] {
+        let error = try_put(&old, "m", b"of the old one", level).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    }
+    assert_eq!(everything(&new), kept);
+    // Both have one control page, in which the old one has said that something is wrong.
+    let error = try_put(&new, "m", b"not yet", Durability::Synced).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    drop((old, new));
+    let again = Store::open(folder.path(), together()).unwrap();
+    assert_eq!(everything(&again), kept);
+    let _ = try_put(&again, "m", b"and on", Durability::Synced).unwrap();
+    drop(again);
+    let report = maintain::verify(folder.path(), &mut ()).unwrap();
+    assert!(report.is_clean(), "{:?}", report.damage);
 }
 
 /// A frame of a kind that only a newer build knows, behind the last one of the log.

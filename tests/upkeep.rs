@@ -11,7 +11,7 @@ use treering::{BootId, Durability, Options, ReadMode, Store, SubscribeOptions, V
 use treering_tests::counting::Counting;
 use treering_tests::image::Image;
 use treering_tests::mutate::frames_of;
-use treering_tests::store::{everything, noise, open, open_read_only, put, small, try_open, try_put};
+use treering_tests::store::{alone, everything, noise, open, open_read_only, put, try_open, try_put};
 
 /// Pages are fetched in stretches of this length; a header lies in at most two.
 const STRETCH: u64 = 64 << 10;
@@ -28,7 +28,7 @@ fn kill(storage: &MemStorage, store: Store) {
 fn p08_opening_reads_headers_and_what_no_witness_covers_and_no_more() {
     const BODY: usize = 900_000;
     let options =
-        || small().segment_bytes(4 << 20).index_stride_bytes(1 << 20).read_mode(ReadMode::Positioned).create(false);
+        || alone().segment_bytes(4 << 20).index_stride_bytes(1 << 20).read_mode(ReadMode::Positioned).create(false);
     let storage = MemStorage::new();
     storage.set_boot_id(BootId([1; 16]));
     let store = Store::open_on(Arc::new(storage.clone()), options().create(true)).unwrap();

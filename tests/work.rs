@@ -126,7 +126,7 @@ fn p13_a_finder_of_work_says_what_a_scan_of_the_log_says() {
 #[test]
 fn p13_a_finder_that_waits_is_woken_by_what_concerns_it() {
     let folder = tempfile::tempdir().unwrap();
-    let together = || Store::open(folder.path(), small().exclusive(false)).unwrap();
+    let together = || Store::open(folder.path(), small()).unwrap();
     let (store, other) = (together(), together());
     let mut finder = other.find_work(options()).unwrap();
     assert!(!finder.wait(Duration::from_millis(1)).unwrap());

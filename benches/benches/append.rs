@@ -5,10 +5,11 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use treering_benches::Contest;
 use treering_benches::contest;
+use treering_benches::engine::Mode;
 
 fn append(criterion: &mut Criterion) {
     let directory = tempfile::tempdir_in(".").expect("a directory on the disk to be measured");
-    for contest in contest::appending(directory.path()) {
+    for contest in contest::appending(directory.path(), Mode::Exclusive) {
         // Minutes a sample: shown by the program `ratios` instead.
         if contest.name == "written-sustained" {
             continue;

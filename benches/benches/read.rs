@@ -5,10 +5,12 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use treering_benches::Contest;
 use treering_benches::contest::{self, ReadSize};
+use treering_benches::engine::Mode;
 
 fn read(criterion: &mut Criterion) {
     let directory = tempfile::tempdir_in(".").expect("a directory on the disk to be measured");
-    for contest in contest::reading(directory.path(), ReadSize::ORDINARY).expect("both sides' data were written") {
+    let contests = contest::reading(directory.path(), Mode::Exclusive, ReadSize::ORDINARY);
+    for contest in contests.expect("both sides' data were written") {
         let Contest { name, events, engine, floor, .. } = contest;
         let mut group = criterion.benchmark_group(name);
         group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));

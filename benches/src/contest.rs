@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use treering::Durability;
 use treering::storage::os::OsStorage;
 
-use crate::engine::{self, Full};
+use crate::engine::{self, Full, Mode};
 use crate::floor::{self, Frames, Pages};
 use crate::workload::{BATCH_EVENTS, OUTSTANDING, scattered};
 use crate::{Failure, Outcome};
@@ -96,9 +96,9 @@ fn repeated(mut run: impl FnMut(u64) -> Outcome<()> + Send + 'static) -> Side {
     })
 }
 
-/// All about appending, in a directory on the disk that is to be measured.
+/// All about appending, in a directory on the disk that is to be measured, to stores that are opened in this mode.
 #[must_use]
-pub fn appending(directory: &Path) -> Vec<Contest> {
+pub fn appending(directory: &Path, mode: Mode) -> Vec<Contest> {
     let synced_floor =
         |group| in_directory(directory, move |directory, events| floor::synced(&storage(directory)?, events, group));
     let mapped_floor = |batch: usize, pages| {
@@ -108,7 +108,7 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
     };
     let written = |batch: usize| {
         in_directory(directory, move |directory, batches| {
-            engine::append(directory, Durability::Written, batches * batch as u64, batch)
+            engine::append(directory, mode, Durability::Written, batches * batch as u64, batch)
         })
     };
     vec![
@@ -118,8 +118,8 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
             goal: Goal::RateAtLeast(0.95),
             operations: 500,
             events: 1,
-            engine: in_directory(directory, |directory, events| {
-                engine::append(directory, Durability::Synced, events, 1)
+            engine: in_directory(directory, move |directory, events| {
+                engine::append(directory, mode, Durability::Synced, events, 1)
             }),
             floor: synced_floor(1),
         },
@@ -129,7 +129,9 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
             goal: Goal::RateAtLeast(0.8),
             operations: 16_384,
             events: 1,
-            engine: in_directory(directory, engine::synced_by_threads),
+            engine: in_directory(directory, move |directory, events| {
+                engine::synced_by_threads(directory, mode, events)
+            }),
             floor: synced_floor(OUTSTANDING),
         },
         Contest {
@@ -138,7 +140,9 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
             goal: Goal::RateAtLeast(0.8),
             operations: 16_384,
             events: 1,
-            engine: in_directory(directory, engine::synced_by_futures),
+            engine: in_directory(directory, move |directory, events| {
+                engine::synced_by_futures(directory, mode, events)
+            }),
             floor: synced_floor(OUTSTANDING),
         },
         Contest {
@@ -183,7 +187,7 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
             goal: Goal::RateAtLeast(0.8),
             operations: 1_000_000,
             events: 1,
-            engine: in_directory(directory, engine::sustained),
+            engine: in_directory(directory, move |directory, events| engine::sustained(directory, mode, events)),
             floor: in_directory(directory, |directory, events| floor::sequential(&storage(directory)?, events)),
         },
         Contest {
@@ -192,8 +196,12 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
             goal: Goal::TimeAtMost(1.1),
             operations: 1_000_000,
             events: 1,
-            engine: in_directory(directory, |directory, events| engine::upkeep(directory, events, true, true)),
-            floor: in_directory(directory, |directory, events| engine::upkeep(directory, events, false, true)),
+            engine: in_directory(directory, move |directory, events| {
+                engine::upkeep(directory, mode, events, true, true)
+            }),
+            floor: in_directory(directory, move |directory, events| {
+                engine::upkeep(directory, mode, events, false, true)
+            }),
         },
         Contest {
             name: "upkeep-thread",
@@ -201,8 +209,12 @@ pub fn appending(directory: &Path) -> Vec<Contest> {
             goal: Goal::TimeAtMost(1.1),
             operations: 1_000_000,
             events: 1,
-            engine: in_directory(directory, |directory, events| engine::upkeep(directory, events, true, false)),
-            floor: in_directory(directory, |directory, events| engine::upkeep(directory, events, false, false)),
+            engine: in_directory(directory, move |directory, events| {
+                engine::upkeep(directory, mode, events, true, false)
+            }),
+            floor: in_directory(directory, move |directory, events| {
+                engine::upkeep(directory, mode, events, false, false)
+            }),
         },
     ]
 }
@@ -232,13 +244,13 @@ impl ReadSize {
 ///
 /// # Errors
 /// Where that fails.
-pub fn reading(directory: &Path, size: ReadSize) -> Outcome<Vec<Contest>> {
+pub fn reading(directory: &Path, mode: Mode, size: ReadSize) -> Outcome<Vec<Contest>> {
     const LAST: usize = 50;
     let ReadSize { streams, events_a_stream, batched_events } = size;
     let events = streams * events_a_stream;
-    let full = Arc::new(Mutex::new(Full::interleaved(directory, streams, events_a_stream as u64)?));
+    let full = Arc::new(Mutex::new(Full::interleaved(directory, mode, streams, events_a_stream as u64)?));
     let frames = Arc::new(Frames::write(&storage(directory)?, events, 1)?);
-    let batched = Full::batched(directory, batched_events as u64)?;
+    let batched = Full::batched(directory, mode, batched_events as u64)?;
     let batched_frames = Frames::write(&storage(directory)?, batched_events / BATCH_EVENTS, BATCH_EVENTS)?;
     let stand = || -> Failure { "another benchmark panicked".into() };
 

@@ -4,6 +4,7 @@
 //! get it going come before the clock starts, closing and removing it after the clock has stopped. Everything that the
 //! store does meanwhile counts: rolling, index blocks, pages made present, blocks allocated, syncs in the background.
 //! Reading: one store is written once, made durable, and read again and again from the page cache.
+//! The store is opened in the mode that is asked for.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -24,6 +25,23 @@ const THREADS: usize = 64;
 /// Threads that keep futures outstanding.
 const ASYNC_THREADS: usize = 2;
 
+/// How the store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// For one process alone, which is the fastest.
+    Exclusive,
+    /// As by default: any other process might append too.
+    Shared,
+}
+
+impl Mode {
+    /// The options for it.
+    #[must_use]
+    pub fn options(self, durability: Durability) -> Options {
+        Options::new().exclusive(self == Mode::Exclusive).durability(durability)
+    }
+}
+
 /// A store in a directory that is removed with it.
 struct Fresh {
     store: Store,
@@ -32,9 +50,9 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn open(directory: &Path, durability: Durability) -> Outcome<Fresh> {
+    fn open(directory: &Path, mode: Mode, durability: Durability) -> Outcome<Fresh> {
         let directory = tempfile::Builder::new().prefix("treering-bench-").tempdir_in(directory)?;
-        let store = Store::open(directory.path(), Options::new().durability(durability))?;
+        let store = Store::open(directory.path(), mode.options(durability))?;
         let fresh = Fresh { store, payloads: Payloads::default(), _directory: directory };
         for number in 0..FIRST_APPENDS {
             fresh.append(&stream_name(number as usize % THREADS), number)?;
@@ -67,16 +85,16 @@ impl Fresh {
 }
 
 /// One thread, one stream, batches of `batch`, each waited for.
-pub fn append(directory: &Path, durability: Durability, events: u64, batch: usize) -> Outcome<Duration> {
-    let fresh = Fresh::open(directory, durability)?;
+pub fn append(directory: &Path, mode: Mode, durability: Durability, events: u64, batch: usize) -> Outcome<Duration> {
+    let fresh = Fresh::open(directory, mode, durability)?;
     let start = Instant::now();
     fresh.append_all(events, batch)?;
     Ok(start.elapsed())
 }
 
 /// As [`append`] with Written events, until the last of them is durable.
-pub fn sustained(directory: &Path, events: u64) -> Outcome<Duration> {
-    let fresh = Fresh::open(directory, Durability::Written)?;
+pub fn sustained(directory: &Path, mode: Mode, events: u64) -> Outcome<Duration> {
+    let fresh = Fresh::open(directory, mode, Durability::Written)?;
     let start = Instant::now();
     fresh.append_all(events, 1)?;
     fresh.store.sync()?;
@@ -91,9 +109,9 @@ const UPKEEP_STREAMS: usize = 1000;
 /// Written events of many streams, one a call, over many segments, until the last of them is durable; `with` all that a store does to
 /// find them again later, or without: no index blocks on the way, no indexes, no directory. By the clock, or what the appending
 /// thread itself ran, which says what is left of it where another core does the rest.
-pub fn upkeep(directory: &Path, events: u64, with: bool, by_clock: bool) -> Outcome<Duration> {
+pub fn upkeep(directory: &Path, mode: Mode, events: u64, with: bool, by_clock: bool) -> Outcome<Duration> {
     let directory = tempfile::Builder::new().prefix("treering-bench-").tempdir_in(directory)?;
-    let options = Options::new().segment_bytes(UPKEEP_SEGMENT_BYTES).durability(Durability::Written);
+    let options = mode.options(Durability::Written).segment_bytes(UPKEEP_SEGMENT_BYTES);
     let options = if with { options } else { options.index_stride_bytes(UPKEEP_SEGMENT_BYTES).derives(false) };
     let store = Store::open(directory.path(), options)?;
     let fresh = Fresh { store, payloads: Payloads::default(), _directory: directory };
@@ -114,8 +132,8 @@ fn thread_ran() -> Outcome<Duration> {
 }
 
 /// 64 threads, each with a stream of its own, each waiting for its event to be durable before it appends the next.
-pub fn synced_by_threads(directory: &Path, events: u64) -> Outcome<Duration> {
-    let fresh = Fresh::open(directory, Durability::Synced)?;
+pub fn synced_by_threads(directory: &Path, mode: Mode, events: u64) -> Outcome<Duration> {
+    let fresh = Fresh::open(directory, mode, Durability::Synced)?;
     let each = events.div_ceil(THREADS as u64);
     let begin = Barrier::new(THREADS + 1);
     std::thread::scope(|scope| {
@@ -135,8 +153,8 @@ pub fn synced_by_threads(directory: &Path, events: u64) -> Outcome<Duration> {
 }
 
 /// Two threads that keep 32 events each outstanding as futures, each on a stream of its own.
-pub fn synced_by_futures(directory: &Path, events: u64) -> Outcome<Duration> {
-    let fresh = Fresh::open(directory, Durability::Synced)?;
+pub fn synced_by_futures(directory: &Path, mode: Mode, events: u64) -> Outcome<Duration> {
+    let fresh = Fresh::open(directory, mode, Durability::Synced)?;
     let each = events.div_ceil(ASYNC_THREADS as u64);
     let begin = Barrier::new(ASYNC_THREADS + 1);
     std::thread::scope(|scope| {
@@ -168,8 +186,8 @@ pub struct Full {
 
 impl Full {
     /// `streams` streams with `events_a_stream` events each, appended round robin in frames of one event.
-    pub fn interleaved(directory: &Path, streams: usize, events_a_stream: u64) -> Outcome<Full> {
-        let fresh = Fresh::open(directory, Durability::Written)?;
+    pub fn interleaved(directory: &Path, mode: Mode, streams: usize, events_a_stream: u64) -> Outcome<Full> {
+        let fresh = Fresh::open(directory, mode, Durability::Written)?;
         let streams: Vec<String> = (0..streams).map(|number| format!("full-{number:04}")).collect();
         for revision in 0..events_a_stream {
             for (number, stream) in streams.iter().enumerate() {
@@ -182,8 +200,8 @@ impl Full {
     }
 
     /// One stream in batches of 100.
-    pub fn batched(directory: &Path, events: u64) -> Outcome<Full> {
-        let fresh = Fresh::open(directory, Durability::Written)?;
+    pub fn batched(directory: &Path, mode: Mode, events: u64) -> Outcome<Full> {
+        let fresh = Fresh::open(directory, mode, Durability::Written)?;
         fresh.append_all(events, BATCH_EVENTS)?;
         fresh.store.sync()?;
         Ok(Full {

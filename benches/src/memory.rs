@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use treering::{Batch, Durability, Expected, NewEvent, Options, Store};
+use treering::{Batch, Durability, Expected, NewEvent, Store};
 
 use crate::Outcome;
+use crate::engine::Mode;
 use crate::workload::{BATCH_EVENTS, EVENT_TYPE, Payloads, stream_name};
 
 /// Streams that are appended to in turn.
@@ -30,7 +31,7 @@ pub struct Needed {
 /// Where appending fails, or the kernel does not say.
 pub fn append(directory: &Path, bytes: u64) -> Outcome<Needed> {
     let directory = tempfile::Builder::new().prefix("treering-bench-").tempdir_in(directory)?;
-    let store = Store::open(directory.path(), Options::new().durability(Durability::Written))?;
+    let store = Store::open(directory.path(), Mode::Exclusive.options(Durability::Written))?;
     let payloads = Payloads::default();
     let streams: Vec<String> = (0..STREAMS).map(stream_name).collect();
     let (mut appended, mut number, mut anonymous_max) = (0, 0, 0);

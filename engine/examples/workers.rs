@@ -33,7 +33,7 @@ pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// Any number of processes write to the store.
 fn open(store: &Path) -> Result<Store> {
-    Ok(Store::open(store, Options::new().exclusive(false))?)
+    Ok(Store::open(store, Options::new())?)
 }
 
 /// The agents, with their first steps asked for.

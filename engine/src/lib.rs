@@ -4,7 +4,8 @@
 //! a folder, durable and append-only, readable while it is written, and honest about what it finds when it opens it again.
 //!
 //! Begin with [`Store`]: [`Store::open`], [`Store::append`] with a [`Batch`], [`Store::read_stream`],
-//! [`Store::subscribe`]. What an acknowledgement means is said at [`Durability`], what a reader is shown at
+//! [`Store::subscribe`]. Any number of processes may have a store open and append to it, by turns, unless one chose to be alone
+//! ([`Options::exclusive`]). What an acknowledgement means is said at [`Durability`], what a reader is shown at
 //! [`Visibility`], and what can go wrong at [`ErrorKind`].
 //!
 //! ```

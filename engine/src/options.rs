@@ -79,7 +79,7 @@ impl Default for Options {
             read_mode: ReadMode::Mapped,
             background_threads: true,
             derives: true,
-            exclusive: true,
+            exclusive: false,
             patience: Duration::from_secs(10),
         }
     }
@@ -152,7 +152,7 @@ impl Options {
     }
 
     /// Whether Written appends may be copied into a mapping instead of written by a system call. Default: yes; it happens
-    /// only where the file system was found good for it.
+    /// only where the store is opened [exclusively](Options::exclusive), and the file system was found good for it.
     #[must_use]
     pub fn mapped_writes(mut self, mapped: bool) -> Options {
         self.mapped_writes = mapped;
@@ -166,9 +166,20 @@ impl Options {
         self
     }
 
-    /// Whether this process writes to the store alone for as long as it has it open. Default: yes. Then it is the fastest.
-    /// Otherwise any number of processes that say so too have it open and append, turn by turn: an append of theirs costs
-    /// two calls to the system more. Readers are the same either way.
+    /// Whether this process writes to the store alone for as long as it has it open. Default: no.
+    ///
+    /// *Shared*, any number of processes have it open and append, turn by turn, and so may a process that opens it twice; none need
+    /// know of the others. Each commit sees all that was committed before it, whoever appended that. A turn costs three calls to the
+    /// system, and every append is written by one more: 300,000 Written events a second, one a call, on a machine where a
+    /// writer that is alone wrote 650,000 by such calls, and millions by copies into a mapping
+    /// ([`mapped_writes`](Options::mapped_writes)). [`Synced`](Durability::Synced) appends wait for the disk: one thread's took
+    /// some 5 µs more each where a sync took 90, those of 64 threads or tasks together 1 to 2 µs an event.
+    ///
+    /// *Exclusively*, it is the fastest single writer. Who else opens the store for writing is refused with
+    /// [`Locked`](ErrorKind::Locked), and so is this one where others have it open. Readers are the same either way.
+    ///
+    /// Sharing needs locks of open files on bytes, which Linux has on local file systems. Where there are none, opening fails with
+    /// [`Unsupported`](ErrorKind::Unsupported), and the store can be written exclusively.
     #[must_use]
     pub fn exclusive(mut self, exclusive: bool) -> Options {
         self.exclusive = exclusive;

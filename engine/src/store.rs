@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::append::{Batch, Fork, Forked, Receipt};
 use crate::commit::keeper::{self, WatermarkFile};
+use crate::commit::watch;
 use crate::commit::writer::Writer;
 use crate::commit::{Pending, ReindexReport};
 use crate::error::{Damage, ErrorKind};
@@ -130,14 +131,16 @@ pub struct Stat {
 }
 
 impl Store {
-    /// Opens the store in the directory `path` for writing, and makes both where there is none.
+    /// Opens the store in the directory `path` for writing, and makes both where there is none. Others may have it open too and
+    /// append by turns, unless one of them chose to be alone ([`Options::exclusive`]).
     ///
     /// # Errors
     /// [`Locked`](ErrorKind::Locked) where another process writes to it in a way that excludes this one
     /// ([`Options::exclusive`]), or does not end its turn; the message names it;
     /// [`NotAStore`](ErrorKind::NotAStore) where the path is a file or the folder holds something else;
     /// [`NotFound`](ErrorKind::NotFound) where there is none and [`Options::create`] is off;
-    /// [`Unsupported`](ErrorKind::Unsupported) for a store of a newer version or on a network file system;
+    /// [`Unsupported`](ErrorKind::Unsupported) for a store of a newer version, on a network file system, or to be shared where bytes of
+    /// files cannot be locked;
     /// [`CopyIncomplete`](ErrorKind::CopyIncomplete) for a copy that ends early;
     /// [`NoSpace`](ErrorKind::NoSpace), [`ReadOnly`](ErrorKind::ReadOnly), [`Io`](ErrorKind::Io) from the system.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Store> {
@@ -216,7 +219,8 @@ impl Store {
         &self.report
     }
 
-    /// Takes in what other processes have appended since; nothing to do in a process that writes alone.
+    /// Takes in what other processes have appended since. A subscription does so by itself, and each append before it is held against
+    /// what it expects; nothing to do in a process that writes alone.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io) from the system; [`Unsupported`](ErrorKind::Unsupported) where a newer version writes.
@@ -406,10 +410,12 @@ impl Store {
     /// of how many are done.
     ///
     /// # Errors
-    /// As [`sync`](Store::sync); [`NoSpace`](ErrorKind::NoSpace) and [`Io`](ErrorKind::Io) where a file cannot be written.
+    /// As [`sync`](Store::sync); [`NoSpace`](ErrorKind::NoSpace) and [`Io`](ErrorKind::Io) where a file cannot be written;
+    /// [`Locked`](ErrorKind::Locked) where another process that has the store open makes these files, which is named.
     pub fn reindex(&self, tell: &mut dyn FnMut(u64, u64)) -> Result<ReindexReport> {
         self.sync()?;
         let writer = self.writer()?;
+        writer.turns.check_worker(&writer.set.storage.describe())?;
         writer.indexer.lock().make_all(writer, tell)
     }
 
@@ -649,7 +655,7 @@ impl Writing {
         for thread in self.keeper.take().into_iter().flatten() {
             let _ = thread.join(); // a panic there was printed by it; the log does not depend on it
         }
-        writer.signals.join_watcher();
+        watch::stop(writer);
         writer.cover_the_end();
         let mut closed = writer.finish(&mut self.watermark.lock());
         if closed.is_ok() && writer.turns.is_worker() {

@@ -25,6 +25,12 @@ pub fn small() -> Options {
         .sync_interval(Duration::from_secs(3600))
 }
 
+/// As [`small`], for a store that one process writes alone, where that is what a test is about.
+#[must_use]
+pub fn alone() -> Options {
+    small().exclusive(true)
+}
+
 /// Opens a store in memory for writing.
 ///
 /// # Panics

@@ -156,8 +156,8 @@ fn run(arguments: Arguments) -> Result<(), Failed> {
 /// Opens the store; a shared writer tries it until nobody stands in its way.
 fn open(arguments: &Arguments) -> treering::Result<Store> {
     let options = arguments.kind.options();
-    let Some(patience) = arguments.shared else { return Store::open(&arguments.store, options) };
-    let options = options.exclusive(false).patience(Duration::from_millis(patience));
+    let Some(patience) = arguments.shared else { return Store::open(&arguments.store, options.exclusive(true)) };
+    let options = options.patience(Duration::from_millis(patience));
     loop {
         match Store::open(&arguments.store, options.clone()) {
             Err(error) if error.kind() == ErrorKind::Locked => say(&Line::Locked(pid_in(&error))),

@@ -12,6 +12,7 @@ use treering::{
     Batch, ContextOptions, Durability, Expected, NewEvent, NewSnapshot, Options, Revision, Store, Visibility,
 };
 use treering_benches::Outcome;
+use treering_benches::engine::Mode;
 
 const USAGE: &str = "\
 usage: contexts [--json] [--history N]... [DIR]
@@ -112,7 +113,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
 }
 
 fn measure(folder: &Path, history: u64) -> Outcome<Figures> {
-    let store = Store::open(folder, Options::new())?;
+    let store = Store::open(folder, Mode::Exclusive.options(Durability::Synced))?;
     let events = vec![NewEvent::new("t", &PAYLOAD); 1000];
     let mut left = history;
     while left > 0 {

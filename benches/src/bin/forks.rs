@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use treering::{Batch, Durability, Expected, Fork, NewEvent, Options, ReadOptions, Revision, Store, Visibility};
+use treering::{Batch, Durability, Expected, Fork, NewEvent, ReadOptions, Revision, Store, Visibility};
 use treering_benches::Outcome;
+use treering_benches::engine::Mode;
 
 const USAGE: &str = "\
 usage: forks [--json] [--history N]... [--level N]... [--depth N] [DIR]
@@ -89,7 +90,7 @@ fn in_store(directory: &Path, measure: impl FnOnce(&Store) -> Outcome<Vec<Row>>)
     let path = directory.join(format!("store-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path)?;
-    let store = Store::open(&path, Options::new().durability(Durability::Written))?;
+    let store = Store::open(&path, Mode::Exclusive.options(Durability::Written))?;
     let measured = measure(&store);
     store.close()?;
     std::fs::remove_dir_all(&path)?;

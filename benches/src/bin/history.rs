@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use treering::storage::os::OsStorage;
 use treering::{Batch, Durability, Event, Expected, NewEvent, Options, ReadOptions, Revision, Store, Visibility};
+use treering_benches::engine::Mode;
 use treering_benches::floor::Frames;
 use treering_benches::{Outcome, finish, program};
 
@@ -125,7 +126,7 @@ fn build(path: &Path, events: u64, streams: u64, bytes: usize) -> Outcome<()> {
     }
     let _ = std::fs::remove_dir_all(path);
     std::fs::create_dir_all(path)?;
-    let store = Store::open(path, Options::new().durability(Durability::Written))?;
+    let store = Store::open(path, Mode::Exclusive.options(Durability::Written))?;
     let names: Vec<String> = (0..streams).map(name_of).collect();
     let mut payload = vec![0x5A; bytes];
     for number in 0..events {
@@ -147,7 +148,7 @@ fn build(path: &Path, events: u64, streams: u64, bytes: usize) -> Outcome<()> {
 
 /// What is made in the background is made by a writer that has nothing else to do.
 fn wait_for_indexes(path: &Path) -> Outcome<()> {
-    let store = Store::open(path, Options::new())?;
+    let store = Store::open(path, Mode::Exclusive.options(Durability::Synced))?;
     let until = Instant::now() + Duration::from_secs(600);
     loop {
         let stat = store.stat()?;
@@ -177,7 +178,7 @@ fn measure(path: &Path, events: u64, streams: u64, arguments: &Arguments) -> Out
         rows.push(("open to first append, killed before", micros(opening(path, true)?), "us"));
         rows.push(("open for reading", micros(median(OPENINGS, || opening_to_read(path))?), "us"));
     }
-    let store = Store::open(path, Options::new())?;
+    let store = Store::open(path, Mode::Exclusive.options(Durability::Synced))?;
     let mut random = Random(7);
     if arguments.wants("appending") {
         rows.extend(beside_small(&store, path, streams)?);
@@ -205,7 +206,7 @@ fn beside_small(store: &Store, path: &Path, streams: u64) -> Outcome<Vec<Row>> {
     let small_path = path.with_extension("small");
     let _ = std::fs::remove_dir_all(&small_path);
     std::fs::create_dir_all(&small_path)?;
-    let small = Store::open(&small_path, Options::new())?;
+    let small = Store::open(&small_path, Mode::Exclusive.options(Durability::Synced))?;
     for number in 0..SMALL_EVENTS {
         append(&small, &name_of(number % small_streams), Durability::Written)?;
     }
@@ -333,7 +334,7 @@ fn opening(path: &Path, is_killed: bool) -> Outcome<Duration> {
             }
         }
         let start = Instant::now();
-        let store = Store::open(path, Options::new())?;
+        let store = Store::open(path, Mode::Exclusive.options(Durability::Synced))?;
         let time = start.elapsed() + append(&store, &name_of(1), Durability::Written)?;
         store.close()?;
         Ok(time)
@@ -350,7 +351,7 @@ fn opening_to_read(path: &Path) -> Outcome<Duration> {
 
 /// Appends for a while, then dies without a word.
 fn be_killed(path: &Path) -> Outcome<()> {
-    let store = Store::open(path, Options::new())?;
+    let store = Store::open(path, Mode::Exclusive.options(Durability::Synced))?;
     for number in 0..3000 {
         append(
             &store,

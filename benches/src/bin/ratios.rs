@@ -1,6 +1,6 @@
 //! Prints, for each comparison, engine and floor as measured in turn on this machine, and the ratio of the two.
 //!
-//! `cargo run --release -p treering-benches --bin ratios -- [--json] [--quick] [--only NAME] [--rounds N]
+//! `cargo run --release -p treering-benches --bin ratios -- [--json] [--quick] [--shared] [--only NAME] [--rounds N]
 //! [--memory-gigabytes N] [DIR]`. DIR must lie on the disk that is to be measured. Each round runs the engine and then the
 //! floor; a ratio is made of the two of one round, so that a busy neighbour, who slows both, cancels out.
 
@@ -13,13 +13,15 @@ use serde_json::{Value, json};
 use treering::storage::Storage;
 use treering::storage::os::OsStorage;
 use treering_benches::contest::{self, ReadSize};
+use treering_benches::engine::Mode;
 use treering_benches::{Contest, Outcome, memory};
 
 const USAGE: &str = "\
-usage: ratios [--json] [--quick] [--only NAME] [--rounds N] [--memory-gigabytes N] [DIR]
+usage: ratios [--json] [--quick] [--shared] [--only NAME] [--rounds N] [--memory-gigabytes N] [DIR]
 
   --json                one JSON object a line instead of a table
   --quick               fewer rounds, smaller ones, no memory row
+  --shared              stores are opened as by default, so that other processes may append too, and not exclusively
   --only NAME           only the rows whose name begins so
   --rounds N            rounds of each row (7; quick: 3)
   --memory-gigabytes N  how much is appended for the memory row (2; 0: no such row)
@@ -31,6 +33,7 @@ const MEMORY_CHILD: &str = "--memory-child";
 struct Arguments {
     is_json: bool,
     is_quick: bool,
+    mode: Mode,
     only: String,
     rounds: Option<usize>,
     memory_gigabytes: Option<u64>,
@@ -42,6 +45,7 @@ impl Arguments {
         let mut arguments = Arguments {
             is_json: false,
             is_quick: false,
+            mode: Mode::Exclusive,
             only: String::new(),
             rounds: None,
             memory_gigabytes: None,
@@ -52,6 +56,7 @@ impl Arguments {
             match argument.as_str() {
                 "--json" => arguments.is_json = true,
                 "--quick" => arguments.is_quick = true,
+                "--shared" => arguments.mode = Mode::Shared,
                 "--only" => arguments.only = value()?,
                 "--rounds" => match value()?.parse() {
                     Ok(rounds) if rounds > 0 => arguments.rounds = Some(rounds),
@@ -95,18 +100,19 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let directory = directory.path();
     let file_system = OsStorage::open(directory)?.file_system()?.name;
     if !arguments.is_json {
+        let mode = if arguments.mode == Mode::Shared { "shared" } else { "exclusive" };
         println!(
-            "on {file_system}; times per event; ratio: engine's rate / floor's, median of the rounds (least, most)"
+            "on {file_system}, {mode}; times per event; ratio: engine's rate / floor's, median of the rounds (least, most)"
         );
     }
     let is_wanted = |contest: &Contest| contest.name.starts_with(&arguments.only);
-    for contest in contest::appending(directory).into_iter().filter(is_wanted) {
+    for contest in contest::appending(directory, arguments.mode).into_iter().filter(is_wanted) {
         row(arguments, contest)?;
     }
     let size = if arguments.is_quick { ReadSize::QUICK } else { ReadSize::ORDINARY };
     const READING: [&str; 5] = ["scan-one", "scan-batch", "stream", "last", "point"];
     if READING.iter().any(|name| name.starts_with(&arguments.only)) {
-        for contest in contest::reading(directory, size)?.into_iter().filter(is_wanted) {
+        for contest in contest::reading(directory, arguments.mode, size)?.into_iter().filter(is_wanted) {
             row(arguments, contest)?;
         }
     }
@@ -143,6 +149,7 @@ fn row(arguments: &Arguments, mut contest: Contest) -> Outcome<()> {
     if arguments.is_json {
         let line = json!({
             "name": contest.name,
+            "shared": arguments.mode == Mode::Shared,
             "work": contest.work.trim(),
             "rounds": rounds,
             "events_a_round": events as u64,

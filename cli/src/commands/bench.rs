@@ -41,6 +41,7 @@ const WORKS: [(Durability, usize); 4] =
 Examples:
   treering bench               in this folder
   treering bench /mnt/disk     on another disk
+  treering bench --shared      as processes append that share a store
   treering bench --json        one JSON object for each kind of append
 
 Takes less than 30 seconds and up to 2 GiB, in a folder of its own that is removed at the end. Events have 256 bytes.
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// A folder on the disk to measure
     #[arg(default_value = ".")]
     dir: PathBuf,
+    /// Open the store as processes do that share it, not for this one alone
+    #[arg(long)]
+    shared: bool,
     /// How many rounds at most
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=9))]
     rounds: u64,
@@ -61,6 +65,7 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Row {
     work: &'static str,
+    shared: bool,
     level: &'static str,
     batch: usize,
     payload_bytes: usize,
@@ -87,10 +92,11 @@ pub(crate) fn run(args: Args) -> Outcome {
             bytes(FREE_BYTES)
         )));
     }
-    let store = Store::open(folder.0.join("store"), Options::new())?;
+    // The floor is that of a single writer.
+    let store = Store::open(folder.0.join("store"), Options::new().exclusive(!args.shared))?;
     let rounds = measure(&store, &storage, args.rounds)?;
     store.close()?;
-    let rows: Vec<_> = WORKS.iter().zip(&rounds).map(|(work, rounds)| row(*work, rounds)).collect();
+    let rows: Vec<_> = WORKS.iter().zip(&rounds).map(|(work, rounds)| row(*work, args.shared, rounds)).collect();
     let mut out = Out::stdout();
     if args.json {
         for row in &rows {
@@ -99,7 +105,8 @@ pub(crate) fn run(args: Args) -> Outcome {
     } else {
         out.line(table(&rows))?;
         out.line(format_args!(
-            "\n{PAYLOAD_BYTES}-byte events, medians of {} rounds, on {} ({} free)",
+            "\n{PAYLOAD_BYTES}-byte events, the store opened {}, medians of {} rounds, on {} ({} free)",
+            if args.shared { "to be shared" } else { "exclusively" },
             rounds[0].len(),
             disk.name,
             bytes(disk.free_bytes)
@@ -173,11 +180,12 @@ fn title(level: Durability, batch: usize) -> String {
     }
 }
 
-fn row((level, batch): (Durability, usize), rounds: &[Pair]) -> Row {
+fn row((level, batch): (Durability, usize), shared: bool, rounds: &[Pair]) -> Row {
     let over = |figure: &dyn Fn(&Pair) -> f64| median(rounds.iter().map(figure));
     let nanos = |time: Duration| time.as_nanos() as f64;
     Row {
         work: "append",
+        shared,
         level: level_word(level),
         batch,
         payload_bytes: PAYLOAD_BYTES,

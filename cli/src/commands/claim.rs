@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 /// The fencing token, noted in the log. The store is open no longer than that takes.
 fn take_token(args: &Args, claim: &Claim) -> Outcome<FencingToken> {
-    let store = Store::open(&args.store, Options::new().create(false).exclusive(false))?;
+    let store = Store::open(&args.store, Options::new().create(false))?;
     let token = store.fencing_token(claim)?;
     store.close()?;
     Ok(token)

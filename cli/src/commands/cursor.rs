@@ -55,7 +55,7 @@ struct Line<'a> {
 pub(crate) fn run(args: Args) -> Outcome {
     let mut out = Out::stdout();
     if let (Some(name), Some(token)) = (&args.name, &args.set) {
-        let store = Store::open(&args.store, Options::new().create(false).exclusive(false))?;
+        let store = Store::open(&args.store, Options::new().create(false))?;
         let _told = DamageMet::at_opening(&store);
         let _ = store.append(&Batch::new().cursor(name, token, args.expect))?;
         let place = store.cursor_place(name)?;

@@ -107,7 +107,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         return Err(Failure::Error(format!("{}: {why}", path.display())));
     }
     // A sync at the end stands for all of them.
-    let store = Store::open(&args.store, Options::new().exclusive(false))?;
+    let store = Store::open(&args.store, Options::new())?;
     let total = found.files.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
     let run = Run {
         store: &store,

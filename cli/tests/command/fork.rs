@@ -248,7 +248,7 @@ fn a_store_that_others_write_is_forked_too_unless_they_write_alone() {
     drop(stdin);
     assert!(beside.wait().unwrap().success());
     assert_eq!(place.raw("beside too"), b"one\n");
-    let alone = Store::open(place.store(), Options::new()).unwrap();
+    let alone = Store::open(place.store(), Options::new().exclusive(true)).unwrap();
     place.run("fork", &["beside", "y"]).failed(6, "");
     alone.close().unwrap();
     place.is_clean();

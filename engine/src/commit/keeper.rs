@@ -1,8 +1,7 @@
 //! The three background threads of a writer. One syncs what nobody waits for and writes the watermark file; another makes
 //! pages present ahead of mapped copies, prepares the next segment and seals the finished ones, and so never waits for a
-//! disk that is busy with a sync; the third makes what is derived from the log ([`indexer`](super::indexer)). Where others write
-//! too, one of them seals and makes what is derived, each looks now and then for what the others left unsynced, and a fourth
-//! thread stands by as soon as a task waits for what they append.
+//! disk that is busy with a sync; the third makes what is derived from the log ([`indexer`](super::indexer)). Where others may write
+//! too, one of them seals and makes what is derived, and each has a fourth thread ([`watch`](super::watch)).
 //!
 //! They sleep without a timeout while there is nothing to do. Whoever makes work for it sets a flag first and wakes it only
 //! where the flag was not set: a stream of appends makes one wake-up each sync interval, not one each append.
@@ -13,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::commit::roll::Sealing;
 use crate::commit::tail::Ahead;
+use crate::commit::watch;
 use crate::commit::writer::Writer;
 use crate::format::file_name;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
-use crate::process::control::word;
 use crate::storage::{Access, Storage, StorageFile, WritableMapping};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, now};
@@ -32,7 +31,7 @@ const SYNC_AGAIN: Duration = Duration::from_millis(100);
 /// A segment that could not be sealed is looked at again after so long, at the latest.
 const SEAL_AGAIN: Duration = Duration::from_secs(1);
 /// What a thread did that panics there. Nobody does its work then, and tasks would wait for it for ever.
-const IN_BACKGROUND: &str = "works in the background";
+pub(super) const IN_BACKGROUND: &str = "works in the background";
 /// So many finished segments may wait for their seals while a burst of copies goes on.
 const UNSEALED_MAX: u64 = 16;
 
@@ -48,8 +47,10 @@ pub(crate) struct Signals {
     wake_syncer: Condvar,
     wake_worker: Condvar,
     wake_indexer: Condvar,
-    /// Where tasks wait for what other processes append.
-    watcher: Mutex<Option<JoinHandle<()>>>,
+    wake_watcher: Condvar,
+    /// The thread that looks at what other processes append, and whether tasks wait for that.
+    pub(super) watcher: Mutex<Option<JoinHandle<()>>>,
+    pub(super) tasks_wait: AtomicBool,
 }
 
 impl Default for Signals {
@@ -63,7 +64,9 @@ impl Default for Signals {
             wake_syncer: Condvar::default(),
             wake_worker: Condvar::default(),
             wake_indexer: Condvar::default(),
+            wake_watcher: Condvar::default(),
             watcher: Mutex::default(),
+            tasks_wait: AtomicBool::new(false),
         }
     }
 }
@@ -80,6 +83,8 @@ struct Asked {
     left: Vec<WritableMapping>,
     /// Of the indexing thread: a look at what there is to do.
     index: bool,
+    /// Of the watching thread: a look at the log.
+    call: bool,
     /// When the burst of copies is taken to be over.
     calm_at: Option<Instant>,
 }
@@ -142,12 +147,18 @@ impl Signals {
         self.ask(|asked| asked.look = true);
     }
 
-    /// Waits for the end of the thread that looks at what others append, after [`stop`](Self::stop).
-    pub(crate) fn join_watcher(&self) {
-        let watcher = self.watcher.lock().take();
-        if let Some(watcher) = watcher {
-            let _ = watcher.join(); // a panic there was printed by it
+    /// Wakes the thread that looks at what others append, where there is no control page to wake it by.
+    pub(super) fn call_watcher(&self) {
+        self.ask(|asked| asked.call = true);
+    }
+
+    /// Sleeps until that is done, for `timeout` at most.
+    pub(super) fn wait_for_call(&self, timeout: Duration) {
+        let mut asked = self.asked.lock();
+        if !asked.call && !self.is_stopping() {
+            self.wake_watcher.wait_until(&mut asked, now() + timeout);
         }
+        asked.call = false;
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -155,10 +166,10 @@ impl Signals {
     }
 
     fn ask(&self, what: impl FnOnce(&mut Asked)) {
-        let (syncer, worker, indexer) = {
+        let (syncer, worker, indexer, watcher) = {
             let mut asked = self.asked.lock();
             what(&mut asked);
-            (asked.sync || asked.look, asked.work, asked.index)
+            (asked.sync || asked.look, asked.work, asked.index, asked.call)
         };
         if syncer || self.is_stopping() {
             self.wake_syncer.notify_one();
@@ -168,6 +179,9 @@ impl Signals {
         }
         if indexer || self.is_stopping() {
             self.wake_indexer.notify_one();
+        }
+        if watcher || self.is_stopping() {
+            self.wake_watcher.notify_one();
         }
     }
 }
@@ -279,44 +293,14 @@ pub(crate) fn start(writer: &Arc<Writer>, watermark: &Arc<Mutex<WatermarkFile>>)
         let _unwinding = indexing.stop_on_panic(IN_BACKGROUND);
         run_indexer(&indexing);
     });
-    match indexer {
-        Ok(indexer) => Ok([syncer, worker, indexer]),
-        Err(error) => Err(give_up(writer, error, [syncer, worker])),
+    let indexer = match indexer {
+        Ok(indexer) => indexer,
+        Err(error) => return Err(give_up(writer, error, [syncer, worker])),
+    };
+    match if writer.is_shared() { watch::start(writer) } else { Ok(()) } {
+        Ok(()) => Ok([syncer, worker, indexer]),
+        Err(error) => Err(give_up(writer, error, [syncer, worker, indexer])),
     }
-}
-
-/// Starts, once, the thread that looks at what other processes append, and so wakes the tasks of this one. It ends after
-/// [`Signals::stop`].
-pub(crate) fn watch_others(writer: &Arc<Writer>) -> Result<()> {
-    let mut watcher = writer.signals.watcher.lock();
-    if watcher.is_some() || writer.signals.is_stopping() {
-        return Ok(());
-    }
-    let watching = Arc::clone(writer);
-    let started = Builder::new().name("treering-watch".into()).spawn(move || {
-        let _unwinding = watching.stop_on_panic(IN_BACKGROUND);
-        run_watcher(&watching);
-    });
-    *watcher = Some(started.map_err(|error| Error::io("start a thread for", "what other processes append", error))?);
-    Ok(())
-}
-
-fn run_watcher(writer: &Writer) {
-    /// What is appended is mostly synced at once: that is looked for more often.
-    const UNSYNCED: Duration = Duration::from_millis(2);
-    const LOST: Duration = Duration::from_millis(50);
-    writer.turns.sleep_from_now();
-    while !writer.signals.is_stopping() {
-        let _waking = writer.marks.waking();
-        let marks = writer.marks.get();
-        let (word, timeout) = match marks.durable < marks.committed {
-            true => (word::SYNCED, UNSYNCED),
-            false => (word::GROWN, LOST),
-        };
-        // An error is met again by whoever reads, and a task that is woken for nothing sleeps again.
-        writer.control.wait(word, timeout, || writer.refresh().is_ok() && writer.marks.get() == marks);
-    }
-    writer.turns.sleep_no_more();
 }
 
 /// Ends the threads that were started before one that could not be; they have done nothing yet.
@@ -360,19 +344,13 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
     let signals = &writer.signals;
     let mut sync_at: Option<Instant> = None;
     let mut quiet = Quiet::Told;
-    let mut others = Others::default();
     loop {
         let _waking = writer.marks.waking();
         let is_asked = {
             let mut asked = signals.asked.lock();
             while !(asked.sync || asked.look || signals.is_stopping()) {
                 // A poisoned store has nothing left to be done but to be closed.
-                match [sync_at, quiet.look_at(), others.look_at(writer)]
-                    .into_iter()
-                    .flatten()
-                    .min()
-                    .filter(|_| !writer.poison.is_set())
-                {
+                match [sync_at, quiet.look_at()].into_iter().flatten().min().filter(|_| !writer.poison.is_set()) {
                     Some(until) => {
                         if signals.wake_syncer.wait_until(&mut asked, until).timed_out() {
                             break;
@@ -391,7 +369,6 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
             continue;
         }
         let now = now();
-        others.look(writer, now);
         if signals.unsynced.load(Ordering::SeqCst) && sync_at.is_none() {
             sync_at = Some(now + writer.options.sync_interval);
         }
@@ -410,45 +387,6 @@ fn run_syncer(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
             }
         }
         quiet = quiet.look(writer, watermark);
-    }
-}
-
-/// What other processes have appended and nobody has synced: its writers may be dead by now, and it is looked for now and then.
-#[derive(Debug, Default)]
-struct Others {
-    /// When it is looked for.
-    at: Option<Instant>,
-    /// Where the log ended when it was looked for last.
-    seen: Position,
-}
-
-impl Others {
-    /// So often, at most.
-    const EVERY: Duration = Duration::from_millis(500);
-
-    fn look_at(&mut self, writer: &Writer) -> Option<Instant> {
-        if !writer.is_shared() {
-            return None;
-        }
-        Some(*self.at.get_or_insert_with(|| now() + Others::EVERY.max(writer.options.sync_interval)))
-    }
-
-    fn look(&mut self, writer: &Writer, now: Instant) {
-        if self.at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.at = None;
-        if writer.refresh().is_err() {
-            return; // whoever reads is told why
-        }
-        let marks = writer.marks.get();
-        if marks.durable < self.seen {
-            writer.signals.note_unsynced(); // it was there the last time
-        }
-        if marks.committed > self.seen {
-            writer.signals.want_work();
-        }
-        self.seen = marks.committed;
     }
 }
 

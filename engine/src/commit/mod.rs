@@ -4,7 +4,7 @@
 //! it, [`index_state`] collects the next index block, [`group`] makes one sync serve many, [`keeper`] does what nobody
 //! waits for: interval syncs, the next segment, seals, the watermark file; and [`indexer`] the indexes of finished segments.
 //! [`fence`] refuses who had a stream before; [`unwinding`] stops all writing after a panic;
-//! [`share`] is how all of that is done together with other processes.
+//! [`share`] is how all of that is done together with other processes, and [`watch`] looks at what they append.
 
 pub(crate) mod admit;
 pub(crate) mod cursor;
@@ -22,6 +22,7 @@ pub(crate) mod share;
 pub(crate) mod snapshot;
 pub(crate) mod tail;
 mod unwinding;
+pub(crate) mod watch;
 pub(crate) mod writer;
 
 pub use indexer::ReindexReport;

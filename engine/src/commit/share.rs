@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::commit::index_state::is_left_at;
 use crate::commit::tail::Tail;
 use crate::commit::unwinding::Unwinding;
+use crate::commit::watch;
 use crate::commit::writer::Writer;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::ids::Position;
@@ -113,7 +114,9 @@ impl Writer {
             made.begin_sync(tail.at);
             made
         });
+        let before = self.control.words();
         self.control.replace(newer);
+        before.into_iter().for_each(watch::call); // who sleeps by it
         self.files.lock().forget(tail.at);
         self.check_others()?;
         if self.control.committed().is_none_or(|committed| committed.end < tail.at) {

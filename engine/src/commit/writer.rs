@@ -403,6 +403,7 @@ impl Writer {
         {
             words.wake(word, u32::MAX);
         }
+        self.wake_watchers();
     }
 
     pub(super) fn write_due_index_block(&self, tail: &mut Tail) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::commit::keeper;
+use crate::commit::watch;
 use crate::commit::writer::Writer;
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
@@ -227,7 +228,7 @@ impl View {
     /// Sees to it that tasks are woken by what other processes append.
     pub(crate) fn watch_for_tasks(&self) -> Result<()> {
         match &self.others {
-            Some(Others::Writers(writer)) => keeper::watch_others(writer),
+            Some(Others::Writers(writer)) => watch::for_tasks(writer),
             _ => Ok(()),
         }
     }

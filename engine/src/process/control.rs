@@ -67,6 +67,9 @@ pub(crate) mod word {
     pub(crate) const BEGUN: usize = 125;
     /// How often the right to sync was let go.
     pub(crate) const HANDED_ON: usize = 126;
+    /// Whether threads sleep that look at what others append, until somebody calls them; how often that was done.
+    pub(crate) const ASLEEP: usize = 106;
+    pub(crate) const CALLS: usize = 107;
     /// Words of the page that mean something.
     pub(crate) const COUNT: usize = 128;
 }

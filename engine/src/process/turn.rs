@@ -129,13 +129,13 @@ impl Turns {
         loop {
             // In this order: who has both is alone with the other.
             let got = if naps == 0 { self.try_often()? } else { self.identity.try_lock().map_err(lock_error)? };
-            if got && self.or_alone(self.identity.try_lock_byte(PRESENCE, kind))? {
+            if got && self.or_alone(self.identity.try_lock_byte(PRESENCE, kind), describe)? {
                 return Ok(());
             }
             if got {
                 self.identity.unlock().map_err(lock_error)?;
             }
-            if self.or_alone(self.identity.is_byte_locked(PRESENCE, kind))? {
+            if self.or_alone(self.identity.is_byte_locked(PRESENCE, kind), describe)? {
                 return Err(self.refused(describe));
             }
             if now() >= until {
@@ -167,10 +167,18 @@ impl Turns {
     }
 
     /// Where there are no locks of bytes nobody writes together with others, and an exclusive writer needs none.
-    fn or_alone(&self, answer: std::io::Result<bool>) -> Result<bool> {
+    fn or_alone(&self, answer: std::io::Result<bool>, describe: &str) -> Result<bool> {
         match answer {
-            Err(error) if error.kind() == std::io::ErrorKind::Unsupported && !self.is_shared => Ok(true),
-            answer => answer.map_err(lock_error),
+            Err(error) if error.kind() != std::io::ErrorKind::Unsupported => Err(lock_error(error)),
+            Err(_) if !self.is_shared => Ok(true),
+            Err(error) => {
+                let message = format!(
+                    "the store {describe} cannot be opened to write together with others: {error}; open it exclusively \
+                     (`Options::exclusive`), or move it to a local disk"
+                );
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
+            Ok(answer) => Ok(answer),
         }
     }
 
@@ -219,6 +227,19 @@ impl Turns {
             *is_worker = self.identity.try_lock_byte(WORK, LockKind::Exclusive).unwrap_or(false);
         }
         *is_worker || !self.is_shared
+    }
+
+    /// Refuses where another process is the one that works in the background.
+    pub(crate) fn check_worker(&self, describe: &str) -> Result<()> {
+        if self.is_worker() {
+            return Ok(());
+        }
+        let holder = self.identity.byte_holders(WORK).into_iter().next();
+        let holder = holder.map_or_else(|| "another process".to_string(), |(holder, _)| holder.to_string());
+        let message = format!(
+            "what is derived from the log of the store {describe} is made by {holder}, which has it open; close it there, and try again"
+        );
+        Err(Error::new(ErrorKind::Locked, message))
     }
 
     /// One more thread of this process sleeps until the log grows: whoever writes it is to wake it. Where the lock cannot be had,
@@ -376,14 +397,7 @@ fn waiting(words: &crate::storage::SharedWords) -> u64 {
 }
 
 pub(super) fn lock_error(error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::Unsupported => Error::new(
-            ErrorKind::Unsupported,
-            "the file system has no locks of open files, without which several processes cannot write to a store: open it \
-             exclusively, or move it to a local disk",
-        ),
-        _ => Error::io("lock", crate::format::file_name::IDENTITY, error),
-    }
+    Error::io("lock", crate::format::file_name::IDENTITY, error)
 }
 
 impl Drop for Turn<'_> {

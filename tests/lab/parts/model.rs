@@ -83,9 +83,11 @@ fn sequence(seed: u64) -> Vec<Op> {
     operations_of(&bytes, most, if seed % LARGE_ONE_IN == 2 { Sizes::default() } else { SMALL })
 }
 
-/// Runs it; one in eight with compression, and another one with the threads of the background, which cost more than the rest.
+/// Runs it; one in eight with compression, and another one with the threads of the background, which cost more than the rest; every
+/// second one alone, so that events are copied into mappings too.
 fn one(seed: u64, operations: &[Op]) -> Result<(), String> {
     let options = Options::new().segment_bytes(16 << 10).index_stride_bytes(4 << 10).background_threads(seed % 8 == 1);
+    let options = options.exclusive((seed / 8).is_multiple_of(2));
     let options = match seed.is_multiple_of(8) {
         true => options.compression(Some(Compression { level: 1, min_bytes: 64 })),
         false => options,

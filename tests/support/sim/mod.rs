@@ -38,11 +38,11 @@ pub use disk::{Call, Disk, Inode};
 pub use image::Image;
 pub use plant::Plant;
 
-/// How stores are opened in simulations: the smallest segments, and no threads: the background works when it is told to, so
-/// that the same script makes the same trace.
+/// How stores are opened in simulations, where nothing else is said: by one process alone, the smallest segments, and no threads:
+/// the background works when it is told to, so that the same script makes the same trace. [`several`] opens them together.
 #[must_use]
 pub fn options() -> Options {
-    crate::store::small().background_threads(false)
+    crate::store::alone().background_threads(false)
 }
 
 /// How a call fails.

@@ -47,7 +47,7 @@ impl Step {
 }
 
 fn open(path: &Path) -> Outcome<Store> {
-    Ok(Store::open(path, Options::new().exclusive(false))?)
+    Ok(Store::open(path, Options::new())?)
 }
 
 /// Committed is enough to find work by: the append that ends it is Synced.

@@ -4,13 +4,13 @@
 //! in for model and tools), appends the result with the head that it has read as the expected one, prints the receipt,
 //! and goes on. It keeps no state of its own, so it may be killed at any instruction and any other may go on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use treering::{Batch, Durability, Expected, NewEvent, Options, ReadOptions, Revision, Store, Visibility};
 
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
 use crate::import::record::{self, Format};
 use crate::output::Out;
 
@@ -64,7 +64,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         out.flush()
     };
     let started = Instant::now();
-    let store = open(&args.store)?;
+    let store = Store::open(&args.store, Options::new())?;
     let open_micros = started.elapsed().as_micros() as u64;
     let (events, last) = read(&store)?;
     say(Said::PickedUp { events, last, open_micros })?;
@@ -86,19 +86,6 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     store.close()?;
     Ok(())
-}
-
-/// Opens for writing; where the worker before is just being cleared away by the system, waits for that.
-fn open(path: &Path) -> Outcome<Store> {
-    let patience = Instant::now() + Duration::from_secs(5);
-    loop {
-        match Store::open(path, Options::new()) {
-            Err(error) if error.kind() == treering::ErrorKind::Locked && Instant::now() < patience => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            opened => return opened.map_err(Failure::from),
-        }
-    }
 }
 
 /// How far the session is, from the log alone.

@@ -52,6 +52,8 @@ fn page(fields: &mut Fields<'_, '_>) -> Result<(), Stop> {
         ("of them that had it", word::SERVED),
         ("turns that were ended for them", word::TURNS),
         ("who had the last one", word::HOLDER),
+        ("whether threads sleep until somebody appends (0: no)", word::ASLEEP),
+        ("times that they were called", word::CALLS),
         ("processes that came to sync", word::ARRIVED),
         ("of them before the last sync began", word::GATHERED),
         ("for the last sync", word::CAME[0]),

@@ -96,6 +96,7 @@ struct State {
     failed: u64,
     faults_panic: bool,
     models_disk: bool,
+    has_byte_locks: bool,
 }
 
 /// One step of splitmix64: well mixed, and any seed will do.
@@ -133,6 +134,7 @@ impl Controls {
                 failed: 0,
                 faults_panic: false,
                 models_disk: false,
+                has_byte_locks: true,
             }),
         }
     }
@@ -279,6 +281,17 @@ impl Controls {
     pub(super) fn is_dead(&self) -> bool {
         let state = self.state.lock();
         state.is_fault_met && state.fault.is_some_and(|fault| fault.sticky && fault.on.is_none())
+    }
+
+    pub(super) fn set_byte_locks(&self, are_known: bool) {
+        self.state.lock().has_byte_locks = are_known;
+    }
+
+    pub(super) fn check_byte_locks(&self) -> io::Result<()> {
+        match self.state.lock().has_byte_locks {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::Unsupported, "there are no locks of open files on bytes")),
+        }
     }
 
     pub(super) fn models_disk(&self) -> bool {

@@ -485,6 +485,7 @@ impl StorageFile for MemFile {
     }
 
     fn try_lock_byte(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.inode.controls.check_byte_locks()?;
         check_offset(offset)?;
         if kind == LockKind::Exclusive {
             self.check_writable()?;
@@ -493,12 +494,14 @@ impl StorageFile for MemFile {
     }
 
     fn unlock_byte(&self, offset: u64) -> io::Result<()> {
+        self.inode.controls.check_byte_locks()?;
         check_offset(offset)?;
         self.inode.bytes.lock().give_back(self.handle, offset);
         Ok(())
     }
 
     fn is_byte_locked(&self, offset: u64, kind: LockKind) -> io::Result<bool> {
+        self.inode.controls.check_byte_locks()?;
         check_offset(offset)?;
         Ok(self.inode.bytes.lock().excludes(self.handle, offset, kind))
     }

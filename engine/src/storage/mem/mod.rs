@@ -186,6 +186,11 @@ impl MemStorage {
         self.controls.set_mount_id(mount_id);
     }
 
+    /// Has files know locks on bytes, or none from now on, as on a file system without them.
+    pub fn set_byte_locks(&self, are_known: bool) {
+        self.controls.set_byte_locks(are_known);
+    }
+
     /// Sets the boot id, as another start of the machine would.
     pub fn set_boot_id(&self, boot_id: BootId) {
         self.controls.set_boot_id(boot_id);
