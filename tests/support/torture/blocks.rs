@@ -174,7 +174,8 @@ impl Recording {
     /// Outside: it could not be tried. Inside: what is broken.
     pub fn replay(&self, programs: &Programs, moment: usize, seed: u64) -> Result<Result<(), String>, String> {
         let at = |name: &str| self.folder.path().join(name);
-        let image = at("image");
+        // Of its own: whoever mounts a file of a name that was mounted before may get the device of before, and what that remembers.
+        let image = at(&format!("image-{moment}-{seed}"));
         run(Command::new("cp").args(["--sparse=always"]).arg(at("base")).arg(&image))?;
         let flushed = self.entries[..moment].iter().rposition(|entry| entry.flags & FLUSH != 0).unwrap_or(0);
         let mut dice = Dice::new(seed);
@@ -188,12 +189,15 @@ impl Recording {
         drop(file);
         let root = at("root");
         run(Command::new("mount").args(["-o", "loop,noatime"]).arg(&image).arg(&root))?;
-        let _mount = Held::Mount(root.clone());
+        let mount = Held::Mount(root.clone());
         let journal = at("receipts");
         let demanded = self.receipts.iter().filter(|(entries, _)| *entries <= flushed);
         let lines: String = demanded.map(|(_, line)| format!("{line}\n")).collect();
         fs::write(&journal, &lines).map_err(|error| error.to_string())?;
-        Ok(look(programs, &root.join("store"), &journal, !lines.is_empty()))
+        let found = look(programs, &root.join("store"), &journal, !lines.is_empty());
+        drop(mount);
+        fs::remove_file(&image).map_err(|error| error.to_string())?;
+        Ok(found)
     }
 }
 
