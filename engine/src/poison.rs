@@ -11,12 +11,15 @@ pub(crate) struct Poison {
 }
 
 impl Poison {
-    /// Stops all writing. The first cause stays.
+    /// Why all writing is about to be stopped. The first cause stays.
+    pub(crate) fn note(&self, cause: &Error) {
+        self.cause.lock().get_or_insert_with(|| (cause.kind(), cause.to_string()));
+    }
+
+    /// Stops all writing.
     pub(crate) fn set(&self, cause: &Error) {
-        let mut first = self.cause.lock();
-        if !self.poisoned.swap(true, Ordering::SeqCst) {
-            *first = Some((cause.kind(), cause.to_string()));
-        }
+        self.note(cause);
+        self.poisoned.store(true, Ordering::SeqCst);
     }
 
     /// Fails where writing was stopped.
@@ -52,8 +55,8 @@ mod tests {
     #[test]
     fn p06_the_first_cause_stops_all_writing() {
         let poison = Poison::default();
-        poison.check().expect("nothing happened yet");
-        poison.set(&Error::new(ErrorKind::Io, "first"));
+        poison.note(&Error::new(ErrorKind::Io, "first"));
+        poison.check().expect("nothing is stopped yet");
         poison.set(&Error::new(ErrorKind::Io, "second"));
         let error = poison.check().expect_err("stopped");
         assert!(error.is_outcome_unknown() && error.to_string().contains("first"));

@@ -488,7 +488,8 @@ impl Writer {
 
     /// Poisons the store; the error that says so.
     pub(crate) fn stop(&self, cause: &Error) -> Error {
-        // First of all: once anyone hears of it, the store may be closed, and the page be the next writer's. Where files were taken away
+        self.poison.note(cause); // whoever reads it in the page before it is set here would say that it was another process
+        // The page is first: once anyone hears of it, the store may be closed, and the page be the next writer's. Where files were taken away
         // it may be that already: who shares the store finds that out by itself, and who has made another one is none of ours.
         if cause.kind() != ErrorKind::Removed {
             self.control.poison();
