@@ -238,3 +238,32 @@ fn p08_a_store_that_was_half_made_is_made_again_and_a_log_without_identity_is_no
     let only = storage_of(&BTreeMap::from([("control".to_owned(), b"somebody's".to_vec())]));
     assert_eq!(try_open(&only).map(drop).unwrap_err().kind(), ErrorKind::NotAStore);
 }
+
+/// As `{:?}` has it, in the message of an `expect` say.
+#[test]
+fn p20_what_is_printed_of_a_store_and_its_readers_does_not_grow_with_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), small()).unwrap();
+    let mut lens = Vec::new();
+    for _ in 0..2 {
+        for number in 0..300 {
+            let _ = put(&store, &format!("stream {number}"), &noise(number, 500));
+        }
+        let options = || ReadAllOptions::new().visibility(Visibility::Committed);
+        let mut stream = store.read_stream("stream 7", ReadOptions::new().visibility(Visibility::Committed)).unwrap();
+        let mut all = store.read_all(options()).unwrap();
+        let (_, _) = (stream.next().unwrap().unwrap().hold(), all.next().unwrap().unwrap().hold());
+        let subscription = store.subscribe(SubscribeOptions::all()).unwrap();
+        lens.push([
+            format!("{store:?}").len(),
+            format!("{:?}", Store::open_read_only(folder.path(), small()).unwrap()).len(),
+            format!("{stream:?}").len(),
+            format!("{all:?}").len(),
+            format!("{subscription:?}").len(),
+        ]);
+    }
+    assert!(store.stat().unwrap().segments > 10);
+    for (short, long) in lens[0].iter().zip(lens[1]) {
+        assert!(long < 6_000 && long < short + 500, "{lens:?}");
+    }
+}

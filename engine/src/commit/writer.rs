@@ -7,6 +7,7 @@
 //!
 //! Admission is in [`admit`](super::admit), rolling in [`roll`](super::roll), syncing in [`durable`](super::durable).
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::append::encode::{Continued, Existing, encode_batch};
@@ -38,7 +39,6 @@ use crate::watermark::Marks;
 use crate::{Error, ErrorKind, Result, limits};
 
 /// The writer of a store, in this process.
-#[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) streams: Arc<Streams>,
@@ -107,6 +107,13 @@ struct Encoded {
 const SHARED_UNSYNCED_BYTES: u64 = 1 << 20;
 /// What is closed gets an index block and a checkpoint behind this part of the stretch that one covers otherwise.
 pub(crate) const CLOSING_SHARE: u64 = 8;
+
+impl fmt::Debug for Writer {
+    /// Without what grows with the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("set", &self.set).field("options", &self.options).finish_non_exhaustive()
+    }
+}
 
 impl Writer {
     /// A writer that stands where opening has found the end of the log.

@@ -5,6 +5,7 @@
 //! the next reader ([`known_places`](super::known_places)). A damaged frame breaks the links; then the log between two places
 //! that are known is walked instead, which is slower and finds the same.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Damage;
@@ -32,13 +33,19 @@ pub(crate) enum Place {
 }
 
 /// Finds frames, and remembers what it found.
-#[derive(Debug)]
 pub(crate) struct Finder {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) indexes: Arc<SegmentIndexes>,
     pub(crate) forks: Forks,
     pub(crate) known: KnownPlaces,
+}
+
+impl fmt::Debug for Finder {
+    /// Without what grows with the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Finder").field("set", &self.set).finish_non_exhaustive()
+    }
 }
 
 /// What looking for a revision has found.

@@ -3,6 +3,7 @@
 //! Invariants: the head block proved itself and belongs to the store, unless it is said to be lost; the mapping never changes
 //! below the end of the log; a file that is shorter than it should be reads as if it ended there. Where the log ends is not known here.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +34,6 @@ const STRETCHES_AHEAD: usize = 16;
 pub(crate) const FRAME_TOUCHED_BYTES: usize = 448;
 
 /// A segment file whose head block holds.
-#[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) head: HeadBlock,
     pub(crate) name: String,
@@ -54,6 +54,13 @@ pub(crate) struct Segment {
     pub(crate) head_damage: Option<Damage>,
     /// Neither copy proved itself: `head` is put together from what others say, and its open frame says nothing.
     pub(crate) is_head_lost: bool,
+}
+
+impl fmt::Debug for Segment {
+    /// Without its bytes, which are many, and which to touch may be a signal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment").field("name", &self.name).field("base", &self.base).finish_non_exhaustive()
+    }
 }
 
 /// What others know of a segment neither copy of whose head block proves itself.

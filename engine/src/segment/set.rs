@@ -4,6 +4,7 @@
 //! least recently used going first. So are open files, of which a process may have few: those that were not used for longest
 //! are let go of, and what they map stays. A cursor keeps its own segment open for as long as it stands in it.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -76,7 +77,6 @@ impl Known {
 }
 
 /// All segments of a store.
-#[derive(Debug)]
 pub(crate) struct SegmentSet {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) store: StoreBlock,
@@ -90,6 +90,13 @@ pub(crate) struct SegmentSet {
     accepted: RwLock<Vec<AcceptedRange>>,
     /// A writer goes on with it.
     is_written: AtomicBool,
+}
+
+impl fmt::Debug for SegmentSet {
+    /// Without the segments, which may be many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentSet").field("storage", &self.storage.describe()).finish_non_exhaustive()
+    }
 }
 
 /// Whether so many files, one of each segment, are more than are to be kept mapped for later use.
