@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use treering::storage::mem::MemStorage;
 use treering::{
-    Batch, Durability, ErrorKind, Event, Expected, NewEvent, ReadAllOptions, Revision, Store, StoreId,
-    SubscribeOptions, Token, Visibility,
+    Batch, Durability, ErrorKind, Event, Expected, NewEvent, NewSnapshot, Position, ReadAllOptions, Revision, Store,
+    StoreId, SubscribeOptions, Token, Visibility,
 };
 use treering_tests::store::{everything, log, open, open_read_only, put};
 
@@ -40,7 +40,7 @@ fn p16_a_cursor_goes_on_where_it_was_saved_and_writes_no_more_often_than_it_may(
     cursor.save().unwrap();
     let place = store.cursor_place("consumer").unwrap().unwrap();
     assert_eq!((place.revision, place.token.number), (Revision(1), 399));
-    assert_eq!(place.lag_events, 101, "with the place that was written before");
+    assert_eq!(place.lag_events, 100);
     cursor.save().unwrap();
     assert_eq!(store.cursor_place("consumer").unwrap().unwrap().revision, Revision(1), "it did not move");
     drop(cursor);
@@ -65,6 +65,48 @@ fn p16_a_cursor_goes_on_where_it_was_saved_and_writes_no_more_often_than_it_may(
         followed += 1;
     }
     assert_eq!(followed, 500);
+}
+
+#[test]
+fn p16_who_has_read_the_whole_log_is_0_behind_whatever_the_engine_keeps_in_it() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    let summary = [NewEvent::new("summary", "all of it")];
+    for round in 0..200u64 {
+        fill(&store, 1 + round % 3);
+        let token = everything(&store).last().unwrap().token();
+        let results = [NewEvent::new("sum", "1"), NewEvent::new("sum", "2")];
+        let batch = Batch::new().cursor("often", &token, Expected::Any);
+        let batch = if round % 2 == 0 { batch.section("sums", Expected::Any, &results) } else { batch };
+        let _ = store.append(&batch.durability(Durability::Written)).unwrap();
+        if round % 20 == 7 {
+            let end = store.stream("s").unwrap().unwrap().head;
+            let _ = store.snapshot(&NewSnapshot::new("s", Revision(0)..end, "summary", &summary)).unwrap();
+        }
+    }
+    let events = everything(&store);
+    let place = store.cursor_place("often").unwrap().unwrap();
+    let behind = events.iter().filter(|event| event.position > place.token.position()).count() as u64;
+    assert_eq!(place.lag_events, behind);
+    for (index, event) in events.iter().enumerate().rev().step_by(7) {
+        let _ = store.append(&Batch::new().cursor("any", &event.token(), Expected::Any)).unwrap();
+        let behind = (events.len() - 1 - index) as u64;
+        assert_eq!(store.cursor_place("any").unwrap().unwrap().lag_events, behind, "at {}", event.position);
+    }
+    let origin = Token { frame: Position::ZERO, ordinal: 0, number: 0, frame_check: 0, ..events[0].token() };
+    let _ = store.append(&Batch::new().cursor("none", &origin, Expected::Any)).unwrap();
+    let last = events.last().unwrap().token();
+    let _ = store.append(&Batch::new().cursor("all", &last, Expected::Any)).unwrap();
+    let lags = |store: &Store| -> Vec<(String, u64)> {
+        let places = store.cursors().unwrap().into_iter();
+        places.map(|(name, place)| (name.to_string(), place.unwrap().lag_events)).collect()
+    };
+    let found = lags(&store);
+    let of = |name: &str| found.iter().find(|(of, _)| of == name).unwrap().1;
+    assert_eq!((of("all"), of("none"), of("often")), (0, events.len() as u64, behind));
+    store.close().unwrap();
+    assert_eq!(lags(&open_read_only(&storage)), found);
+    assert_eq!(lags(&open(&storage)), found);
 }
 
 /// A consumer that counts letters and dies between any two of its steps; its sums and its place are one batch.

@@ -20,7 +20,9 @@ use crate::format::frame::Frame;
 use crate::format::item::Item;
 use crate::format::token::Token;
 use crate::ids::{Position, Revision};
-use crate::limits::CURSOR_PREFIX;
+use crate::index::find::section_of;
+use crate::index::streams::Stream;
+use crate::limits::{CURSOR_PREFIX, RESERVED_NAME_PREFIX};
 use crate::options::Durability;
 use crate::store::Store;
 use crate::sync::now;
@@ -41,8 +43,9 @@ pub struct CursorPlace {
     pub revision: Revision,
     /// When it was written, in nanoseconds since 1970 UTC.
     pub written_at: i64,
-    /// How many events are in the log behind its place, but for the one that says it: those that it may not care for included, and
-    /// those of other cursors and of snapshots.
+    /// How many events are in the log behind its place, those that it may not care for included. What the engine keeps in streams
+    /// of its own (snapshots, the places of cursors) does not count: who has read the whole log is 0 behind. Only where
+    /// damage hides where such an event lies it may count.
     pub lag_events: u64,
 }
 
@@ -125,7 +128,7 @@ impl Store {
     /// [`Damage`](crate::ErrorKind::Damage) where its newest place is lost: move it to a place of your choice
     /// ([`Batch::cursor`]).
     pub fn cursor(&self, name: &str) -> Result<Cursor<'_>> {
-        let place = self.cursor_place(name)?;
+        let place = self.newest_place(name)?;
         Ok(Cursor {
             store: self,
             name: name.into(),
@@ -142,6 +145,27 @@ impl Store {
     /// # Errors
     /// As [`cursor`](Store::cursor).
     pub fn cursor_place(&self, name: &str) -> Result<Option<CursorPlace>> {
+        let Some(place) = self.newest_place(name)? else { return Ok(None) };
+        self.with_lag(name.into(), &place, &self.engine_streams()?).map(Some)
+    }
+
+    /// All cursors, in the order of their making. Those whose places are lost are errors.
+    ///
+    /// # Errors
+    /// As [`stream`](Store::stream).
+    pub fn cursors(&self) -> Result<Vec<(Arc<str>, Result<CursorPlace>)>> {
+        let streams = self.streams_with_prefix(CURSOR_PREFIX)?;
+        let engines = self.engine_streams()?;
+        let place = |name: &str| match self.newest_place(name) {
+            Ok(place) => place.map(|place| self.with_lag(name.into(), &place, &engines)),
+            Err(error) => Some(Err(error)),
+        };
+        let names = streams.iter().filter_map(|stream| stream.name.strip_prefix(CURSOR_PREFIX));
+        Ok(names.filter_map(|name| Some((name.into(), place(name)?))).collect())
+    }
+
+    /// The place of a cursor that was written last.
+    fn newest_place(&self, name: &str) -> Result<Option<Written>> {
         check_cursor_name(name)?;
         self.view().refresh()?;
         let stream = stream_of(name);
@@ -156,29 +180,71 @@ impl Store {
         let frame = segment.frame(place, segment.file_end()).map_err(|fault| lost(&fault))?;
         let token = token_in(&frame, name).map_err(|fault| lost(&fault))?;
         let token = token.ok_or_else(|| lost(&Fault::bad("its frame does not say it")))?;
-        let events = self.stat_events()?;
-        Ok(Some(CursorPlace {
-            name: name.into(),
-            token,
-            revision: stream.last_event,
-            written_at: frame.recorded_at(),
-            lag_events: events.saturating_sub(1 + if token.is_origin() { 0 } else { token.number + 1 }),
-        }))
+        Ok(Some(Written { token, revision: stream.last_event, at: frame.recorded_at() }))
     }
 
-    /// All cursors, in the order of their making. Those whose places are lost are errors.
-    ///
-    /// # Errors
-    /// As [`stream`](Store::stream).
-    pub fn cursors(&self) -> Result<Vec<(Arc<str>, Result<CursorPlace>)>> {
-        let streams = self.streams_with_prefix(CURSOR_PREFIX)?;
-        let place = |name: &str| match self.cursor_place(name) {
-            Ok(place) => place.map(Ok),
-            Err(error) => Some(Err(error)),
-        };
-        let names = streams.iter().filter_map(|stream| stream.name.strip_prefix(CURSOR_PREFIX));
-        Ok(names.filter_map(|name| Some((name.into(), place(name)?))).collect())
+    /// `engines` are the streams of the engine, looked at before: what was appended since counts rather than is left out.
+    fn with_lag(&self, name: Arc<str>, place: &Written, engines: &[Stream]) -> Result<CursorPlace> {
+        let token = place.token;
+        let events = self.stat_events()?;
+        let behind = events.saturating_sub(if token.is_origin() { 0 } else { token.number + 1 });
+        let mut of_engine = 0;
+        for stream in engines {
+            of_engine += self.events_behind(stream, &token)?;
+        }
+        Ok(CursorPlace {
+            name,
+            token,
+            revision: place.revision,
+            written_at: place.at,
+            lag_events: behind.saturating_sub(of_engine),
+        })
     }
+
+    fn engine_streams(&self) -> Result<Vec<Stream>> {
+        let mut streams = Vec::new();
+        self.view()
+            .streams
+            .with_prefix(RESERVED_NAME_PREFIX.encode_utf8(&mut [0; 4]), |stream| streams.push(stream.clone()))?;
+        Ok(streams)
+    }
+
+    /// How many events of a stream lie behind a token, found by halving: a consumer that stood still for long has many moves of
+    /// others behind it.
+    fn events_behind(&self, stream: &Stream, token: &Token) -> Result<u64> {
+        let (mut low, end) = (stream.first.0, stream.last_event.0.saturating_add(1));
+        let mut high = end;
+        if stream.head_position <= token.position() {
+            return Ok(0);
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.position_of(stream, Revision(middle)) {
+                Ok(position) if position > token.position() => high = middle,
+                Err(error) if error.damage().is_none() => return Err(error),
+                _ => low = middle + 1,
+            }
+        }
+        Ok(end - low)
+    }
+
+    fn position_of(&self, stream: &Stream, revision: Revision) -> Result<Position> {
+        let view = self.view();
+        let place = view.finder.frame_holding(stream, revision)?;
+        let segment = view.set.holding(place)?;
+        let section = segment.frame(place, segment.file_end()).and_then(|frame| section_of(frame, stream.id));
+        let lost = |fault| Error::from_damage(segment.damage(place, place, DamageClass::Damage, fault));
+        let section = section.map_err(|fault| lost(fault.to_string()))?;
+        let section = section.ok_or_else(|| lost(format!("its frame has no section of {:?}", stream.name)))?;
+        Ok(Position(place.0 + u64::from(section.first_ordinal) + (revision.0 - section.first_revision.0)))
+    }
+}
+
+/// A place as it was written.
+struct Written {
+    token: Token,
+    revision: Revision,
+    at: i64,
 }
 
 /// The place of a cursor that a frame says.
