@@ -103,7 +103,8 @@ fn p01_power_loss_on_a_real_ext4_loses_nothing_that_was_synced() {
     assert!(recording.moments() > 60, "{}", recording.moments());
     for (number, moment) in (0..recording.moments()).step_by(recording.moments() / 12).enumerate() {
         for subset in [0, number as u64 + 1] {
-            let replayed = recording.replay(&programs, moment, subset).expect("an image can be mounted");
+            let replayed = recording.replay(&programs, moment, subset);
+            let replayed = replayed.unwrap_or_else(|what| panic!("no image can be made and mounted: {what}"));
             replayed.unwrap_or_else(|what| panic!("moment {moment}, subset {subset}: {what}"));
         }
     }

@@ -19,6 +19,8 @@ use crate::torture::script::{Dice, Line};
 const SECTOR: u64 = 512;
 const MAGIC: u64 = 0x6a_7366_7773_6872;
 const IMAGE_BYTES: u64 = 32 << 20;
+/// More than a writer of a test has recorded. What is more finds room or is told by [`Log::read`].
+const LOG_BYTES: u64 = 32 << 20;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
@@ -67,6 +69,16 @@ pub(super) fn run(command: &mut Command) -> Result<String, String> {
         true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
         false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
     }
+}
+
+fn told(what: &str) -> impl Fn(std::io::Error) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+/// Gives a file all of its blocks. In a hole of an image a full disk is met by the file system in it, as an input/output error, and what
+/// is then lost, or not recorded, looks like a store that broke its promise.
+fn allocate(path: &Path, bytes: u64) -> Result<(), String> {
+    run(Command::new("fallocate").args(["-l", &bytes.to_string()]).arg(path)).map(drop)
 }
 
 /// A file system that is mounted, or a loop device, or a daemon: gone with the value.
@@ -121,13 +133,15 @@ impl Recording {
     /// # Errors
     /// Where it cannot be done.
     pub fn of_writer(programs: &Programs, seed: u64, batches: u64) -> Result<Recording, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let folder = tempfile::tempdir().map_err(told("no folder for an image"))?;
         let at = |name: &str| folder.path().join(name);
         let sparse = |name: &str, bytes: u64| File::create(at(name)).and_then(|file| file.set_len(bytes));
-        sparse("disk", IMAGE_BYTES).and_then(|()| sparse("log", 1 << 30)).map_err(|error| error.to_string())?;
+        sparse("disk", IMAGE_BYTES).and_then(|()| sparse("log", 1 << 30)).map_err(told("no image can be made"))?;
         run(Command::new("mkfs.ext4").args(["-q", "-E", "lazy_itable_init=0"]).arg(at("disk")))?;
-        fs::copy(at("disk"), at("base")).and_then(|_| sparse("export", 0)).map_err(|error| error.to_string())?;
-        fs::create_dir(at("root")).map_err(|error| error.to_string())?;
+        fs::copy(at("disk"), at("base")).map_err(told("no copy of the image can be made"))?;
+        allocate(&at("disk"), IMAGE_BYTES)?; // mkfs gave back what it had
+        allocate(&at("log"), LOG_BYTES)?;
+        sparse("export", 0).and_then(|()| fs::create_dir(at("root"))).map_err(told("no place to mount the image"))?;
         let shown = |name: &str| at(name).display().to_string();
         let disk = format!("driver=file,node-name=d,filename={}", shown("disk"));
         let log = format!("driver=file,node-name=l,filename={}", shown("log"));
@@ -150,8 +164,9 @@ impl Recording {
                 receipts.push((log.count()?, line));
             }
         }
-        if !writer.wait().map_err(|error| error.to_string())?.success() {
-            return Err("the writer failed".to_owned());
+        let ended = writer.wait().map_err(|error| error.to_string())?;
+        if !ended.success() {
+            return Err(format!("the writer whose writes are recorded failed: {ended}"));
         }
         // The head of the log is written at the end.
         drop(mount);
@@ -177,13 +192,14 @@ impl Recording {
         // Of its own: whoever mounts a file of a name that was mounted before may get the device of before, and what that remembers.
         let image = at(&format!("image-{moment}-{seed}"));
         run(Command::new("cp").args(["--sparse=always"]).arg(at("base")).arg(&image))?;
+        allocate(&image, IMAGE_BYTES)?;
         let flushed = self.entries[..moment].iter().rposition(|entry| entry.flags & FLUSH != 0).unwrap_or(0);
         let mut dice = Dice::new(seed);
-        let file = File::options().write(true).open(&image).map_err(|error| error.to_string())?;
+        let file = File::options().write(true).open(&image).map_err(told("no image"))?;
         for (number, entry) in self.entries[..moment].iter().enumerate() {
             let is_certain = number < flushed || entry.flags & FUA != 0 || seed == 0;
             if is_certain || dice.below(2) == 0 {
-                file.write_all_at(&entry.bytes, entry.offset).map_err(|error| error.to_string())?;
+                file.write_all_at(&entry.bytes, entry.offset).map_err(told("an image takes no write"))?;
             }
         }
         drop(file);
@@ -193,17 +209,18 @@ impl Recording {
         let journal = at("receipts");
         let demanded = self.receipts.iter().filter(|(entries, _)| *entries <= flushed);
         let lines: String = demanded.map(|(_, line)| format!("{line}\n")).collect();
-        fs::write(&journal, &lines).map_err(|error| error.to_string())?;
+        fs::write(&journal, &lines).map_err(told("no file of receipts"))?;
         let found = look(programs, &root.join("store"), &journal, !lines.is_empty());
         drop(mount);
-        fs::remove_file(&image).map_err(|error| error.to_string())?;
+        fs::remove_file(&image).map_err(told("an image stays"))?;
         Ok(found)
     }
 }
 
 /// Holds a store against a journal, has a writer go on, and holds it against all receipts by then.
 pub(super) fn look(programs: &Programs, store: &Path, journal: &Path, is_demanded: bool) -> Result<(), String> {
-    if store.join("identity").exists() || is_demanded {
+    let is_there = store.join("identity").try_exists().map_err(told("the file system cannot be read"))?;
+    if is_there || is_demanded {
         programs.check(store, journal, &[], true)?;
     }
     let mut writer = Command::new(&programs.writer);
@@ -237,13 +254,19 @@ impl Log {
 
     /// All entries, once nobody writes them any more.
     fn read(mut self) -> Result<Vec<Entry>, String> {
-        let mut magic = [0; 8];
-        self.file.read_exact_at(&mut magic, 0).map_err(|error| error.to_string())?;
-        if u64::from_le_bytes(magic) != MAGIC {
+        let mut head = [0; 24];
+        self.file.read_exact_at(&mut head, 0).map_err(|error| error.to_string())?;
+        let word = |at: usize| u64::from_le_bytes(head[at * 8..][..8].try_into().expect("eight bytes"));
+        if word(0) != MAGIC {
             return Err("the log of writes has another form".to_owned());
         }
         self.at = SECTOR;
-        std::iter::from_fn(|| self.next(true).transpose()).collect()
+        let entries: Vec<_> = std::iter::from_fn(|| self.next(true).transpose()).collect::<Result<_, String>>()?;
+        // The daemon goes on behind what it could not note: it is a hole, and looks like the end.
+        if word(2) > entries.len() as u64 {
+            return Err(format!("the log of writes is to have {} and has {}", word(2), entries.len()));
+        }
+        Ok(entries)
     }
 
     fn next(&mut self, is_whole: bool) -> Result<Option<Entry>, String> {
