@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::storage::{Access, Storage};
@@ -277,8 +276,8 @@ fn p08_a_writer_killed_in_any_call_is_succeeded_as_the_table_says() {
 fn on_a_disk() -> (MemStorage, Store) {
     let storage = MemStorage::new();
     storage.model_disk();
-    // No sync comes by itself between what a test counts.
-    let options = small().segment_bytes(1 << 20).sync_interval(Duration::from_secs(3600));
+    // No thread makes a call between those that a test counts, such as for the segment that comes next.
+    let options = small().segment_bytes(1 << 20).background_threads(false);
     let store = Store::open_on(Arc::new(storage.clone()), options).unwrap();
     let _ = try_put(&store, "s", b"synced", Durability::Synced).unwrap();
     let _ = put(&store, "s", &noise(1, 9000));
