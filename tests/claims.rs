@@ -12,7 +12,7 @@ use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Child, Fork, LockKind, Storage};
 use treering::{Claim, Claims, Error, ErrorKind, Options, Store};
 use treering_tests::sim::SimStorage;
-use treering_tests::store::{everything, open, open_read_only, put, run_alone, small};
+use treering_tests::store::{everything, open, open_read_only, put, run_alone, small, wait_until};
 
 /// Set for a process that claims a stream and waits to be killed: how it forks before, and the folder.
 const HOLDER: &str = "TREERING_CLAIM_HOLDER";
@@ -330,14 +330,6 @@ impl Drop for Holder {
 fn state(process: &str) -> Option<char> {
     let status = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     status.rsplit(") ").next()?.chars().next()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(std::time::Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::{Batch, Durability, ErrorKind, Expected, NewEvent, Store, SubscribeOptions, Visibility};
 use treering_tests::journal::Journal;
-use treering_tests::store::{block_on, everything, log, noise, open, put, small, try_open, try_put};
+use treering_tests::store::{block_on, everything, log, noise, open, put, small, try_open, try_put, wait_until};
 
 fn once(on: Operation, after: u64, error: io::ErrorKind) -> Fault {
     Fault { after, error, sticky: false, on: Some(on), keep: 0 }
@@ -81,14 +81,12 @@ fn p01_a_sync_covers_nothing_that_was_appended_while_it_ran() {
     let journal = Journal::new();
     let store = Store::open_on(Arc::new(journal.clone()), small().segment_bytes(1 << 20)).unwrap();
     let before = journal.syncs_begun();
-    journal.hold_syncs();
     let late = std::thread::scope(|scope| {
+        let held = journal.hold_syncs();
         let synced = scope.spawn(|| try_put(&store, "s", b"synced", Durability::Synced).unwrap());
-        while journal.syncs_begun() == before {
-            std::thread::yield_now();
-        }
+        wait_until("its sync begins", || journal.syncs_begun() > before);
         let late = put(&store, "s", b"late");
-        journal.release_syncs();
+        drop(held);
         assert!(synced.join().unwrap().end < late.end);
         late
     });
@@ -143,17 +141,15 @@ fn p01_one_sync_serves_all_who_wait() {
     let store = Store::open_on(Arc::new(journal.clone()), options).unwrap();
     let _ = put(&store, "s", b"first");
     let before = journal.syncs_begun();
-    journal.hold_syncs();
     std::thread::scope(|scope| {
+        let held = journal.hold_syncs();
         for thread in 0..32 {
             let store = &store;
             scope.spawn(move || try_put(store, &format!("s{thread}"), b"x", Durability::Synced).unwrap());
         }
         // All are in the log before the first sync ends: the next one covers whoever it did not.
-        while store.stat().unwrap().events < 33 {
-            std::thread::yield_now();
-        }
-        journal.release_syncs();
+        wait_until("all are in the log", || store.stat().unwrap().events == 33);
+        drop(held);
     });
     let syncs = journal.syncs_begun() - before;
     assert!(syncs <= 4, "{syncs} syncs for 32 appends"); // two of the log, and the watermark file's
@@ -210,8 +206,8 @@ fn p06_a_failed_sync_stops_all_writing_until_the_store_is_reopened() {
 fn p06_all_who_wait_hear_of_a_failed_sync() {
     let journal = Journal::new();
     let store = Store::open_on(Arc::new(journal.clone()), small().segment_bytes(1 << 20)).unwrap();
-    journal.hold_syncs();
     std::thread::scope(|scope| {
+        let held = journal.hold_syncs();
         let waiting: Vec<_> = (0..8)
             .map(|thread| {
                 let store = &store;
@@ -222,11 +218,9 @@ fn p06_all_who_wait_hear_of_a_failed_sync() {
                 })
             })
             .collect();
-        while store.stat().unwrap().events < 8 {
-            std::thread::yield_now();
-        }
+        wait_until("all are in the log", || store.stat().unwrap().events == 8);
         journal.memory().inject(Fault { sticky: true, ..once(Operation::Sync, 0, io::ErrorKind::Other) });
-        journal.release_syncs();
+        drop(held);
         for waiter in waiting {
             let error = waiter.join().unwrap().expect_err("the only sync failed");
             assert_eq!(error.kind(), ErrorKind::Poisoned);
@@ -359,7 +353,7 @@ fn p13_a_waker_that_panics_keeps_nobody_waiting_and_breaks_nothing() {
         let waker = Waker::from(Arc::clone(bad));
         assert!(future.poll(&mut Context::from_waker(&waker)).is_pending());
     };
-    journal.hold_syncs();
+    let held = journal.hold_syncs();
     let mut followed = store.subscribe(SubscribeOptions::all().visibility(Visibility::Committed)).unwrap();
     let mut following = Box::pin(async { drop(followed.next_async().await.unwrap()) });
     poll(following.as_mut(), &of_follower);
@@ -373,7 +367,7 @@ fn p13_a_waker_that_panics_keeps_nobody_waiting_and_breaks_nothing() {
         let tasks: Vec<_> = others.into_iter().map(|other| scope.spawn(|| block_on(other).unwrap().level)).collect();
         let threads: Vec<_> =
             (0..3).map(|_| scope.spawn(|| try_put(&store, "thread", b"1", Durability::Synced))).collect();
-        journal.release_syncs();
+        drop(held);
         assert!(tasks.into_iter().all(|task| task.join().unwrap() == Durability::Synced));
         assert!(threads.into_iter().all(|thread| thread.join().unwrap().unwrap().level == Durability::Synced));
     });

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use treering::storage::Storage;
 use treering::storage::mem::MemStorage;
@@ -12,7 +11,7 @@ use treering::{
     DamageClass, Durability, ErrorKind, ReadAllOptions, ReadOptions, Store, SubscribeOptions, Visibility, maintain,
 };
 use treering_tests::image::Image;
-use treering_tests::store::{everything, noise, open, open_read_only, put, small, try_open, try_put};
+use treering_tests::store::{everything, noise, open, open_read_only, put, small, try_open, try_put, wait_until};
 
 use crate::spec::vectors;
 
@@ -44,14 +43,10 @@ fn readable(store: &Store) -> Vec<treering::Event> {
 
 /// Refreshes until the newest event is this one; looking for it may wait for its turn.
 fn refresh_until(reader: &Store, payload: &[u8]) {
-    for _ in 0..2_000 {
+    wait_until("the reader sees it", || {
         reader.refresh().unwrap();
-        if readable(reader).last().is_some_and(|event| event.payload == payload) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("the reader never sees it; it sees {:?}", readable(reader).last());
+        readable(reader).last().is_some_and(|event| event.payload == payload)
+    });
 }
 
 /// The power went after a roll, before the old segment was synced: the segments behind are void, and whoever takes over leaves

@@ -17,7 +17,7 @@ use treering::{
     Batch, BatchId, Durability, Error, ErrorKind, Expected, FencingToken, NewEvent, Position, Receipt, Result,
     Revision, Store,
 };
-use treering_tests::store::{everything, noise, open, open_read_only, put, small};
+use treering_tests::store::{everything, noise, open, open_read_only, put, small, wait_until};
 
 /// Set for a process that takes a claim with a token and appends under it when it is told to: the folder.
 const HOLDER: &str = "TREERING_FENCE_HOLDER";
@@ -399,9 +399,7 @@ fn p14_a_process_whose_claim_was_taken_from_it_appends_nothing_more() {
     assert!(error.to_string().contains(&format!("process {}", had.process.id())), "{error}");
     had.signal("-STOP");
     let stat = || std::fs::read_to_string(format!("/proc/{}/stat", had.process.id())).unwrap();
-    while !stat().contains(") T") {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("it stops", || stat().contains(") T"));
     had.tell("late");
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let path = entry.unwrap().path();

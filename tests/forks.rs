@@ -11,7 +11,7 @@ use treering::{
     Batch, Durability, Error, ErrorKind, Expected, NewEvent, Options, ReadAllOptions, ReadOptions, Revision, Store,
     SubscribeOptions, Visibility,
 };
-use treering_tests::store::{block_on, everything, noise, run_alone, small, try_put};
+use treering_tests::store::{block_on, everything, noise, run_alone, small, try_put, wait_until};
 
 /// Set for a process that opens a store, forks, and waits to be killed: how it forks, how it opens it, and the folder.
 const HOLDER: &str = "TREERING_FORK_HOLDER";
@@ -216,9 +216,7 @@ fn p14_a_lock_ends_with_its_process_whatever_fork_of_it_lives_on() {
                 let _ = try_put(&store, "s", b"2", Durability::Synced).unwrap();
             }
             drop(input);
-            while lives(&child) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            wait_until("it ends", || !lives(&child));
             assert_eq!(everything(&alone().unwrap()).len(), if mode == "shared" { 2 } else { 1 });
         } else {
             let store = alone().unwrap();

@@ -16,7 +16,7 @@ use treering::storage::{Access, Storage};
 use treering::{Batch, Durability, Expected, NewEvent, Options, Position, Revision, SegmentOrdinal, Store, StreamId};
 use treering_tests::image::Image;
 use treering_tests::mutate::frames_of;
-use treering_tests::store::{noise, put, small};
+use treering_tests::store::{noise, put, small, wait_until};
 
 mod parts;
 mod reading;
@@ -215,9 +215,7 @@ fn p11_indexes_are_made_in_the_background_and_found_by_readers() {
         // The last one is active, or was left to seals a moment ago.
         stat.segments > 4 && stat.indexed_segments + 2 >= stat.segments
     };
-    while !is_done() {
-        std::thread::yield_now();
-    }
+    wait_until("finished segments have indexes", is_done);
     store.close().unwrap();
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use treering::checksum::Seeds;
 use treering::format::frame::{self, Frame, FrameHeader};
@@ -20,7 +20,7 @@ use treering::{
     Batch, BatchId, Compression, Durability, ErrorKind, Expected, NewEvent, Options, Position, ReadMode, Revision,
     Store, SubscribeOptions, Visibility, maintain,
 };
-use treering_tests::store::{everything, noise, small, try_put};
+use treering_tests::store::{everything, noise, small, try_put, wait_until};
 
 /// Set for a process that shares a store: the folder, what it does, how often, and its name.
 const MEMBER: &str = "TREERING_MEMBER";
@@ -156,11 +156,7 @@ fn p14_a_process_that_is_stopped_in_its_turn_is_named_and_readers_go_on() {
     signal(&holder, "-STOP");
     let pid = holder.0.id();
     let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let end = Instant::now() + Duration::from_secs(60);
-    while !stat().contains(") T") {
-        assert!(Instant::now() < end, "it stops");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("it stops", || stat().contains(") T"));
     for _ in 0..2 {
         let error = try_put(&store, "m", b"kept out", Durability::Written).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked, "{error}");

@@ -2,7 +2,6 @@
 //! named, byte by byte; and nothing makes either of them panic.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use treering::maintain::{self, VerifyReport};
@@ -12,6 +11,7 @@ use treering::{
     Batch, BootId, Compression, DamageClass, Durability, ErrorKind, Expected, NewEvent, Options, ReadAllOptions, Store,
     Visibility,
 };
+use treering_tests::damage::wait_for_seals;
 use treering_tests::store::{noise, put};
 use treering_tests::workload::{Blob, BlobKind, Sizes, operations};
 use treering_tests::{Engine, Target, run};
@@ -53,20 +53,6 @@ fn p13_a_store_that_is_read_by_position_seals_what_is_in_its_files() {
     store.close().unwrap();
     let report = verify(&storage);
     assert!(report.is_clean(), "{report:#?}");
-}
-
-/// Waits until every finished segment has its seal.
-fn wait_for_seals(store: &Store) {
-    let until = Instant::now() + Duration::from_secs(20);
-    loop {
-        store.sync().unwrap();
-        let stat = store.stat().unwrap();
-        if stat.sealed_segments + 1 >= stat.segments {
-            return;
-        }
-        assert!(Instant::now() < until, "segments are not sealed: {stat:?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn append(store: &Store, batch: &Batch<'_>) -> u64 {

@@ -4,15 +4,17 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::storage::os::OsStorage;
 use treering::storage::{Access, LockKind, Storage};
-use treering::{Batch, Durability, ErrorKind, Expected, NewEvent, Pending, Store, SubscribeOptions, Visibility};
-use treering_tests::store::{block_on, everything, open, small, try_put};
+use treering::{
+    Batch, Durability, ErrorKind, Expected, NewEvent, Pending, Store, SubscribeOptions, Subscription, Visibility,
+};
+use treering_tests::store::{block_on, everything, small, try_put, wait_until};
 
 /// Runs it on a thread of its own; a test of what waits for ever would else do so too.
 fn in_time<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
@@ -161,21 +163,51 @@ fn p01_tasks_whose_sync_could_not_be_begun_are_served_once_it_can() {
     identity.unlock_byte(SYNC).unwrap();
     in_time("tasks", move || {
         tasks.into_iter().for_each(|task| assert!(block_on(task).is_ok()));
-        while store.watermarks().durable < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("what nobody waits for is synced", || store.watermarks().durable >= end);
     });
 }
 
 #[test]
 fn p13_a_store_that_is_closed_wakes_followers_whose_wakers_use_it() {
     in_time("closing", || {
-        let store = Arc::new(open(&MemStorage::new()));
-        let mut follower = store.subscribe(SubscribeOptions::all()).unwrap();
-        let (waker, _hears) = busy(&store);
-        let mut next = pin!(follower.next_async());
-        assert!(poll(next.as_mut(), &waker).is_pending());
-        Arc::into_inner(store).unwrap().close().unwrap();
-        assert_eq!(block_on(next).unwrap_err().kind(), ErrorKind::Closed);
+        for (how, store, _folder) in stores() {
+            let _ = submit(&store, "read by the waker").wait().unwrap();
+            let (mut follower, other) = (subscribe(&store), subscribe(&store));
+            assert_eq!(&follower.next().unwrap().payload[..], b"read by the waker", "{how}");
+            let (told, hears) = mpsc::channel();
+            let waker = Waker::from(Arc::new(Last { follower: Mutex::new(other), told }));
+            let mut next = pin!(follower.next_async());
+            assert!(poll(next.as_mut(), &waker).is_pending());
+            Arc::into_inner(store).unwrap().close().unwrap();
+            let told: Vec<_> = hears.try_iter().collect();
+            assert_eq!(told, [(1, Some(ErrorKind::Closed))], "{how}: woken once, by closing");
+            let Poll::Ready(ended) = poll(next.as_mut(), &waker) else { panic!("{how}: woken for nothing") };
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed, "{how}");
+        }
     });
+}
+
+fn subscribe(store: &Store) -> Subscription {
+    store.subscribe(SubscribeOptions::all()).unwrap()
+}
+
+/// A waker that outlives the store, and reads what a follower of its own still gets.
+struct Last {
+    follower: Mutex<Subscription>,
+    told: mpsc::Sender<(usize, Option<ErrorKind>)>,
+}
+
+impl Wake for Last {
+    fn wake(self: Arc<Self>) {
+        let mut follower = self.follower.lock().unwrap();
+        let mut events = 0;
+        let ended = loop {
+            match follower.next_timeout(Duration::ZERO) {
+                Ok(Some(_)) => events += 1,
+                Ok(None) => break None,
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        let _ = self.told.send((events, ended));
+    }
 }

@@ -46,6 +46,16 @@ struct State {
     are_syncs_held: bool,
 }
 
+/// Syncs that do not end while this lives.
+pub struct HeldSyncs(Arc<Account>);
+
+impl Drop for HeldSyncs {
+    fn drop(&mut self) {
+        self.0.state.lock().expect("no panic under the lock").are_syncs_held = false;
+        self.0.changed.notify_all();
+    }
+}
+
 impl Journal {
     /// An empty directory.
     #[must_use]
@@ -79,21 +89,15 @@ impl Journal {
         state.durable.get(&format!("{ordinal:016x}.segment")).is_some_and(|durable| *durable >= offset)
     }
 
-    /// Syncs that begin from now on do not end before [`release_syncs`](Self::release_syncs).
+    /// Syncs that begin from now on do not end before what this returns is dropped: also by a panic, behind which somebody may wait
+    /// for a thread that syncs.
     ///
     /// # Panics
     /// Never.
-    pub fn hold_syncs(&self) {
+    #[must_use]
+    pub fn hold_syncs(&self) -> HeldSyncs {
         self.account.state.lock().expect("no panic under the lock").are_syncs_held = true;
-    }
-
-    /// Lets all syncs end.
-    ///
-    /// # Panics
-    /// Never.
-    pub fn release_syncs(&self) {
-        self.account.state.lock().expect("no panic under the lock").are_syncs_held = false;
-        self.account.changed.notify_all();
+        HeldSyncs(Arc::clone(&self.account))
     }
 
     /// How many syncs of files have begun.

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use treering::storage::Storage;
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::{Batch, BootId, Compression, Durability, Expected, Fork, NewEvent, Options, Receipt, Revision, Store};
 
 use crate::image::Image;
-use crate::store::{noise, small};
+use crate::store::{noise, small, wait_until};
 
 /// The length of a segment.
 pub const SEGMENT_BYTES: u64 = 16 << 10;
@@ -36,16 +35,11 @@ pub fn boot(storage: &MemStorage, number: u8) {
 /// # Panics
 /// Where that takes unreasonably long.
 pub fn wait_for_seals(store: &Store) {
-    let until = Instant::now() + Duration::from_secs(20);
-    loop {
+    wait_until("all finished segments are sealed", || {
         store.sync().unwrap();
         let stat = store.stat().unwrap();
-        if stat.sealed_segments + 1 >= stat.segments {
-            return;
-        }
-        assert!(Instant::now() < until, "segments are not sealed: {stat:?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+        stat.sealed_segments + 1 >= stat.segments
+    });
 }
 
 /// A store that is damaged.
