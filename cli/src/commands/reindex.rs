@@ -15,8 +15,9 @@ Examples:
   treering reindex s
   treering reindex s --json | jq .indexed_segments
 
-Indexes are made in the background anyway, and nothing but the time that reading takes depends on them: this is for who
-does not trust the files. The store must not be open for writing elsewhere. `treering verify` says whether one is bad.")]
+Indexes are made in the background anyway, and nothing but the time that reading takes depends on them: this is for
+who does not trust the files. `treering verify` says whether one is bad. Others may have the store open, unless one of
+them makes these files: then it ends with 6 and names that process.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
