@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use treering::storage::mem::MemStorage;
-use treering::{Compression, Options};
+use treering::{Compression, Durability, Options};
 use treering_tests::workload::{Sizes, operations};
 use treering_tests::{Engine, run};
 
@@ -23,6 +23,13 @@ proptest! {
     #[test]
     fn p12_the_engine_answers_as_the_model_does(ops in operations(60, Sizes::default()), is_alone in any::<bool>()) {
         let mut engine = Engine::open(Arc::new(MemStorage::new()), small(is_alone)).unwrap();
+        run(&ops, &mut engine).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn p20_streams_that_leave_memory_change_no_answer(ops in operations(80, Sizes::default()), is_alone in any::<bool>()) {
+        let options = small(is_alone).streams_kept(0).durability(Durability::Synced);
+        let mut engine = Engine::without_threads(Arc::new(MemStorage::new()), options).unwrap();
         run(&ops, &mut engine).map_err(TestCaseError::fail)?;
     }
 

@@ -178,7 +178,7 @@ impl Store {
         let storage = as_read(storage, &options);
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, report, coded } = opened;
-        let covered = writer.streams.directory().map_or(Position::ZERO, |directory| directory.covered());
+        let covered = writer.streams.claims_from();
         let cutter = Cutter::new(Arc::clone(&writer.set.storage), writer.set.store, covered);
         writer.indexer.lock().do_first(Box::new(cutter));
         let keeper = writer.options.background_threads.then(|| keeper::start(&writer, &watermark)).transpose();

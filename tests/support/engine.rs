@@ -17,6 +17,7 @@ pub struct Engine {
     storage: Arc<dyn Storage>,
     options: Options,
     store: Option<Store>,
+    works: bool,
 }
 
 impl Engine {
@@ -26,7 +27,16 @@ impl Engine {
     /// What opening said.
     pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Engine, Failure> {
         let store = Store::open_on(Arc::clone(&storage), options.clone()).map_err(|error| error.to_string())?;
-        Ok(Engine { storage, options, store: Some(store) })
+        Ok(Engine { storage, options, store: Some(store), works: false })
+    }
+
+    /// As [`open`](Self::open), without threads in the background: what they would do is done behind each append.
+    ///
+    /// # Errors
+    /// What opening said.
+    pub fn without_threads(storage: Arc<dyn Storage>, options: Options) -> Result<Engine, Failure> {
+        let engine = Engine::open(storage, options.background_threads(false))?;
+        Ok(Engine { works: true, ..engine })
     }
 
     /// The open store.
@@ -89,7 +99,11 @@ impl Target for Engine {
             new = new.section(&section.stream, expected, events);
         }
         let level = if batch.synced { Durability::Synced } else { Durability::Written };
-        match self.store().append(&new.durability(level)) {
+        let appended = self.store().append(&new.durability(level));
+        if self.works {
+            self.store().work_in_background().map_err(|error| error.to_string())?;
+        }
+        match appended {
             Ok(receipt) => Ok(Appended::Receipt(model::Receipt {
                 batch: receipt.batch.0,
                 incarnation: receipt.incarnation.0,

@@ -94,13 +94,10 @@ impl Writer {
     fn look_up_claim(&self, name: &str, token: FencingToken) -> Result<()> {
         let (claim, known_from) = (Position(token.0), self.streams.claims_from());
         let Some(stream) = self.id_of(name)? else { return Ok(()) };
-        let last_place = {
-            let streams = self.streams.read();
-            if claim >= known_from || streams.newest_claim(stream).is_some() {
-                return Ok(());
-            }
-            streams.by_id(stream).map_or(Position::ZERO, |stream| stream.last_place)
-        };
+        if claim >= known_from || self.streams.read().newest_claim(stream).is_some() {
+            return Ok(());
+        }
+        let last_place = self.streams.of_id(stream, |stream| stream.last_place)?.unwrap_or(Position::ZERO);
         let is_fenced = || planted(Plant::ClaimNotLookedUp) || self.has_fence(last_place, stream, claim);
         let is_proven = last_place > claim && is_fenced();
         let mut newest = is_proven.then_some(claim);
@@ -139,8 +136,7 @@ impl Writer {
     }
 
     pub(super) fn id_of(&self, name: &str) -> Result<Option<StreamId>> {
-        self.streams.load(name)?;
-        Ok(self.streams.read().by_name(name).map(|stream| stream.id))
+        self.streams.of_name(name, |stream| stream.id)
     }
 }
 

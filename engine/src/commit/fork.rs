@@ -66,25 +66,15 @@ impl Writer {
             return Err(no_revision(parent, revision));
         }
         // Not a copy of all that is known of the parent: that grows with its history.
-        let (parent, slot, first) = (parent.id, parent.slot, parent.first);
+        let (parent, first) = (parent.id, parent.first);
         drop(streams);
         let forks = &self.finder.forks;
-        let slot = match revision < first {
-            true => self.slot_of(forks.owner_of(parent, revision)?)?,
-            false => slot,
-        };
-        let mut parent_place = self.finder.frame_of_slot(slot, revision)?;
+        let owner = if revision < first { forks.owner_of(parent, revision)? } else { parent };
+        let mut parent_place = self.finder.frame_of(owner, revision)?;
         parent_place.0 += if planted(Plant::ForkPlaceOff) { 8 } else { 0 };
         let Jump { to: jump, depth: jump_depth, lowest } = forks.jump_of_child(parent, revision)?;
         let depth = forks.depth(parent)? + 1;
         Ok(Item::Fork { name: fork.name, parent, revision, parent_place, depth, jump, jump_depth, lowest })
-    }
-
-    fn slot_of(&self, stream: StreamId) -> Result<u32> {
-        self.streams.load_id(stream)?;
-        self.streams.read().by_id(stream).map(|stream| stream.slot).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("stream {stream} of the lineage is not known; `verify` says more"))
-        })
     }
 
     /// The fork that an earlier try with the same id has made, if that is what goes by the name.

@@ -1,4 +1,4 @@
-//! What the third background thread does: indexes of finished segments.
+//! What the third background thread does: indexes of finished segments, and that streams which nobody goes on with leave memory.
 //!
 //! Segments are indexed oldest first, once they are durable. Who makes what else is derived reads their frames anyway and gathers
 //! what their indexes say; those that it did not read from their beginnings are walked here, a piece at a time. What is there
@@ -13,6 +13,7 @@ use crate::commit::writer::Writer;
 use crate::format::file_name::{self, FileKind};
 use crate::ids::{Position, SegmentOrdinal};
 use crate::index::build::{IndexBuild, NotIndexed};
+use crate::index::directory::Directory;
 use crate::index::segment_indexes::SegmentIndex;
 use crate::segment::set::Known;
 use crate::storage::Access;
@@ -46,6 +47,9 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
     /// What there is of it is to be made anew.
     fn make_anew(&mut self, writer: &Writer);
 
+    /// The newest directory of streams that there is, whoever made it.
+    fn directory(&self, writer: &Writer) -> Option<Arc<Directory>>;
+
     /// Whether it holds what it has gathered for the index of a finished segment.
     fn has_gathered(&self) -> bool;
 
@@ -67,6 +71,8 @@ pub(crate) struct Indexer {
     has_cleared: bool,
     /// The names that the first index block will say were looked up.
     has_looked_up: bool,
+    /// The segment up to which streams were let go of, where another process makes the indexes.
+    seen: SegmentOrdinal,
 }
 
 impl Indexer {
@@ -86,6 +92,10 @@ impl Indexer {
     pub(crate) fn step(&mut self, writer: &Writer) -> bool {
         if writer.poison.is_set() {
             return false;
+        }
+        if !writer.turns.is_worker() {
+            self.look_on(writer);
+            return false; // when the other one is gone, what comes asks again
         }
         if !std::mem::replace(&mut self.has_looked_up, true) {
             look_up_names(writer);
@@ -218,7 +228,34 @@ impl Indexer {
     /// A segment has the index that it needs: places in it need not be remembered.
     fn passed(&mut self, writer: &Writer, end: Position) {
         if !self.has_gap {
-            writer.streams.forget_places(end);
+            self.let_go(writer, end);
+        }
+    }
+
+    /// Takes note of the indexes that another process makes.
+    fn look_on(&mut self, writer: &Writer) {
+        let Some(active) = writer.set.last().map(|last| last.ordinal).filter(|active| *active > self.seen) else {
+            return;
+        };
+        self.seen = active;
+        writer.finder.indexes.look_for_more();
+        let all = writer.set.all();
+        let indexed = all.iter().rev().skip(1).find(|known| writer.finder.indexes.of(known).is_some());
+        if let Some(end) = indexed.and_then(|known| known.end) {
+            self.let_go(writer, end);
+        }
+    }
+
+    /// What is remembered of streams is forgotten as far as it lies before `border`, where indexes and the directory have it: places,
+    /// and of more streams than are kept those that were left alone longest.
+    fn let_go(&self, writer: &Writer, border: Position) {
+        let streams = &writer.streams;
+        streams.forget_places(border);
+        let Some(more) = streams.more_than(writer.options.streams_kept) else { return };
+        let directory = self.first.as_ref().and_then(|first| first.directory(writer));
+        // What lies behind the tail is yet to be taken in, and must not be there already.
+        if let Some(directory) = directory.filter(|newest| newest.covered() <= writer.marks.get().committed) {
+            streams.let_go(&directory, more, || writer.tail.lock());
         }
     }
 }

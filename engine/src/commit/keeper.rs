@@ -334,7 +334,7 @@ pub(crate) fn work(writer: &Writer, watermark: &Mutex<WatermarkFile>) {
         }
     }
     let mut indexer = writer.indexer.lock();
-    while writer.turns.is_worker() && indexer.step(writer) {}
+    while indexer.step(writer) {}
     if !writer.poison.is_set() && writer.signals.durable_moved.swap(false, Ordering::SeqCst) {
         let _ = watermark.lock().write(writer, false); // as in the thread
     }
@@ -494,7 +494,7 @@ fn run_indexer(writer: &Writer) {
         }
         let calm_at = signals.asked.lock().calm_at;
         let mut indexer = writer.indexer.lock();
-        is_idle = !writer.turns.is_worker() || indexer.waits_until(writer, calm_at).is_none() && !indexer.step(writer);
+        is_idle = indexer.waits_until(writer, calm_at).is_none() && !indexer.step(writer);
     }
 }
 

@@ -142,8 +142,7 @@ impl View {
 
     pub(crate) fn stream(&self, name: &str) -> Result<Option<Stream>> {
         self.set.check_process()?;
-        self.streams.load(name)?;
-        Ok(self.streams.read().by_name(name).cloned())
+        self.streams.of_name(name, Stream::clone)
     }
 
     pub(crate) fn stream_reader(&self, name: &str, options: ReadOptions<'_>) -> Result<Option<StreamReader>> {

@@ -68,22 +68,30 @@ impl Finder {
         Finder { set, streams, indexes, forks, known: KnownPlaces::default() }
     }
 
-    /// The section in which a revision of the stream at `slot` is to be looked for, whatever is known; `None` where damage hides
+    /// What `look` says of a stream that there is.
+    ///
+    /// # Errors
+    /// As reading the log.
+    pub(crate) fn of_stream<T>(&self, stream: StreamId, look: impl Fn(&Stream) -> T) -> Result<T> {
+        self.streams.of_id(stream, look)?.ok_or_else(|| no_longer_known(stream))
+    }
+
+    /// The section in which a revision of the stream is to be looked for, whatever is known; `None` where damage hides
     /// it. What is found on the way is known from then on, and so is what lies before it down to `low`, as far as that can be had.
     #[cold]
     #[inline(never)]
-    pub(crate) fn locate(&self, slot: u32, revision: Revision, low: Revision) -> Result<Option<Located>> {
-        let stretch_of = |revision| self.streams.read().by_slot(slot).stretch(revision);
-        let mut stretch = stretch_of(revision);
+    pub(crate) fn locate(&self, stream: StreamId, revision: Revision, low: Revision) -> Result<Option<Located>> {
+        let stretch_of = |revision| self.of_stream(stream, |stream| stream.stretch(revision));
+        let mut stretch = stretch_of(revision)?;
         let Some(found) = self.find(&stretch, revision)? else { return Ok(None) };
         let (mut earliest, mut is_sparse) = (found.earliest, found.is_sparse);
         while earliest.0 > low {
             let before = Revision(earliest.0.0 - 1);
-            if self.known.get(slot, before).is_some() {
+            if self.known.get(stream, before).is_some() {
                 break;
             }
             stretch = match stretch.start {
-                Some(_) => stretch_of(before),
+                Some(_) => stretch_of(before)?,
                 None => Stretch { next: Some(earliest), ..stretch },
             };
             if is_sparse && self.follow_links(&stretch, low)? {
@@ -110,9 +118,7 @@ impl Finder {
 
     /// Keeps where sections lie.
     pub(super) fn keep(&self, stretch: &Stretch, sections: &[Located]) {
-        if stretch.slot != Stream::NO_SLOT {
-            self.known.keep(stretch.slot, sections);
-        }
+        self.known.keep(stretch.stream, sections);
     }
 
     /// Forgets what is known of where a revision of the stream lies: a frame could not be proven.
@@ -125,7 +131,7 @@ impl Finder {
             self.indexes.doubt(index);
             self.known.clear();
         }
-        self.known.forget(stretch.slot, revision);
+        self.known.forget(stretch.stream, revision);
     }
 
     /// Back along the links of a stretch that begins with `start`, down to what is known; `None` where they are broken.
@@ -142,7 +148,7 @@ impl Finder {
             }
             let is_known = || {
                 let before = first.0.checked_sub(1).map(Revision);
-                let known = before.and_then(|before| self.known.get(stretch.slot, before));
+                let known = before.and_then(|before| self.known.get(stretch.stream, before));
                 known.is_some() && known == section.previous
             };
             frame <= start.1 || first <= start.0 || first <= revision && is_known()
@@ -161,8 +167,8 @@ impl Finder {
     /// The places of the stream from the one that holds `revision` on, up to a remembered one, found by walking the log
     /// around damage.
     #[cold]
-    pub(crate) fn around_damage(&self, slot: u32, revision: Revision) -> Result<Vec<Place>> {
-        let stream = self.streams.read().by_slot(slot).clone();
+    pub(crate) fn around_damage(&self, stream: StreamId, revision: Revision) -> Result<Vec<Place>> {
+        let stream = self.of_stream(stream, Stream::clone)?;
         self.around(&stream, revision)
     }
 
@@ -178,22 +184,21 @@ impl Finder {
 
     /// The nearest section that is known not to begin behind `revision`.
     #[cold]
-    pub(crate) fn place_before(&self, slot: u32, revision: Revision) -> Option<Placed> {
-        let stream = self.streams.read().by_slot(slot).clone();
-        stream.place_before(revision).or_else(|| self.indexed_near(&stream, revision).0)
+    pub(crate) fn place_before(&self, stream: StreamId, revision: Revision) -> Result<Option<Placed>> {
+        let stream = self.of_stream(stream, Stream::clone)?;
+        Ok(stream.place_before(revision).or_else(|| self.indexed_near(&stream, revision).0))
     }
 
     /// As [`frame_holding`](Self::frame_holding), of a stream of the table, of which nothing is copied where all is as it should be.
-    pub(crate) fn frame_of_slot(&self, slot: u32, revision: Revision) -> Result<Position> {
-        let place = match self.known.get(slot, revision) {
-            None => self.locate(slot, revision, revision)?.map(|section| section.frame),
+    pub(crate) fn frame_of(&self, stream: StreamId, revision: Revision) -> Result<Position> {
+        let place = match self.known.get(stream, revision) {
+            None => self.locate(stream, revision, revision)?.map(|section| section.frame),
             known => known,
         };
-        let stream = self.streams.read().by_slot(slot).id;
         match place.filter(|place| self.is_in(*place, stream, revision)) {
             Some(place) => Ok(place),
             None => {
-                let stream = self.streams.read().by_slot(slot).clone();
+                let stream = self.of_stream(stream, Stream::clone)?;
                 self.frame_holding(&stream, revision)
             }
         }
@@ -210,7 +215,7 @@ impl Finder {
     /// The frame that holds a revision of the stream, or the damage in its place.
     pub(crate) fn frame_holding(&self, stream: &Stream, revision: Revision) -> Result<Position> {
         let stretch = stream.stretch(revision);
-        let place = match self.known.get(stream.slot, revision) {
+        let place = match self.known.get(stream.id, revision) {
             None => self.find(&stretch, revision)?.map(|found| found.section.frame),
             known => known,
         };
@@ -229,6 +234,13 @@ impl Finder {
             )),
         }
     }
+}
+
+/// A stream that was read of, or that something in the log names.
+#[cold]
+fn no_longer_known(stream: StreamId) -> Error {
+    let message = format!("stream {stream} is not known, though something leads to it; `verify` says more");
+    Error::new(crate::ErrorKind::NotFound, message)
 }
 
 /// The damage that takes the frame at a place, as a walk over the log finds it; `None` where none does.

@@ -122,8 +122,7 @@ impl Forks {
                 Ok(None) => return Ok(at),
                 // What made it is lost: whether it has an event of its own there may stand elsewhere.
                 Err(error) if error.damage().is_some() => {
-                    self.streams.load_id(at)?;
-                    let first = self.streams.read().by_id(at).map(|stream| stream.first);
+                    let first = self.streams.of_id(at, |stream| stream.first)?;
                     return first.filter(|first| *first <= revision).map(|_| at).ok_or(error);
                 }
                 Err(error) => return Err(error),
@@ -281,8 +280,7 @@ impl Forks {
             return Ok(Owner { stream: there, place: Some(link.place) });
         }
         let stream = self.owner_of(link.parent, link.revision)?;
-        self.streams.load_id(stream)?;
-        if self.streams.read().by_id(stream).is_none() {
+        if self.streams.of_id(stream, |_| ())?.is_none() {
             let damage = damage_at(&self.set, Position(stream.0));
             return Err(damage.map_or_else(|| no_parent(stream), Error::from_damage));
         }

@@ -8,7 +8,7 @@
 //! 32 × 32 of them, and so on, that all lie in one section, so that a large batch takes few entries. A block is found by one
 //! line of names, whatever the stream is. What is full drops what was not used since the hand of a clock passed it last.
 
-use crate::ids::{Position, Revision};
+use crate::ids::{Position, Revision, StreamId};
 use crate::storage;
 use crate::sync::Mutex;
 
@@ -42,25 +42,24 @@ pub(crate) struct Located {
 /// What a block is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Name {
-    /// The place of the stream in the table of streams.
-    slot: u32,
+    stream: StreamId,
     /// Which block of the stream it is, and in the highest bits its level.
     number: u64,
 }
 
 impl Name {
-    const NONE: Name = Name { slot: u32::MAX, number: u64::MAX };
+    const NONE: Name = Name { stream: StreamId(u64::MAX), number: u64::MAX };
 
     #[inline]
-    fn new(slot: u32, level: u64, revision: Revision) -> Name {
-        Name { slot, number: revision.0 >> (5 * (level + 1)) | level << 61 }
+    fn new(stream: StreamId, level: u64, revision: Revision) -> Name {
+        Name { stream, number: revision.0 >> (5 * (level + 1)) | level << 61 }
     }
 
-    /// A number that differs in all its bits where names differ in one.
+    /// A number that differs in all its bits where names differ in one. The identities of most streams are multiples of 8.
     #[inline]
     fn spread(self) -> u64 {
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mixed = (self.number ^ u64::from(self.slot) << 32).wrapping_mul(ODD);
+        let mixed = (self.number ^ self.stream.0.rotate_left(29)).wrapping_mul(ODD);
         (mixed ^ mixed >> 32).wrapping_mul(ODD)
     }
 }
@@ -76,7 +75,7 @@ fn granule(level: u64, revision: Revision) -> usize {
 #[repr(C, align(64))]
 struct Set {
     numbers: [u64; WAYS],
-    slots: [u32; WAYS],
+    streams: [StreamId; WAYS],
     /// The upper halves of places, the same for a whole block.
     highs: [u32; WAYS],
     was_used: [bool; WAYS],
@@ -88,7 +87,7 @@ struct Set {
 impl Set {
     const EMPTY: Set = Set {
         numbers: [Name::NONE.number; WAYS],
-        slots: [Name::NONE.slot; WAYS],
+        streams: [Name::NONE.stream; WAYS],
         highs: [0; WAYS],
         was_used: [false; WAYS],
         hand: 0,
@@ -97,12 +96,12 @@ impl Set {
 
     #[inline]
     fn name(&self, way: usize) -> Name {
-        Name { slot: self.slots[way], number: self.numbers[way] }
+        Name { stream: self.streams[way], number: self.numbers[way] }
     }
 
     #[inline]
     fn way_of(&self, name: Name) -> Option<usize> {
-        (0..WAYS).find(|way| self.numbers[*way] == name.number && self.slots[*way] == name.slot)
+        (0..WAYS).find(|way| self.numbers[*way] == name.number && self.streams[*way] == name.stream)
     }
 
     /// The place that the block of a name has for a granule. All that may be it are fetched at once, with the names: what is
@@ -126,7 +125,7 @@ impl Set {
     }
 
     fn begin(&mut self, way: usize, name: Name) {
-        (self.numbers[way], self.slots[way]) = (name.number, name.slot);
+        (self.numbers[way], self.streams[way]) = (name.number, name.stream);
         (self.lows[way], self.highs[way], self.was_used[way]) = ([0; GRANULES as usize], 0, false);
     }
 
@@ -232,11 +231,11 @@ impl KnownPlaces {
         &self.shards[spread as usize % SHARDS]
     }
 
-    /// The frame in which a revision of the stream at `slot` is to be looked for, where that is known.
+    /// The frame in which a revision of a stream is to be looked for, where that is known.
     #[inline]
-    pub(crate) fn get(&self, slot: u32, revision: Revision) -> Option<Position> {
+    pub(crate) fn get(&self, stream: StreamId, revision: Revision) -> Option<Position> {
         (0..LEVELS).find_map(|level| {
-            let name = Name::new(slot, level, revision);
+            let name = Name::new(stream, level, revision);
             let spread = name.spread();
             let mut shard = self.shard(spread).lock();
             let index = shard.index_of(spread);
@@ -259,7 +258,7 @@ impl KnownPlaces {
     /// reached, `None` behind `to`.
     pub(crate) fn run(
         &self,
-        slot: u32,
+        stream: StreamId,
         from: Revision,
         to: Revision,
         mut each: impl FnMut(Revision, Position),
@@ -268,12 +267,12 @@ impl KnownPlaces {
         let (mut at, mut last, mut count, mut found_at) = (from, None, 0, 0);
         'blocks: loop {
             // The block behind this one comes to the processor while this one is gone through.
-            let here = Name::new(slot, found_at, at);
-            if here != Name::new(slot, found_at, to) {
+            let here = Name::new(stream, found_at, at);
+            if here != Name::new(stream, found_at, to) {
                 self.prefetch(Name { number: if backwards { here.number - 1 } else { here.number + 1 }, ..here });
             }
             for level in 0..LEVELS {
-                let name = Name::new(slot, level, at);
+                let name = Name::new(stream, level, at);
                 let spread = name.spread();
                 let mut shard = self.shard(spread).lock();
                 let Some((set, way)) = shard.find(name, spread) else { continue };
@@ -297,7 +296,7 @@ impl KnownPlaces {
                         false if behind >= to.0 => return None,
                         false => Revision(behind + 1),
                     };
-                    let is_same_block = Name::new(slot, level, next) == name;
+                    let is_same_block = Name::new(stream, level, next) == name;
                     at = next;
                     if !is_same_block {
                         continue 'blocks;
@@ -312,18 +311,18 @@ impl KnownPlaces {
     }
 
     /// Keeps where sections lie, which follow each other.
-    pub(crate) fn keep(&self, slot: u32, sections: &[Located]) {
+    pub(crate) fn keep(&self, stream: StreamId, sections: &[Located]) {
         for level in 0..LEVELS {
             let is_any_as_long = |section: &Located| section.last.0 - section.first.0 >= (1 << (5 * level)) - 1;
             if !sections.iter().any(is_any_as_long) {
                 break;
             }
-            self.keep_level(slot, level, sections);
+            self.keep_level(stream, level, sections);
         }
     }
 
     /// Keeps of each section the granules of one size that lie in it but in no larger one that does.
-    fn keep_level(&self, slot: u32, level: u64, sections: &[Located]) {
+    fn keep_level(&self, stream: StreamId, level: u64, sections: &[Located]) {
         let bits = 5 * level;
         let is_highest = level + 1 == LEVELS;
         let granules = sections.iter().flat_map(|section| {
@@ -346,7 +345,7 @@ impl KnownPlaces {
         let mut granules = granules.peekable();
         while let Some((number, _)) = granules.peek() {
             let block = *number / GRANULES;
-            let name = Name::new(slot, level, Revision(number << bits));
+            let name = Name::new(stream, level, Revision(number << bits));
             let spread = name.spread();
             let mut shard = self.shard(spread).lock();
             let (set, way) = shard.get_or_begin(name, spread);
@@ -366,9 +365,9 @@ impl KnownPlaces {
 
     /// Forgets where a revision is to be looked for.
     #[cold]
-    pub(crate) fn forget(&self, slot: u32, revision: Revision) {
+    pub(crate) fn forget(&self, stream: StreamId, revision: Revision) {
         for level in 0..LEVELS {
-            let name = Name::new(slot, level, revision);
+            let name = Name::new(stream, level, revision);
             let spread = name.spread();
             let mut shard = self.shard(spread).lock();
             if let Some((set, way)) = shard.find(name, spread) {
@@ -398,7 +397,7 @@ mod tests {
     #[test]
     fn the_frame_of_each_revision_is_found_whatever_the_sections_hold() {
         let mixed: Vec<u64> = (0..200).map(|n| [1, 1, 3, 100, 1, 40, 2000][n % 7]).collect();
-        for (slot, given) in [
+        for (number, given) in [
             sections(0, &[1; 500]),
             sections(77, &[7; 100]),
             sections(5, &mixed),
@@ -408,23 +407,23 @@ mod tests {
         .iter()
         .enumerate()
         {
-            let (slot, known) = (slot as u32, KnownPlaces::default());
+            let (stream, known) = (StreamId(8 * number as u64), KnownPlaces::default());
             for piece in given.chunks(3) {
-                known.keep(slot, piece);
+                known.keep(stream, piece);
             }
             let (first, last) = (given[0].first, given[given.len() - 1].last);
             for section in given {
                 for revision in (section.first.0..=section.last.0).step_by(17).chain([section.last.0]) {
-                    assert_eq!(known.get(slot, Revision(revision)), Some(section.frame), "revision {revision}");
-                    assert_eq!(known.get(slot + 9, Revision(revision)), None);
+                    assert_eq!(known.get(stream, Revision(revision)), Some(section.frame), "revision {revision}");
+                    assert_eq!(known.get(StreamId(stream.0 + 9), Revision(revision)), None);
                 }
             }
-            assert_eq!(known.get(slot, Revision(last.0 + 1)), None);
+            assert_eq!(known.get(stream, Revision(last.0 + 1)), None);
             let frames: Vec<_> = given.iter().map(|section| section.frame).collect();
             for (from, to) in [(first, last), (last, first)] {
                 let (mut handed, mut at) = (Vec::new(), Some(from));
                 while let Some(from) = at {
-                    at = known.run(slot, from, to, |_, frame| handed.push(frame));
+                    at = known.run(stream, from, to, |_, frame| handed.push(frame));
                 }
                 if to < from {
                     handed.reverse();
@@ -433,9 +432,9 @@ mod tests {
                 assert_eq!(handed, frames);
             }
             let (middle, mut count) = (given[given.len() / 2].first, 0);
-            known.forget(slot, middle);
-            assert_eq!(known.get(slot, middle), None);
-            assert_eq!(known.run(slot, middle, last, |_, _| count += 1), Some(middle));
+            known.forget(stream, middle);
+            assert_eq!(known.get(stream, middle), None);
+            assert_eq!(known.run(stream, middle, last, |_, _| count += 1), Some(middle));
             assert_eq!(count, 0);
         }
     }
@@ -446,27 +445,28 @@ mod tests {
         let far = |revision: u64, frame: u64| {
             [Located { first: Revision(revision), last: Revision(revision), frame: Position(frame) }]
         };
-        known.keep(1, &far(3, 8000));
-        known.keep(1, &far(4, (1 << 40) + 8192));
-        assert_eq!([3, 4].map(|at| known.get(1, Revision(at))), [None, Some(Position((1 << 40) + 8192))]);
-        known.keep(1, &far(3, 8000));
-        assert_eq!([3, 4].map(|at| known.get(1, Revision(at))), [Some(Position(8000)), None]);
+        known.keep(StreamId(1), &far(3, 8000));
+        known.keep(StreamId(1), &far(4, (1 << 40) + 8192));
+        assert_eq!([3, 4].map(|at| known.get(StreamId(1), Revision(at))), [None, Some(Position((1 << 40) + 8192))]);
+        known.keep(StreamId(1), &far(3, 8000));
+        assert_eq!([3, 4].map(|at| known.get(StreamId(1), Revision(at))), [Some(Position(8000)), None]);
     }
 
     #[test]
     fn p20_the_cache_keeps_its_bound_and_what_is_used() {
         let known = KnownPlaces::default();
         let block = sections(0, &[1; 32]);
-        known.keep(7, &block);
-        let blocks = (3 * BYTES_MAX / 160) as u32;
-        for slot in 100..100 + blocks {
-            known.keep(slot, &block);
-            assert_eq!(known.get(7, Revision(5)), Some(block[5].frame), "it was used all the time");
+        known.keep(StreamId(7), &block);
+        let blocks = (3 * BYTES_MAX / 160) as u64;
+        let stream = |number: u64| StreamId(8 * (100 + number));
+        for number in 0..blocks {
+            known.keep(stream(number), &block);
+            assert_eq!(known.get(StreamId(7), Revision(5)), Some(block[5].frame), "it was used all the time");
         }
         let held: usize = known.shards.iter().map(|shard| shard.lock().sets.capacity() * size_of::<Set>()).sum();
         assert!(held <= BYTES_MAX && held > BYTES_MAX / 2, "{held}");
-        let kept = (100..100 + blocks).filter(|slot| known.get(*slot, Revision(31)).is_some()).count();
+        let kept = (0..blocks).filter(|number| known.get(stream(*number), Revision(31)).is_some()).count();
         assert!(kept > BYTES_MAX / 250, "{kept} blocks are left");
-        assert_eq!(known.get(99 + blocks, Revision(0)), Some(block[0].frame), "the newest is there");
+        assert_eq!(known.get(stream(blocks - 1), Revision(0)), Some(block[0].frame), "the newest is there");
     }
 }

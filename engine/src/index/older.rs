@@ -216,7 +216,7 @@ impl Finder {
         // Where somebody was before, from there on: a known place is at most as far behind as twice the way to the nearest.
         let behind = next.map_or(stretch.head.0.saturating_add(1), |(next, _)| next.0);
         let steps = (0..63).map(|step| wanted.0.saturating_add(1 << step)).take_while(|revision| *revision < behind);
-        let known = steps.filter_map(|revision| self.known.get(stretch.slot, Revision(revision))).next();
+        let known = steps.filter_map(|revision| self.known.get(stretch.stream, Revision(revision))).next();
         if let Some(known) = known.filter(|known| *known < at) {
             match self.linked_from(stretch, wanted, known, None, false)? {
                 Linked::Broken => {}

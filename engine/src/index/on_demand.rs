@@ -1,9 +1,14 @@
-//! The streams of an open store: those that somebody asked for in memory, all others in the directory until then.
+//! The streams of an open store: those that somebody uses in memory, all others in the directory until then.
 //!
-//! What is in memory is newer than the directory, which says how the log stood at the checkpoint that opening began from,
-//! and does not change while the store is open. A stream that is loaded is held against the frame that the directory names:
-//! the log is what counts. Where the directory turns out not to be what was written, or contradicts the log, the log up to
-//! the checkpoint is read instead, once, and the directory is not asked again.
+//! What is in memory is newer than the directory, which says how the log stood at a checkpoint: the one that opening began from,
+//! until a newer one is taken, so that streams which nobody goes on with are let go of. A stream that is loaded is held against
+//! the frame that the directory names: the log is what counts. Where the directory turns out not to be what was written, or
+//! contradicts the log, the log up to the checkpoint is read instead, once, and no directory is asked again.
+//!
+//! 1. The directory changes under the table's lock, before a stream leaves for it. So who finds a stream neither in memory nor then
+//!    in the directory has found that there was none.
+//! 2. What a directory says enters the table only while it is the one that is asked: an older one may say what no longer is.
+//! 3. Who has to find a stream again that was loaded keeps out who lets go of them, or takes what it needs at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +32,10 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 const NAMES_KEPT: usize = 1 << 16;
 /// Of so many streams places are forgotten at once: readers and appends wait for no more.
 const FORGOTTEN_AT_ONCE: usize = 256;
+/// So many streams are looked at before some of them are let go of.
+const LET_GO_AT_ONCE: usize = 64;
+/// So many are shown at once.
+const SHOWN_AT_ONCE: usize = 4096;
 /// A frame is searched for a section only where its plain part is no longer.
 const SEARCHED_BYTES_MAX: usize = 64 << 10;
 
@@ -43,24 +52,22 @@ pub(crate) struct LogRead {
     pub(crate) retries: Vec<(BatchId, Position)>,
 }
 
-/// The directory that opening began from.
-struct Base {
-    directory: Arc<Directory>,
-    /// Whether it is still to be asked.
-    is_used: AtomicBool,
-    read_log: Box<ReadLog>,
-    reading: Mutex<()>,
-    unknown_until: AtomicU64,
-    /// What it knew of retries, once the log was read in its place.
-    retries: Mutex<Option<BTreeMap<BatchId, Position>>>,
-    names: RwLock<HashMap<StreamId, (Arc<str>, Revision)>>,
-}
-
 /// The streams of an open store.
 pub(crate) struct Streams {
     table: RwLock<StreamTable>,
     set: Arc<SegmentSet>,
-    base: Option<Base>,
+    /// What is asked for those that are not in the table.
+    directory: RwLock<Option<Arc<Directory>>>,
+    /// The one that opening began from.
+    opened: Option<Arc<Directory>>,
+    read_log: Box<ReadLog>,
+    reading: Mutex<()>,
+    /// The log was read in place of a directory.
+    is_bad: AtomicBool,
+    unknown_until: AtomicU64,
+    /// What the directory knew of retries, once the log was read in its place.
+    retries: Mutex<Option<BTreeMap<BatchId, Position>>>,
+    names: RwLock<HashMap<StreamId, (Arc<str>, Revision)>>,
     /// The types of their events.
     pub(crate) types: TypeNames,
 }
@@ -72,31 +79,21 @@ impl fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// None yet: all there are come from the log.
-    pub(crate) fn of_log(set: Arc<SegmentSet>) -> Streams {
-        Streams { table: RwLock::new(StreamTable::default()), set, base: None, types: TypeNames::default() }
-    }
-
-    /// Those of a directory, `count` of them. `read_log` serves where it proves bad.
-    pub(crate) fn from_directory(
-        set: Arc<SegmentSet>,
-        directory: Arc<Directory>,
-        count: u64,
-        read_log: Box<ReadLog>,
-    ) -> Streams {
-        let base = Base {
-            directory,
-            is_used: AtomicBool::new(true),
-            read_log,
-            reading: Mutex::new(()),
-            unknown_until: AtomicU64::new(0),
-            retries: Mutex::new(None),
-            names: RwLock::new(HashMap::default()),
-        };
+    /// Those of a directory, `count` of them, if there is one; all others come from the log. `read_log` serves where a directory
+    /// proves bad.
+    pub(crate) fn new(set: Arc<SegmentSet>, opened: Option<(Arc<Directory>, u64)>, read_log: Box<ReadLog>) -> Streams {
+        let (opened, count) = opened.map_or((None, 0), |(directory, count)| (Some(directory), count));
         Streams {
             table: RwLock::new(StreamTable::on_top_of(count)),
             set,
-            base: Some(base),
+            directory: RwLock::new(opened.clone()),
+            opened,
+            read_log,
+            reading: Mutex::new(()),
+            is_bad: AtomicBool::new(false),
+            unknown_until: AtomicU64::new(0),
+            retries: Mutex::new(None),
+            names: RwLock::new(HashMap::default()),
             types: TypeNames::default(),
         }
     }
@@ -129,69 +126,150 @@ impl Streams {
     /// As reading the log.
     #[inline]
     pub(crate) fn of_name<T>(&self, name: &str, look: impl Fn(&Stream) -> T) -> Result<Option<T>> {
-        if let Some(stream) = self.table.read().by_name(name) {
-            return Ok(Some(look(stream)));
+        let found = self.table.read().by_name(name).map(&look);
+        if found.is_some() {
+            return Ok(found);
         }
-        self.load(name)?;
-        Ok(self.table.read().by_name(name).map(look))
+        self.look_up(|directory| directory.by_name(name), |table| table.by_name(name).map(&look))
     }
 
-    /// The directory, where it is still asked.
-    pub(crate) fn directory(&self) -> Option<&Arc<Directory>> {
-        self.base.as_ref().filter(|base| base.is_used.load(Ordering::Acquire)).map(|base| &base.directory)
-    }
-
-    /// From here on every claim in the log is known to the table: what lies before was not read when the store was opened.
-    pub(crate) fn claims_from(&self) -> Position {
-        self.base.as_ref().map_or(Position::ZERO, |base| base.directory.covered())
-    }
-
-    /// Whether the directory proved bad since opening.
-    pub(crate) fn is_directory_bad(&self) -> bool {
-        self.base.as_ref().is_some_and(|base| !base.is_used.load(Ordering::Acquire))
-    }
-
-    /// Streams whose last event lies before it may have had later ones, as far as that was found since opening.
-    pub(crate) fn unknown_until(&self) -> Position {
-        Position(self.base.as_ref().map_or(0, |base| base.unknown_until.load(Ordering::Acquire)))
-    }
-
-    /// Sees to it that the stream of this name is in memory, if there is one. Returns whether it came just now.
+    /// As [`of_name`](Self::of_name), of the stream of this identity.
     ///
     /// # Errors
     /// As reading the log.
     #[inline]
-    pub(crate) fn load(&self, name: &str) -> Result<bool> {
-        if self.directory().is_none() || self.table.read().by_name(name).is_some() {
-            return Ok(false);
+    pub(crate) fn of_id<T>(&self, stream: StreamId, look: impl Fn(&Stream) -> T) -> Result<Option<T>> {
+        let found = self.table.read().by_id(stream).map(&look);
+        if found.is_some() {
+            return Ok(found);
         }
-        self.load_from_directory(|directory| directory.by_name(name))
+        self.look_up(|directory| directory.by_id(stream), |table| table.by_id(stream).map(&look))
+    }
+
+    /// Sees to it that the stream of this name is in memory, if there is one, where it stays while streams are not
+    /// [let go of](Self::let_go).
+    ///
+    /// # Errors
+    /// As reading the log.
+    #[inline]
+    pub(crate) fn load(&self, name: &str) -> Result<()> {
+        self.of_name(name, |_| ()).map(|_| ())
     }
 
     /// As [`load`](Self::load), the stream of this identity.
     ///
     /// # Errors
     /// As reading the log.
-    #[inline]
-    pub(crate) fn load_id(&self, stream: StreamId) -> Result<bool> {
-        if self.directory().is_none() || self.table.read().by_id(stream).is_some() {
-            return Ok(false);
-        }
-        self.load_from_directory(|directory| directory.by_id(stream))
+    pub(crate) fn load_id(&self, stream: StreamId) -> Result<()> {
+        self.of_id(stream, |_| ()).map(|_| ())
     }
 
+    /// The directory that is asked.
+    fn directory(&self) -> Option<Arc<Directory>> {
+        self.directory.read().clone()
+    }
+
+    /// Whether this directory is the one that is asked. It stays so while the table is locked.
+    fn is_asked(&self, directory: &Arc<Directory>) -> bool {
+        self.directory.read().as_ref().is_some_and(|asked| Arc::ptr_eq(asked, directory))
+    }
+
+    /// From here on every claim in the log is known to the table: what lies before was not read when the store was opened.
+    pub(crate) fn claims_from(&self) -> Position {
+        self.opened.as_ref().map_or(Position::ZERO, |opened| opened.covered())
+    }
+
+    /// Whether a directory proved bad since opening.
+    pub(crate) fn is_directory_bad(&self) -> bool {
+        self.is_bad.load(Ordering::Acquire)
+    }
+
+    /// Streams whose last event lies before it may have had later ones, as far as that was found since opening.
+    pub(crate) fn unknown_until(&self) -> Position {
+        Position(self.unknown_until.load(Ordering::Acquire))
+    }
+
+    /// What `look` finds in the table, with the stream that `find` finds in the directory.
     #[cold]
     #[inline(never)]
-    fn load_from_directory(&self, find: impl Fn(&Directory) -> Result<Option<Entry>, Fault>) -> Result<bool> {
-        let Some(directory) = self.directory() else { return Ok(false) };
-        match find(directory) {
-            Ok(None) => Ok(false),
-            Ok(Some(entry)) if self.agrees(&entry) => {
-                let loaded = self.table.write().load(entry);
-                loaded.map_or_else(|| self.read_log().map(|()| true), Ok)
+    fn look_up<T>(
+        &self,
+        find: impl Fn(&Directory) -> Result<Option<Entry>, Fault>,
+        look: impl Fn(&StreamTable) -> Option<T>,
+    ) -> Result<Option<T>> {
+        loop {
+            let Some(directory) = self.directory() else { return Ok(look(&self.table.read())) };
+            match find(&directory) {
+                Ok(None) => return Ok(look(&self.table.read())),
+                Ok(Some(entry)) if self.agrees(&entry) => {
+                    let mut table = self.table.write();
+                    if !self.is_asked(&directory) {
+                        continue;
+                    }
+                    if table.load(entry).is_some() {
+                        return Ok(look(&table));
+                    }
+                }
+                Ok(Some(_)) | Err(_) => {}
             }
-            Ok(Some(_)) | Err(_) => self.read_log().map(|()| true),
+            self.read_log(&directory)?;
         }
+    }
+
+    /// Lets go of streams of which nothing was appended from `border` on, where `newest`, the directory of a later checkpoint than
+    /// that of opening, has them as they are; it is asked from then on. `alone` keeps out who changes the table or rests on
+    /// what it has seen there; it is held for few streams at a time.
+    pub(crate) fn let_go<G>(&self, newest: &Arc<Directory>, border: Position, alone: impl Fn() -> G) {
+        let covered = newest.covered();
+        {
+            let _alone = alone();
+            let mut table = self.table.write();
+            let mut asked = self.directory.write();
+            let is_newer = asked.as_ref().is_none_or(|asked| asked.covered() < covered);
+            if is_newer && table.move_base() {
+                *asked = Some(Arc::clone(newest));
+            }
+            if asked.as_ref().is_none_or(|asked| asked.covered() != covered) {
+                return; // it is too old, or none is asked any more
+            }
+        }
+        let mut idle = Vec::new();
+        self.each(|stream| idle.extend((stream.last_place < border.min(covered)).then_some(stream.id)));
+        idle.sort_unstable(); // so that each look into the directory is near the last one
+        for some in idle.chunks(LET_GO_AT_ONCE) {
+            let mut there = {
+                let table = self.table.read();
+                some.iter().filter_map(|stream| table.newest_of(*stream).cloned()).collect::<Vec<Stream>>()
+            };
+            there.retain(|stream| newest.by_id(stream.id).ok().flatten().is_some_and(|entry| stream.is_as_in(&entry)));
+            let _alone = alone();
+            let mut table = self.table.write();
+            there.iter().for_each(|stream| table.let_go(stream));
+        }
+        self.table.write().shrink();
+    }
+
+    /// Where those lie that were left alone longest of the streams in memory, so that `kept` are not among them; `None` where
+    /// there are no more.
+    pub(crate) fn more_than(&self, kept: usize) -> Option<Position> {
+        if self.table.read().in_memory() <= kept {
+            return None;
+        }
+        let mut places = Vec::new();
+        self.each(|stream| places.push(stream.last_place));
+        let more = places.len().checked_sub(kept).filter(|more| *more > 0)?;
+        Some(if more == places.len() { Position::MAX } else { *places.select_nth_unstable(more).1 })
+    }
+
+    /// Shows what is in memory, a part at a time, so that nobody waits long for the table; not what comes meanwhile.
+    fn each(&self, mut show: impl FnMut(&Stream)) {
+        let mut left = self.table.read().loaded();
+        while left > 0 {
+            let first = left.saturating_sub(SHOWN_AT_ONCE);
+            self.table.read().some(first..left).iter().for_each(&mut show);
+            left = first;
+        }
+        self.table.read().continued().for_each(show);
     }
 
     /// Whether the log says what the directory says of a stream, as far as one look can tell: its last section stands there.
@@ -210,18 +288,30 @@ impl Streams {
         }
     }
 
-    /// Reads the log up to the checkpoint in place of the directory.
-    fn read_log(&self) -> Result<()> {
-        let Some(base) = &self.base else { return Ok(()) };
-        let _one = base.reading.lock();
-        if !base.is_used.load(Ordering::Acquire) {
-            return Ok(());
+    /// Reads the log up to the checkpoint in place of the directory, which proved bad, unless another one is asked by now.
+    fn read_log(&self, bad: &Arc<Directory>) -> Result<()> {
+        let _one = self.reading.lock();
+        {
+            // No stream leaves while the log is read: it would come back as it was.
+            let mut table = self.table.write();
+            if !self.is_asked(bad) {
+                return Ok(());
+            }
+            table.keep_all(true);
         }
-        let read = (base.read_log)(base.directory.covered())?;
-        base.unknown_until.store(read.unknown_until.0, Ordering::Release);
-        *base.retries.lock() = Some(read.retries.into_iter().collect());
-        self.table.write().load_all(read.streams);
-        base.is_used.store(false, Ordering::Release);
+        let read = match (self.read_log)(bad.covered()) {
+            Ok(read) => read,
+            Err(error) => {
+                self.table.write().keep_all(false);
+                return Err(error);
+            }
+        };
+        self.unknown_until.store(read.unknown_until.0, Ordering::Release);
+        *self.retries.lock() = Some(read.retries.into_iter().collect());
+        let mut table = self.table.write();
+        table.load_all(read.streams);
+        *self.directory.write() = None;
+        self.is_bad.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -239,24 +329,28 @@ impl Streams {
     /// As reading the log.
     pub(crate) fn named(&self, stream: StreamId) -> Result<Option<(Arc<str>, Revision)>> {
         let known = || self.table.read().by_id(stream).map(|stream| (Arc::clone(&stream.name), stream.first));
-        let (Some(base), None) = (&self.base, known()) else { return Ok(known()) };
-        if let Some((name, first)) = base.names.read().get(&stream) {
-            return Ok(Some((Arc::clone(name), *first)));
-        }
-        let Some(directory) = self.directory() else { return Ok(None) };
-        let Ok(found) = directory.named(stream) else {
-            self.read_log()?;
-            return Ok(known());
-        };
-        let named = found.map(|(name, first)| (Arc::<str>::from(name), first));
-        if let Some(named) = &named {
-            let mut names = base.names.write();
-            if names.len() >= NAMES_KEPT {
-                names.clear();
+        loop {
+            if let Some(known) = known() {
+                return Ok(Some(known));
             }
-            names.insert(stream, named.clone());
+            if let Some((name, first)) = self.names.read().get(&stream) {
+                return Ok(Some((Arc::clone(name), *first)));
+            }
+            let Some(directory) = self.directory() else { return Ok(known()) };
+            let Ok(found) = directory.named(stream) else {
+                self.read_log(&directory)?;
+                continue;
+            };
+            let named = found.map(|(name, first)| (Arc::<str>::from(name), first));
+            if let Some(named) = &named {
+                let mut names = self.names.write();
+                if names.len() >= NAMES_KEPT {
+                    names.clear();
+                }
+                names.insert(stream, named.clone());
+            }
+            return Ok(named);
         }
-        Ok(named)
     }
 
     /// Gives the streams that damage is said to hold their names, as far as they are known.
@@ -270,14 +364,15 @@ impl Streams {
     /// # Errors
     /// As reading the log.
     pub(crate) fn retry_of(&self, batch: BatchId, newer: u64) -> Result<Option<Position>> {
-        let Some(base) = &self.base else { return Ok(None) };
-        if let Some(directory) = self.directory() {
-            match directory.retry_of(batch, newer) {
-                Ok(found) => return Ok(found),
-                Err(_) => self.read_log()?,
+        let Some(opened) = &self.opened else { return Ok(None) };
+        while !self.is_directory_bad() {
+            if let Ok(found) = opened.retry_of(batch, newer) {
+                return Ok(found);
             }
+            // Where a newer one is asked by now, the log up to there holds all that lies before.
+            self.directory().map_or(Ok(()), |asked| self.read_log(&asked))?;
         }
-        Ok(base.retries.lock().as_ref().and_then(|retries| retries.get(&batch).copied()))
+        Ok(self.retries.lock().as_ref().and_then(|retries| retries.get(&batch).copied()))
     }
 
     /// Hands out the streams whose names begin with `prefix`, in no order.
@@ -285,26 +380,31 @@ impl Streams {
     /// # Errors
     /// As reading the log.
     pub(crate) fn with_prefix(&self, prefix: &str, mut each: impl FnMut(&Stream)) -> Result<()> {
-        let mut others = Vec::new();
-        if let Some(directory) = self.directory() {
-            let read = directory.with_prefix(prefix, |entry| {
-                others.push(entry);
-                ControlFlow::Continue(())
+        loop {
+            let directory = self.directory();
+            let mut others = Vec::new();
+            let read = directory.as_ref().map_or(Ok(()), |directory| {
+                directory.with_prefix(prefix, |entry| {
+                    others.push(entry);
+                    ControlFlow::Continue(())
+                })
             });
-            if read.is_err() {
-                others.clear();
-                self.read_log()?;
+            let table = self.table.read();
+            if let Some(directory) = &directory {
+                if !self.is_asked(directory) {
+                    continue;
+                }
+                if read.is_err() || others.iter().any(|entry| !table.is_continued(entry)) {
+                    drop(table);
+                    self.read_log(directory)?;
+                    continue;
+                }
             }
+            table.iter().filter(|stream| stream.name.starts_with(prefix)).for_each(&mut each);
+            for entry in others.into_iter().filter(|entry| table.by_id(entry.stream).is_none()) {
+                table.newest(entry).iter().for_each(&mut each);
+            }
+            return Ok(());
         }
-        if others.iter().any(|entry| !self.table.read().is_continued(entry)) {
-            others.clear();
-            self.read_log()?;
-        }
-        let table = self.table.read();
-        table.iter().filter(|stream| stream.name.starts_with(prefix)).for_each(&mut each);
-        for entry in others.into_iter().filter(|entry| table.by_id(entry.stream).is_none()) {
-            table.newest(entry).iter().for_each(&mut each);
-        }
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
@@ -22,7 +23,7 @@ const PLACE_EVERY: u32 = 32;
 pub(crate) struct Stream {
     pub(crate) name: Arc<str>,
     pub(crate) id: StreamId,
-    /// Its place in the table, which it keeps.
+    /// Its place in the table, which it keeps while no stream is let go of.
     pub(crate) slot: u32,
     /// The first revision of its own: above 0 for a fork.
     pub(crate) first: Revision,
@@ -51,7 +52,7 @@ impl From<directory::Entry> for Stream {
 
 impl Stream {
     /// The slot of a stream that is not in the table.
-    pub(crate) const NO_SLOT: u32 = u32::MAX;
+    const NO_SLOT: u32 = u32::MAX;
 
     /// A stream of which `placed` is the first section that is known.
     fn begun(name: Arc<str>, slot: u32, first: Revision, placed: Placed) -> Stream {
@@ -93,10 +94,19 @@ impl Stream {
         matches!(self.places[..], [_, (_, second)] if second == placed.frame)
     }
 
-    /// The stream with what came behind its head.
+    /// The stream with what came behind its head, or some of it before.
     fn continued_by(self, since: Stream) -> Stream {
-        let places = [self.places, since.places].concat();
+        let mut places = self.places;
+        let last = places.last().map_or(Position::ZERO, |(_, place)| *place);
+        places.extend(since.places.iter().filter(|(_, place)| *place > last));
         Stream { name: self.name, first: self.first, places, ..since }
+    }
+
+    /// Whether a directory has it just as it is; of what came since it was loaded, all but the name is held against it.
+    pub(crate) fn is_as_in(&self, entry: &directory::Entry) -> bool {
+        let is_same_stream = self.name.is_empty() || (&*self.name, self.first) == (&*entry.name, entry.first);
+        let (head, place) = ((self.head, self.last_event, self.head_position), self.last_place);
+        is_same_stream && (head, place) == ((entry.head, entry.head, entry.head_position), entry.last_place)
     }
 
     /// A remembered frame from which going back reaches the section that holds `revision`: the first whose section begins
@@ -112,7 +122,6 @@ impl Stream {
         let index = self.places.partition_point(|(first, _)| *first <= revision);
         Stretch {
             stream: self.id,
-            slot: self.slot,
             first: self.first,
             head: self.head,
             start: index.checked_sub(1).map(|index| self.places[index]),
@@ -132,7 +141,6 @@ impl Stream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     pub(crate) stream: StreamId,
-    pub(crate) slot: u32,
     /// The first revision of the stream's own, and its head.
     pub(crate) first: Revision,
     pub(crate) head: Revision,
@@ -186,6 +194,10 @@ pub(crate) struct StreamTable {
     elsewhere: u64,
     /// Of some of those, what came since: all but their names and first revisions.
     continued: HashMap<StreamId, Stream>,
+    /// The directory is a later one than when these were begun: it may know some of what came since.
+    is_base_moved: bool,
+    /// No stream leaves the table.
+    keeps_all: bool,
     /// Those in either with more than one remembered place.
     placed: VecDeque<StreamId>,
     /// The newest claims that fencing tokens were given for, as far as they were met.
@@ -218,7 +230,13 @@ impl StreamTable {
 
     /// Whether what came since continues a stream that is elsewhere.
     pub(crate) fn is_continued(&self, entry: &directory::Entry) -> bool {
-        self.continued.get(&entry.stream).is_none_or(|since| entry.head.next() == Some(since.first))
+        self.continued.get(&entry.stream).is_none_or(|since| self.continues(since, entry.head))
+    }
+
+    /// Whether what came since continues a stream with this head.
+    fn continues(&self, since: &Stream, head: Revision) -> bool {
+        let is_known = || self.is_base_moved && (since.first..=since.head).contains(&head);
+        head.next() == Some(since.first) || is_known()
     }
 
     /// What came since the directory was written, of streams that were not asked for.
@@ -230,7 +248,7 @@ impl StreamTable {
     pub(crate) fn load_all(&mut self, streams: Vec<Stream>) {
         let mut continued = std::mem::take(&mut self.continued);
         for stream in streams {
-            let since = continued.remove(&stream.id).filter(|since| stream.head.next() == Some(since.first));
+            let since = continued.remove(&stream.id).filter(|since| self.continues(since, stream.head));
             self.insert(match since {
                 Some(since) => stream.continued_by(since),
                 None => stream,
@@ -266,6 +284,21 @@ impl StreamTable {
         self.elsewhere > 0
     }
 
+    /// How many streams are in the table.
+    pub(crate) fn loaded(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Some of those in the table, as far as there are so many.
+    pub(crate) fn some(&self, slots: Range<usize>) -> &[Stream] {
+        &self.streams[slots.start.min(self.streams.len())..slots.end.min(self.streams.len())]
+    }
+
+    /// A stream, or what came since of one that is elsewhere.
+    pub(crate) fn newest_of(&self, stream: StreamId) -> Option<&Stream> {
+        self.by_id(stream).or_else(|| self.continued.get(&stream))
+    }
+
     /// How many streams are in memory.
     pub(crate) fn in_memory(&self) -> usize {
         self.streams.len() + self.continued.len()
@@ -280,11 +313,6 @@ impl StreamTable {
     /// The stream of this identity.
     pub(crate) fn by_id(&self, id: StreamId) -> Option<&Stream> {
         self.by_id.get(&id).map(|index| &self.streams[*index as usize])
-    }
-
-    /// The stream at this place of the table.
-    pub(crate) fn by_slot(&self, slot: u32) -> &Stream {
-        &self.streams[slot as usize]
     }
 
     /// All streams in the table.
@@ -459,6 +487,60 @@ impl StreamTable {
         }
     }
 
+    /// From here on a later directory is asked for those that are elsewhere; `false`, and nothing changed, where none is to be.
+    pub(crate) fn move_base(&mut self) -> bool {
+        self.is_base_moved |= !self.keeps_all;
+        !self.keeps_all
+    }
+
+    /// Whether no stream leaves the table.
+    pub(crate) fn keep_all(&mut self, all: bool) {
+        self.keeps_all = all;
+    }
+
+    /// A stream leaves, which is elsewhere as it was here; it stays where it is not as it was.
+    pub(crate) fn let_go(&mut self, was: &Stream) {
+        let is_as_it_was = |stream: &Stream| {
+            (stream.head, stream.head_position, stream.last_place) == (was.head, was.head_position, was.last_place)
+        };
+        if self.keeps_all || self.nameless.contains(&was.id) {
+            return;
+        }
+        match self.by_id.get(&was.id).copied() {
+            Some(slot) if is_as_it_was(&self.streams[slot as usize]) => {
+                let gone = self.streams.swap_remove(slot as usize);
+                self.by_id.remove(&gone.id);
+                self.by_name.remove(&gone.name);
+                self.elsewhere += 1;
+                if let Some(moved) = self.streams.get_mut(slot as usize) {
+                    moved.slot = slot;
+                    self.by_id.insert(moved.id, slot);
+                    *self.by_name.get_mut(&moved.name).expect("each stream goes by its name") = slot;
+                }
+            }
+            Some(_) => {}
+            None => {
+                if self.continued.get(&was.id).is_some_and(is_as_it_was) {
+                    self.continued.remove(&was.id);
+                }
+            }
+        }
+    }
+
+    /// Gives memory back, once many have left.
+    pub(crate) fn shrink(&mut self) {
+        let room = |len: usize| len + len / 4;
+        if self.streams.capacity() > 2 * self.streams.len() {
+            let room = room(self.streams.len());
+            self.streams.shrink_to(room);
+            self.by_name.shrink_to(room);
+            self.by_id.shrink_to(room);
+        }
+        if self.continued.capacity() > 4 * self.continued.len() {
+            self.continued.shrink_to(room(self.continued.len()));
+        }
+    }
+
     /// Whether any stream has lost its name.
     pub(crate) fn has_nameless(&self) -> bool {
         !self.nameless.is_empty()
@@ -483,113 +565,4 @@ impl StreamTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn placed(revision: u64, count: u32, frame: u64) -> Placed {
-        Placed {
-            stream: StreamId(100),
-            first_revision: Revision(revision),
-            count,
-            frame: Position(frame),
-            first_position: Position(frame),
-        }
-    }
-
-    #[test]
-    fn sections_continue_their_stream_without_gap() {
-        let mut table = StreamTable::default();
-        assert!(!table.place(None, placed(0, 1, 100)), "not known yet");
-        assert!(table.place(Some("a"), placed(0, 2, 100)));
-        assert!(!table.place(Some("a"), placed(0, 2, 300)), "the name is taken");
-        assert!(!table.place(None, placed(3, 1, 300)), "leaves a gap");
-        assert!(!table.place(None, placed(1, 1, 300)), "was there");
-        assert!(table.place(None, placed(2, 3, 300)));
-        let stream = table.by_name("a").expect("is there");
-        assert_eq!((stream.head, stream.head_position, stream.last_place), (Revision(4), Position(302), Position(300)));
-    }
-
-    #[test]
-    fn places_to_start_from_are_found_for_every_revision() {
-        let mut table = StreamTable::default();
-        assert!(table.place(Some("a"), placed(0, 1, 100)));
-        for revision in 1..1000 {
-            assert!(table.place(None, placed(revision, 1, 100 + revision * 8)));
-        }
-        let stream = table.by_name("a").expect("is there");
-        for revision in 0..1000 {
-            let behind = (stream.place_behind(Revision(revision)).0 - 100) / 8;
-            assert!(behind >= revision && behind - revision <= u64::from(PLACE_EVERY), "{revision}: {behind}");
-            let (first, _) = stream.place_before(Revision(revision)).expect("the first section is remembered");
-            assert!(first.0 <= revision && revision - first.0 < u64::from(PLACE_EVERY));
-        }
-    }
-
-    #[test]
-    fn places_are_forgotten_of_few_streams_at_a_time() {
-        const MANY: u64 = 10;
-        let mut table = StreamTable::on_top_of(MANY);
-        // Every other stream has several places; half of all were elsewhere when the sections came.
-        let of = |stream: u64, revision: u64| Placed {
-            stream: StreamId(stream),
-            frame: Position(1000 * revision + 8 * stream),
-            ..placed(revision, 1, 0)
-        };
-        let sections = |stream: u64| if stream.is_multiple_of(2) { 200 } else { 32 };
-        for stream in 0..2 * MANY {
-            let name = (stream < MANY).then(|| format!("s{stream}"));
-            let first = if stream < MANY { 0 } else { 1 };
-            assert!(table.place(name.as_deref(), of(stream, first)));
-            (first + 1..sections(stream)).for_each(|revision| assert!(table.place(None, of(stream, revision))));
-        }
-        assert_eq!(table.with_places(), MANY as usize, "of the others there is nothing to forget");
-        let last_place = |table: &StreamTable, stream: u64| {
-            let known = table.by_id(StreamId(stream)).or_else(|| table.continued.get(&StreamId(stream)));
-            known.expect("is there").places.clone()
-        };
-        let places: Vec<_> = (0..2 * MANY).map(|stream| last_place(&table, stream)).collect();
-        let border = Position(100_000);
-        let forgotten = |table: &StreamTable| {
-            (0..2 * MANY).filter(|stream| last_place(table, *stream).len() < places[*stream as usize].len()).count()
-        };
-        for count in 1..=MANY as usize {
-            table.forget_places(border, 1);
-            assert_eq!(forgotten(&table), count);
-        }
-        for stream in 0..2 * MANY {
-            let all = &places[stream as usize];
-            let kept = all.partition_point(|(_, place)| *place < border).saturating_sub(1);
-            assert_eq!(last_place(&table, stream), all[kept..]);
-        }
-        // They have several still; once all lie before the border none has.
-        assert_eq!(table.with_places(), MANY as usize);
-        table.forget_places(Position(1 << 40), usize::MAX);
-        assert_eq!(table.with_places(), 0);
-        (200..240).for_each(|revision| assert!(table.place(None, of(4, revision))));
-        assert_eq!(table.with_places(), 1);
-    }
-
-    #[test]
-    fn what_came_since_is_held_against_what_was_elsewhere_once_that_is_asked_for() {
-        let elsewhere = |head: u64| directory::Entry {
-            stream: StreamId(100),
-            name: "a".into(),
-            first: Revision(0),
-            head: Revision(head),
-            head_position: Position(900),
-            last_place: Position(900),
-        };
-        let mut table = StreamTable::on_top_of(1);
-        assert!(table.place(None, placed(5, 2, 1000)), "what it continues is not asked");
-        assert!(!table.place(None, placed(8, 1, 1100)), "leaves a gap");
-        assert!(table.place(None, placed(7, 1, 1100)));
-        assert!(table.by_id(StreamId(100)).is_none() && table.count() == 1 && table.in_memory() == 1);
-        assert!(table.load(elsewhere(5)).is_none() && table.load(elsewhere(3)).is_none(), "it is not continued");
-        assert_eq!(table.newest(elsewhere(4)).map(|stream| stream.head), Some(Revision(7)));
-        assert_eq!(table.load(elsewhere(4)), Some(true));
-        let stream = table.by_name("a").expect("is there");
-        assert_eq!((stream.first, stream.head, stream.last_place), (Revision(0), Revision(7), Position(1100)));
-        assert_eq!(stream.place_before(Revision(6)), Some((Revision(5), Position(1000))));
-        assert!(table.place(None, placed(8, 1, 1200)) && table.count() == 1 && table.in_memory() == 1);
-    }
-}
+mod tests;

@@ -119,6 +119,5 @@ fn owned(finder: &Finder, stream: &Stream) -> Result<parts::Shared> {
 }
 
 fn named(finder: &Finder, name: &str) -> Result<Stream> {
-    finder.streams.load(name)?;
-    finder.streams.read().by_name(name).cloned().ok_or_else(|| Error::no_stream(name))
+    finder.streams.of_name(name, Stream::clone)?.ok_or_else(|| Error::no_stream(name))
 }

@@ -49,7 +49,6 @@ pub(crate) fn shared(finder: &Finder, stream: StreamId, from: Revision, upto: Re
 pub(crate) fn own(stream: &Stream) -> Part {
     Part {
         stream: stream.id,
-        slot: stream.slot,
         name: Arc::clone(&stream.name),
         from: stream.first,
         to: stream.last_event,
@@ -73,18 +72,16 @@ fn step(finder: &Finder, at: StreamId, from: Revision, upto: Revision) -> Result
         true => Owner { stream: finder.forks.owner_of(at, upto)?, place: None },
         false => finder.forks.owner(at, &link)?,
     };
-    finder.streams.load_id(owner.stream)?;
-    let streams = finder.streams.read();
-    let Some(stream) = streams.by_id(owner.stream) else { return Ok(None) };
     let upto = upto.min(link.revision);
-    let part = (upto >= stream.first).then(|| Part {
-        stream: owner.stream,
-        slot: stream.slot,
-        name: Arc::clone(&stream.name),
-        from: stream.first.max(from),
-        to: stream.last_event.min(upto),
-        lost_up_to: upto,
-        place: owner.place.filter(|_| upto <= stream.last_event),
-    });
-    Ok(Some(Step { part, first: stream.first, owner: owner.stream }))
+    finder.streams.of_id(owner.stream, |stream| {
+        let part = (upto >= stream.first).then(|| Part {
+            stream: owner.stream,
+            name: Arc::clone(&stream.name),
+            from: stream.first.max(from),
+            to: stream.last_event.min(upto),
+            lost_up_to: upto,
+            place: owner.place.filter(|_| upto <= stream.last_event),
+        });
+        Step { part, first: stream.first, owner: owner.stream }
+    })
 }

@@ -39,7 +39,7 @@ impl StreamReader {
         let known =
             finder.streams.of_name(name, |stream| (KnownHead::of(stream), stream.head, Arc::clone(&stream.name)))?;
         let Some((known, mut lost_up_to, name)) = known else { return Ok(None) };
-        let KnownHead { id, slot, first, last_event, head_position } = known;
+        let KnownHead { id, first, last_event, head_position } = known;
         let ReadOptions { backwards, event_type, after_token, .. } = options;
         let own = OwnReader::new(finder, backwards, event_type, after_token);
         let mut reader = StreamReader { own, parts: Vec::new(), backwards, lost: None };
@@ -52,7 +52,7 @@ impl StreamReader {
         let mut from = low.unwrap_or(Revision(0));
         let token = after_token.filter(|token| !token.is_origin());
         if let Some(token) = token.filter(|token| first.0 == 0 || token.frame.0 >= id.0) {
-            from = from.max(look_up::first_behind(finder, slot, &token, first, last_event)?);
+            from = from.max(look_up::first_behind(finder, id, &token, first, last_event)?);
         }
         match options.last {
             Some(0) => return Ok(Some(reader)),
@@ -61,7 +61,7 @@ impl StreamReader {
         }
         // What was accepted as lost behind the last event is told where it was asked for.
         let lost_up_to = high.map_or(lost_up_to, |high| high.min(lost_up_to));
-        let part = Part { stream: id, slot, name, from: from.max(first), to, lost_up_to, place: None };
+        let part = Part { stream: id, name, from: from.max(first), to, lost_up_to, place: None };
         if from < first {
             return reader.across(finder, part, from, first, token).map(Some);
         }
@@ -181,7 +181,6 @@ impl StreamReader {
 /// What the table knows of a stream's end.
 struct KnownHead {
     id: StreamId,
-    slot: u32,
     first: Revision,
     last_event: Revision,
     head_position: Position,
@@ -189,20 +188,20 @@ struct KnownHead {
 
 impl KnownHead {
     fn of(stream: &Stream) -> KnownHead {
-        let Stream { id, slot, first, last_event, head_position, .. } = *stream;
-        KnownHead { id, slot, first, last_event, head_position }
+        let Stream { id, first, last_event, head_position, .. } = *stream;
+        KnownHead { id, first, last_event, head_position }
     }
 
     /// The last revision that lies below `visible`; `None` where there is none.
     fn below(&self, finder: &Finder, visible: Position) -> Result<Option<Revision>> {
-        let KnownHead { id, slot, first, last_event, head_position } = *self;
+        let KnownHead { id, first, last_event, head_position } = *self;
         if first.0 > 0 && id.0 >= visible.0 {
             return Ok(None); // it was forked later
         }
         if head_position < visible {
             return Ok(Some(last_event));
         }
-        let own = look_up::head_below(finder, slot, visible, first, last_event)?;
+        let own = look_up::head_below(finder, id, visible, first, last_event)?;
         Ok(own.or_else(|| first.0.checked_sub(1).map(Revision)))
     }
 }
@@ -211,7 +210,7 @@ impl KnownHead {
 fn behind(finder: &Finder, parts: &mut Vec<Part>, token: &Token) -> Result<()> {
     // Positions rise with revisions: one part at most is cut.
     while let Some(part) = parts.last_mut() {
-        let first = look_up::first_behind(finder, part.slot, token, part.from, part.to)?;
+        let first = look_up::first_behind(finder, part.stream, token, part.from, part.to)?;
         if first <= part.to {
             part.from = part.from.max(first);
             return Ok(());
@@ -230,12 +229,12 @@ pub(crate) fn read_one(
 ) -> Result<Option<Event>> {
     let own = finder.streams.of_name(name, |stream| {
         let is_own = (stream.first..=stream.last_event).contains(&revision) && stream.head_position < visible;
-        is_own.then(|| (stream.id, stream.slot, Arc::clone(&stream.name)))
+        is_own.then(|| (stream.id, Arc::clone(&stream.name)))
     })?;
     match own {
         None => return Ok(None),
-        Some(Some((stream, slot, name))) => {
-            let known = look_up::read_one_known(finder, stream, slot, name, revision);
+        Some(Some((stream, name))) => {
+            let known = look_up::read_one_known(finder, stream, name, revision);
             if !matches!(known, Ok(None)) {
                 return known; // as it is: to take the event out would copy it
             }

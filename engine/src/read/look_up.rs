@@ -7,6 +7,7 @@ use crate::format::frame::Frame;
 use crate::format::token::Token;
 use crate::ids::{Position, Revision, StreamId};
 use crate::index::find::{self, Finder};
+use crate::index::streams::Stream;
 use crate::read::event::{Event, EventRef};
 use crate::read::held::Held;
 use crate::read::own_reader::LOOKED_UP;
@@ -17,12 +18,11 @@ use crate::segment::one::{FRAME_TOUCHED_BYTES, Segment};
 pub(crate) fn read_one_known(
     finder: &Finder,
     stream: StreamId,
-    slot: u32,
     name: Arc<str>,
     revision: Revision,
 ) -> Result<Option<Event>> {
-    let place = match finder.known.get(slot, revision) {
-        None => finder.locate(slot, revision, revision)?.map(|section| section.frame),
+    let place = match finder.known.get(stream, revision) {
+        None => finder.locate(stream, revision, revision)?.map(|section| section.frame),
         known => known,
     };
     let Some(place) = place else { return Ok(None) };
@@ -64,7 +64,7 @@ fn read_one_of_any(
 /// The last revision whose section lies below `visible`; `None` where there is none. `head` lies above it.
 pub(crate) fn head_below(
     finder: &Finder,
-    slot: u32,
+    stream: StreamId,
     visible: Position,
     first: Revision,
     head: Revision,
@@ -73,7 +73,7 @@ pub(crate) fn head_below(
     // Mostly few sections lie above it: back from the newest.
     loop {
         let mut below = None;
-        let next = finder.known.run(slot, wanted, first, |revision, frame| {
+        let next = finder.known.run(stream, wanted, first, |revision, frame| {
             if frame < visible && below.is_none() {
                 below = Some(revision);
             }
@@ -82,11 +82,11 @@ pub(crate) fn head_below(
             _ if below.is_some() => return Ok(below),
             None => return Ok(None),
             Some(next) if next < wanted => wanted = next,
-            Some(_) => match finder.locate(slot, wanted, Revision(wanted.0.saturating_sub(LOOKED_UP)).max(first))? {
+            Some(_) => match finder.locate(stream, wanted, Revision(wanted.0.saturating_sub(LOOKED_UP)).max(first))? {
                 Some(section) if section.frame < visible => return Ok(Some(wanted)),
                 Some(section) if section.first <= first => return Ok(None),
                 Some(section) => wanted = Revision(section.first.0 - 1),
-                None => return head_below_damage(finder, slot, visible, first, wanted),
+                None => return head_below_damage(finder, stream, visible, first, wanted),
             },
         }
     }
@@ -95,16 +95,15 @@ pub(crate) fn head_below(
 /// The first revision of a stream whose event lies behind the one that a token names.
 pub(crate) fn first_behind(
     finder: &Finder,
-    slot: u32,
+    stream: StreamId,
     token: &Token,
     first: Revision,
     last_event: Revision,
 ) -> Result<Revision> {
-    let before = head_below_damage(finder, slot, token.frame, first, last_event)?;
+    let before = head_below_damage(finder, stream, token.frame, first, last_event)?;
     let behind = before.map_or(first, |before| Revision(before.0 + 1));
     // Of the token's own frame the stream may have events on both sides of it. Where that is lost, so are they all.
     let dealt_with = || {
-        let stream = finder.streams.read().by_slot(slot).id;
         let segment = finder.set.holding(token.frame).ok()?;
         let frame = segment.frame(token.frame, segment.file_end()).ok()?;
         let section = find::section_of(frame, stream).ok()??;
@@ -119,12 +118,12 @@ pub(crate) fn first_behind(
 #[cold]
 fn head_below_damage(
     finder: &Finder,
-    slot: u32,
+    stream: StreamId,
     visible: Position,
     first: Revision,
     head: Revision,
 ) -> Result<Option<Revision>> {
-    let stream = finder.streams.read().by_slot(slot).clone();
+    let stream = finder.of_stream(stream, Stream::clone)?;
     let (mut low, mut high) = (first.0, head.0 + 1);
     while low < high {
         let middle = low + (high - low) / 2;

@@ -28,7 +28,6 @@ pub(super) const LOOKED_UP: u64 = 63;
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) stream: StreamId,
-    pub(crate) slot: u32,
     pub(crate) name: Arc<str>,
     /// The first revision and the last, both included, of those that events have.
     pub(crate) from: Revision,
@@ -44,7 +43,6 @@ pub(crate) struct Part {
 pub(crate) struct OwnReader {
     finder: Arc<Finder>,
     stream: StreamId,
-    slot: u32,
     name: Arc<str>,
     backwards: bool,
     /// The revision that comes next, and the last one, both included; `None`: nothing is left.
@@ -95,7 +93,6 @@ impl OwnReader {
         OwnReader {
             finder: Arc::clone(finder),
             stream: StreamId(0),
-            slot: 0,
             name: Arc::default(),
             backwards,
             range: None,
@@ -116,8 +113,8 @@ impl OwnReader {
 
     /// Goes on with a part of a stream; what is left of the one before is not read.
     pub(crate) fn begin(&mut self, part: Part) {
-        let Part { stream, slot, name, from, to, lost_up_to, place } = part;
-        (self.stream, self.slot, self.name) = (stream, slot, name);
+        let Part { stream, name, from, to, lost_up_to, place } = part;
+        (self.stream, self.name) = (stream, name);
         self.range = (from <= to).then_some((from, to));
         if let Some(held) = &mut self.held {
             held.leave_section();
@@ -227,7 +224,7 @@ impl OwnReader {
     /// Revisions that are not there, with the place where they were lost, as the accept says it.
     fn gap(&self, first: Revision, last: Revision) -> Damage {
         let set = &self.finder.set;
-        let before = self.finder.place_before(self.slot, first);
+        let before = self.finder.place_before(self.stream, first).ok().flatten();
         let before = before.map_or(Position(self.stream.0), |(_, place)| place);
         let accepted = set.accepted();
         let range = accepted.iter().find(|range| range.start >= before);
@@ -346,11 +343,11 @@ impl OwnReader {
                 true => (wanted, Revision(wanted.0.saturating_sub(LOOKED_UP)).max(from)),
                 false => (ahead, wanted),
             };
-            let mut found = self.finder.locate(self.slot, high, low)?;
+            let mut found = self.finder.locate(self.stream, high, low)?;
             self.beyond = self.queue_known(wanted, end);
             if self.places.len() == queued {
                 if high != wanted {
-                    found = self.finder.locate(self.slot, wanted, wanted)?;
+                    found = self.finder.locate(self.stream, wanted, wanted)?;
                 }
                 match found {
                     Some(section) => {
@@ -385,7 +382,7 @@ impl OwnReader {
     #[inline]
     fn queue_known(&mut self, wanted: Revision, end: Revision) -> Option<Revision> {
         let places = &mut self.places;
-        self.finder.known.run(self.slot, wanted, end, |_, frame| {
+        self.finder.known.run(self.stream, wanted, end, |_, frame| {
             // Where the last run ended within a section, this one begins in it.
             if !matches!(places.back(), Some(Place::Frame(last)) if *last == frame) {
                 places.push_back(Place::Frame(frame));
@@ -396,7 +393,7 @@ impl OwnReader {
     /// The frame at `position`, the last that was queued, does not hold `wanted`, which may be lost.
     #[cold]
     fn look_behind_gap(&mut self, position: Position, wanted: Revision) -> Result<()> {
-        let located = self.finder.locate(self.slot, wanted, wanted)?;
+        let located = self.finder.locate(self.stream, wanted, wanted)?;
         self.range = match located {
             // It lies elsewhere.
             Some(here) if here.frame != position => {
@@ -406,7 +403,7 @@ impl OwnReader {
             _ if self.backwards => None,
             Some(here) => self.without(wanted, here.last.max(wanted)),
             None => {
-                let next = self.finder.streams.read().by_slot(self.slot).stretch(wanted).next;
+                let next = self.finder.of_stream(self.stream, |stream| stream.stretch(wanted))?.next;
                 next.filter(|(next, _)| *next > wanted).and_then(|(next, _)| self.without(wanted, Revision(next.0 - 1)))
             }
         };
@@ -418,12 +415,12 @@ impl OwnReader {
     fn look_around_damage(&mut self, wanted: Revision, from: Revision) -> Result<()> {
         self.beyond = None;
         if !self.backwards {
-            self.places.extend(self.finder.around_damage(self.slot, wanted)?);
+            self.places.extend(self.finder.around_damage(self.stream, wanted)?);
             return Ok(());
         }
-        let start = self.finder.place_before(self.slot, wanted);
+        let start = self.finder.place_before(self.stream, wanted)?;
         self.walked_to = start.map_or(from, |(start, _)| start.max(from));
-        let around = self.finder.around_damage(self.slot, self.walked_to)?;
+        let around = self.finder.around_damage(self.stream, self.walked_to)?;
         self.places.extend(around.into_iter().rev());
         Ok(())
     }
@@ -527,8 +524,10 @@ impl OwnReader {
     fn lost_frame(&self, segment: &Segment, position: Position, wanted: Revision, fault: &Fault) -> Error {
         // It may have been whole when its place was remembered: the next look walks around it.
         let finder = &self.finder;
-        let stretch = finder.streams.read().by_slot(self.slot).stretch(wanted);
-        finder.forget(&stretch, wanted);
+        match finder.of_stream(self.stream, |stream| stream.stretch(wanted)) {
+            Ok(stretch) => finder.forget(&stretch, wanted),
+            Err(error) => return error,
+        }
         match find::damage_at(&finder.set, position) {
             Some(damage) => Error::from_damage(damage),
             None => damage_error(segment, position, position, fault),

@@ -156,11 +156,16 @@ pub struct DirectoryStat {
     pub streams: u64,
 }
 
-/// What the newest checkpoint that fits the log says.
-pub(crate) fn stat(set: &SegmentSet) -> Option<DirectoryStat> {
+/// The newest checkpoint that fits the log.
+pub(crate) fn newest(set: &SegmentSet) -> Option<Resumed> {
     let mut held: Vec<Held> = [0, 1].into_iter().filter_map(|number| hold(set, number)).collect();
     held.sort_unstable_by_key(|held| std::cmp::Reverse(held.checkpoint.generation));
-    let Resumed { checkpoint, directory, .. } = held.iter().find_map(|held| fitting(set, held))?;
+    held.iter().find_map(|held| fitting(set, held))
+}
+
+/// What the newest checkpoint that fits the log says.
+pub(crate) fn stat(set: &SegmentSet) -> Option<DirectoryStat> {
+    let Resumed { checkpoint, directory, .. } = newest(set)?;
     let (covered, runs) = (checkpoint.at, checkpoint.runs.len() as u64);
     Some(DirectoryStat { covered, runs, bytes: directory.bytes(), streams: checkpoint.streams })
 }

@@ -172,6 +172,10 @@ impl Derive for Cutter {
         self.close(writer);
     }
 
+    fn directory(&self, writer: &Writer) -> Option<Arc<Directory>> {
+        checkpoint::newest(&writer.set).map(|newest| newest.directory)
+    }
+
     fn has_gathered(&self) -> bool {
         let gather = self.reading.as_ref().and_then(|reading| reading.replay.gather.as_ref());
         gather.is_some_and(|gather| gather.first().is_some())
@@ -346,7 +350,7 @@ impl Reading {
 fn streams_on(set: &Arc<SegmentSet>, directory: &Directory, count: u64) -> Arc<Streams> {
     let give_up: Box<ReadLog> =
         Box::new(|_| Err(Error::new(ErrorKind::Damage, "the stream directory is not what was written")));
-    Arc::new(Streams::from_directory(Arc::clone(set), Arc::new(directory.clone()), count, give_up))
+    Arc::new(Streams::new(Arc::clone(set), Some((Arc::new(directory.clone()), count)), give_up))
 }
 
 #[cfg(all(test, feature = "unstable"))]

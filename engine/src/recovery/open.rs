@@ -385,13 +385,9 @@ fn find_in(
         Some(newest) if !newest.head.open.identity_place.may_be(&identity.place) => Place::Moved,
         _ => Place::Home,
     };
-    let streams = Arc::new(match resumed {
-        None => Streams::of_log(Arc::clone(&set)),
-        Some(Resumed { checkpoint, directory, .. }) => {
-            let read_log = read_log(Arc::clone(&set.storage), identity);
-            Streams::from_directory(Arc::clone(&set), Arc::clone(directory), checkpoint.streams, read_log)
-        }
-    });
+    let opened = resumed.map(|from| (Arc::clone(&from.directory), from.checkpoint.streams));
+    let read_log = read_log(Arc::clone(&set.storage), identity);
+    let streams = Arc::new(Streams::new(Arc::clone(&set), opened, read_log));
     let mut replay = Replay::new(Arc::clone(&set), Arc::clone(&streams), place, watermark);
     replay.witness = replay.witness.max(by_page);
     replay.read_line(&line, resumed, tell)?;

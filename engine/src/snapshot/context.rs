@@ -187,8 +187,7 @@ fn furthest(
         if best.as_ref().is_some_and(|best| best.range.end >= wanted.end) {
             return Ok(best);
         }
-        view.finder.streams.load_id(link.parent)?;
-        let Some(parent) = view.finder.streams.read().by_id(link.parent).cloned() else { return Ok(best) };
+        let Some(parent) = view.finder.streams.of_id(link.parent, Stream::clone)? else { return Ok(best) };
         source = parent;
     }
 }
@@ -212,10 +211,11 @@ pub(crate) fn newest_of(
 
 /// Where an event of the stream lies; where it is lost, where that begins.
 fn place_of(view: &View, stream: &Stream, revision: Revision) -> Result<Position> {
-    let owner = view.finder.forks.owner_of(stream.id, revision).and_then(|owner| {
-        view.finder.streams.load_id(owner)?;
-        Ok(view.finder.streams.read().by_id(owner).cloned())
-    });
+    let owner = view
+        .finder
+        .forks
+        .owner_of(stream.id, revision)
+        .and_then(|owner| view.finder.streams.of_id(owner, Stream::clone));
     let placed = owner.and_then(|owner| match owner {
         Some(owner) => view.finder.frame_holding(&owner, revision),
         None => Ok(Position::MAX),

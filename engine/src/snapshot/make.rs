@@ -120,9 +120,7 @@ pub(crate) fn make(view: &View, writer: &Writer, new: &NewSnapshot<'_>) -> Resul
     let chain_end = chain_behind(view, id, end.0, Some((first.0, chain_before)).filter(|_| first.0 > 0))?;
     let chain_end = if planted(Plant::SnapshotChainStale) { chain_before } else { chain_end };
     let owner = finder.forks.owner_of(source.id, Revision(end.0 - 1))?;
-    finder.streams.load_id(owner)?;
-    let owner = finder.streams.read().by_id(owner).cloned().ok_or_else(|| Error::no_stream(new.stream))?;
-    let place = finder.frame_holding(&owner, Revision(end.0 - 1))?;
+    let place = finder.frame_of(owner, Revision(end.0 - 1))?;
     let side = side_stream(source.id, new.label);
     let item = Item::Snapshot {
         section: 0,

@@ -141,7 +141,9 @@ impl Recording {
         fs::copy(at("disk"), at("base")).map_err(told("no copy of the image can be made"))?;
         allocate(&at("disk"), IMAGE_BYTES)?; // mkfs gave back what it had
         allocate(&at("log"), LOG_BYTES)?;
-        sparse("export", 0).and_then(|()| fs::create_dir(at("root"))).map_err(told("no place to mount the image"))?;
+        sparse("export", 0)
+            .and_then(|()| fs::create_dir(at("root")))
+            .map_err(told("no place for the image and what exports it"))?;
         let shown = |name: &str| at(name).display().to_string();
         let disk = format!("driver=file,node-name=d,filename={}", shown("disk"));
         let log = format!("driver=file,node-name=l,filename={}", shown("log"));
