@@ -37,6 +37,8 @@ use treering_tests::store::alone;
 const ORDERS: usize = 50;
 /// Changes of priority in an order of PCT.
 const DEPTH: usize = 4;
+/// Of each thread. Locks of the scheduler are larger than those of the product, and opening a store holds many.
+const STACK_BYTES: usize = 256 << 10;
 /// A panic that was planted.
 struct Planted;
 
@@ -48,7 +50,8 @@ fn in_many_orders(name: &'static str, scenario: impl Fn() + Send + Sync + Clone 
     }
     let try_seed = |scheduler: &str, seed: u64| {
         let scenario = scenario.clone();
-        let config = Config::new();
+        let mut config = Config::new();
+        config.stack_size = STACK_BYTES;
         let ran = catch_unwind(AssertUnwindSafe(|| match scheduler {
             "pct" => Runner::new(PctScheduler::new_from_seed(seed, DEPTH, ORDERS), config).run(scenario),
             _ => Runner::new(RandomScheduler::new_from_seed(seed, ORDERS), config).run(scenario),
