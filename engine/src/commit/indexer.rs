@@ -83,7 +83,7 @@ impl Indexer {
 
     /// The store is being closed, and everything is durable.
     pub(crate) fn close(&mut self, writer: &Writer) {
-        if let Some(first) = &mut self.first {
+        if let Some(first) = self.first.as_mut().filter(|_| writer.options.derives) {
             first.close(writer);
         }
     }
