@@ -36,7 +36,7 @@ const DUE_STRIDES: u64 = 2;
 /// Far behind the log, checkpoints are this part of the way apart …
 const CATCH_UP_SHARE: u64 = 4;
 /// … but no further than so many bytes: what one stretch adds is held in memory.
-const STRETCH_BYTES_MAX: u64 = 64 << 20;
+const STRETCH_BYTES_MAX: u64 = 16 << 20;
 
 /// Writes checkpoints.
 #[derive(Debug)]
