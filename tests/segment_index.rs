@@ -127,7 +127,8 @@ fn a_store_that_derives_nothing_makes_no_side_file() {
     assert!(stat.segments > 3 && stat.indexed_segments == 0 && stat.directory.is_none());
     assert_eq!(treering_tests::store::everything(&store).len(), 300);
     store.close().unwrap();
-    let is_derived = |kind| matches!(kind, FileKind::SegmentIndex(_) | FileKind::Directory(_) | FileKind::Checkpoint(_));
+    let is_derived =
+        |kind| matches!(kind, FileKind::SegmentIndex(_) | FileKind::Directory(_) | FileKind::Checkpoint(_));
     let names = storage.list().unwrap().into_iter().map(|entry| entry.name);
     assert_eq!(names.filter(|name| is_derived(file_name::parse(name))).collect::<Vec<_>>(), Vec::<String>::new());
 }

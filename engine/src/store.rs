@@ -564,16 +564,17 @@ impl Store {
             engine_events += stream.head.0.saturating_add(1).saturating_sub(stream.first.0);
             engine_streams += 1;
         })?;
+        let (streams, streams_in_memory) = self.view.streams.counts();
         let indexes: Vec<_> = segments.iter().filter_map(|known| self.view.finder.indexes.of(known)).collect();
         Ok(Stat {
             store: set.store.store,
             incarnation: self.report.incarnation,
             epoch,
             events: events.saturating_sub(engine_events),
-            streams: self.view.streams.read().count().saturating_sub(engine_streams),
+            streams: streams.saturating_sub(engine_streams),
             engine_events,
             engine_streams,
-            streams_in_memory: self.view.streams.read().in_memory() as u64,
+            streams_in_memory,
             directory: checkpoint::stat(set),
             segments: segments.len() as u64,
             sealed_segments: segments.iter().filter(|known| known.ordinal < seals.next).count() as u64,

@@ -104,6 +104,13 @@ impl Streams {
         self.table.read()
     }
 
+    /// How many streams there are, and how many of them are in memory. Under one lock: who took it twice in one expression, which
+    /// holds both to its end, would wait for itself where another thread waits to change the table.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let table = self.table.read();
+        (table.count(), table.in_memory() as u64)
+    }
+
     /// The streams in memory, to be changed.
     #[inline]
     pub(crate) fn write(&self) -> impl std::ops::DerefMut<Target = StreamTable> + '_ {
