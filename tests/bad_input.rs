@@ -1,11 +1,14 @@
 //! What is not a store, or not one that may be opened so: each refused with its kind, nothing changed.
 
 use std::fs;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use treering::format::store_block::StoreBlock;
+use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::{Error, ErrorKind, Options, ReadOptions, Store};
-use treering_tests::store::{alone, everything, put, small};
+use treering_tests::store::{alone, everything, open, put, small};
 
 /// Names and bytes of everything below a folder.
 fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
@@ -149,6 +152,18 @@ fn p14_a_second_writer_is_told_who_writes_and_readers_are_not_kept_waiting() {
     writer.close().unwrap();
     let writer = Store::open(&path, small()).unwrap();
     assert_eq!(everything(&writer).len(), 2, "the lock went with its holder");
+}
+
+#[test]
+fn p07_on_a_read_only_file_system_nobody_is_told_to_do_what_they_cannot() {
+    let storage = MemStorage::new();
+    drop(open(&storage));
+    let fault =
+        Fault { after: 0, error: io::ErrorKind::ReadOnlyFilesystem, sticky: true, on: Some(Operation::Write), keep: 0 };
+    storage.inject(fault);
+    let error = Store::open_on(Arc::new(storage), small()).map(drop).expect_err("it cannot be written");
+    assert_eq!(error.kind(), ErrorKind::ReadOnly);
+    assert!(error.to_string().ends_with("; what lies on a read-only file system can be read, not written"), "{error}");
 }
 
 #[test]

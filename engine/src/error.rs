@@ -289,7 +289,7 @@ impl Error {
                 (ErrorKind::NoSpace, "; the limit on file sizes (ulimit -f) is below the segment size")
             }
             io::ErrorKind::ReadOnlyFilesystem => {
-                (ErrorKind::ReadOnly, "; the file system is read-only: open the store for reading")
+                (ErrorKind::ReadOnly, "; what lies on a read-only file system can be read, not written")
             }
             io::ErrorKind::PermissionDenied => (ErrorKind::Io, "; check who owns the folder and its permissions"),
             io::ErrorKind::NotFound => (ErrorKind::NotFound, ""),

@@ -344,8 +344,8 @@ impl Turns {
         let others = self.writers();
         let mode = if self.is_shared { "exclusively" } else { "to write together with others" };
         let way_out = match self.is_shared {
-            true => "wait until it is closed there, open it shared there, or open it for reading",
-            false => "close it there, open it shared here, or open it for reading",
+            true => "wait until it is closed there, or open it shared there; it can be read meanwhile",
+            false => "close it there, or open it shared here; it can be read meanwhile",
         };
         let message = format!("the store {describe} is locked, since others have it open {mode}: {others}; {way_out}");
         Error::new(ErrorKind::Locked, message)

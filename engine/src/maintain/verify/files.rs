@@ -21,6 +21,9 @@ use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage};
 use crate::{Error, ErrorKind, Result};
 
+/// What a note says of a file that is made from the log.
+const REINDEX: &str = "it is derived: nothing is lost, and `treering reindex` makes it anew";
+
 /// Reads the identity file; where it is lost, what the segments repeat of it.
 pub(in crate::maintain) fn identity(
     storage: &dyn Storage,
@@ -106,12 +109,12 @@ pub(super) fn beside_the_log(
                     && let Some(end) = known.end
                     && let Some(what) = wrong_index(found, known, end)
                 {
-                    notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
+                    notes.push(format!("{name}: {what}; {REINDEX}"));
                 }
             }
             FileKind::Checkpoint(number) => {
                 if let Some(what) = wrong_checkpoint(found, number, checkpoints.take(number)) {
-                    notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
+                    notes.push(format!("{name}: {what}; {REINDEX}"));
                 }
             }
             FileKind::Identity
@@ -174,7 +177,9 @@ fn wrong_index(found: &Found, known: &Known, end: Position) -> Option<String> {
 /// Notes what is wrong with the watermark file, which is derived.
 fn watermark(found: &Found, notes: &mut Vec<String>) {
     let name = file_name::WATERMARK;
-    let mut note = |what: String| notes.push(format!("{name}: {what}; it is derived, nothing is lost"));
+    let mut note = |what: String| {
+        notes.push(format!("{name}: {what}; it is derived: nothing is lost, and the next writer makes it anew"))
+    };
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
     let read = found.set.storage.open(name, Access::Read).and_then(|file| {
         let read = file.read_at(&mut bytes, 0)?;

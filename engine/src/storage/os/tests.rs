@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::storage::{LockHolder, LockKind};
 
+/// How long a test waits for another process.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn folder() -> (TempDir, OsStorage) {
     let folder = tempfile::tempdir().unwrap();
     let storage = OsStorage::open(folder.path()).unwrap();
@@ -243,7 +246,7 @@ impl Holder {
     /// Starts it and waits until it says that it has its locks.
     fn start(test: &str, folder: &TempDir, storage: &OsStorage) -> Holder {
         let mut holder = Holder(again(test, folder).stdout(Stdio::null()).spawn().unwrap());
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while storage.open("locked", Access::Read).is_err() {
             let is_there = holder.0.try_wait().unwrap().is_none();
             assert!(Instant::now() < deadline && is_there, "the child never took the lock");
@@ -264,7 +267,7 @@ impl Holder {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
         // The signal is on its way until its effect is there to see.
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while !std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap().contains(") T ") {
             assert!(Instant::now() < deadline, "the child never stopped");
             std::thread::sleep(Duration::from_millis(1));
