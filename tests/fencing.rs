@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use treering::checksum::Seeds;
 use treering::format::frame::{self, FRAME_HEADER_BYTES, Frame};
@@ -17,7 +16,7 @@ use treering::{
     Batch, BatchId, Durability, Error, ErrorKind, Expected, FencingToken, NewEvent, Position, Receipt, Result,
     Revision, Store,
 };
-use treering_tests::store::{everything, noise, open, open_read_only, put, small, wait_until};
+use treering_tests::store::{PATIENCE, everything, noise, open, open_read_only, put, small, wait_until};
 
 /// Set for a process that takes a claim with a token and appends under it when it is told to: the folder.
 const HOLDER: &str = "TREERING_FENCE_HOLDER";
@@ -420,6 +419,6 @@ fn p14_a_process_whose_claim_was_taken_from_it_appends_nothing_more() {
     store.refresh().unwrap();
     let payloads: Vec<_> = everything(&store).iter().map(|event| event.payload.to_vec()).collect();
     assert_eq!(payloads, [&b"begun"[..], b"one", b"two"]);
-    let claim = store.claim("s", Some(Duration::from_secs(10))).unwrap();
+    let claim = store.claim("s", Some(PATIENCE)).unwrap();
     let _ = store.fencing_token(&claim).unwrap();
 }

@@ -16,7 +16,7 @@ use treering::{
 };
 use treering_tests::image::Image;
 use treering_tests::mutate;
-use treering_tests::store::{everything, noise, small, try_put};
+use treering_tests::store::{PATIENCE, everything, noise, small, try_put};
 
 use crate::spec::vectors;
 
@@ -26,7 +26,7 @@ const ADDRESS_SPACE_KIB: u64 = 256 << 10;
 /// A store of three small segments has fewer events and places of damage than this: who hands out more goes in circles.
 const STEPS_MAX: usize = 20_000;
 /// A change that keeps the sweep for longer is a hang.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = PATIENCE;
 
 /// Where it panicked last.
 static PANICKED: Mutex<String> = Mutex::new(String::new());

@@ -3,11 +3,11 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use treering::storage::mem::{Fault, MemStorage, Operation};
 use treering::{Batch, Durability, ErrorKind, Expected, Fork, NewEvent, Result, Store};
-use treering_tests::store::{block_on, everything, noise, open, try_put};
+use treering_tests::store::{PATIENCE, block_on, everything, noise, open, try_put};
 
 fn panic_at(storage: &MemStorage, on: Operation, after: u64, keep: usize) {
     storage.panic_at_faults(true);
@@ -74,7 +74,7 @@ fn is_met(on: Operation, after: u64, keep: usize) -> bool {
         return false;
     }
     // Where it was a thread in the background it may be unwinding still.
-    let give_up = Instant::now() + Duration::from_secs(60);
+    let give_up = Instant::now() + PATIENCE;
     loop {
         let payload = noise(99, 99);
         match try_put(&store, "s", &payload, Durability::Synced) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use treering::storage::Storage;
 use treering::storage::mem::MemStorage;
 use treering::{Batch, Durability, ErrorKind, Expected, NewEvent, Options, Receipt, Result, Store, maintain};
-use treering_tests::store::{block_on, everything, noise, open, small, try_put};
+use treering_tests::store::{PATIENCE, block_on, everything, noise, open, small, try_put};
 
 /// The files of the log, in order.
 fn segments(folder: &Path) -> Vec<PathBuf> {
@@ -130,7 +130,7 @@ fn p06_what_nobody_waits_for_is_refused_too_once_the_background_finds_its_files_
     let store = Store::open(&folder, options).unwrap();
     let _ = try_put(&store, "s", b"one", Durability::Synced).unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    let give_up = Instant::now() + Duration::from_secs(60);
+    let give_up = Instant::now() + PATIENCE;
     let error = loop {
         match try_put(&store, "s", b"more", Durability::Written) {
             Err(error) => break error,

@@ -17,7 +17,7 @@ use treering_tests::counting::Counting;
 use treering_tests::sim::enumerate::Width;
 use treering_tests::sim::lab::{Budget, Count, Profile, Record, explore};
 use treering_tests::sim::{SimStorage, several};
-use treering_tests::store::{alone, block_on, everything, noise, small, try_put, wait_until};
+use treering_tests::store::{PATIENCE, alone, block_on, everything, noise, small, try_put, wait_until};
 
 fn together() -> Options {
     small().sync_interval(Duration::from_millis(20))
@@ -224,8 +224,7 @@ fn p13_followers_beside_several_writers_see_each_event_once_and_in_order() {
                 for visibility in [Visibility::Durable, Visibility::Committed] {
                     let mut events = store.subscribe(SubscribeOptions::stream("a").visibility(visibility)).unwrap();
                     followers.push(scope.spawn(move || {
-                        let next =
-                            |_| events.next_timeout(Duration::from_secs(60)).unwrap().expect("it comes").revision;
+                        let next = |_| events.next_timeout(PATIENCE).unwrap().expect("it comes").revision;
                         (0..EVENTS).map(next).collect::<Vec<_>>()
                     }));
                 }

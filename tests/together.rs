@@ -20,7 +20,7 @@ use treering::{
     Batch, BatchId, Compression, Durability, ErrorKind, Expected, NewEvent, Options, Position, ReadMode, Revision,
     Store, SubscribeOptions, Visibility, maintain,
 };
-use treering_tests::store::{everything, noise, small, try_put, wait_until};
+use treering_tests::store::{PATIENCE, everything, noise, small, try_put, wait_until};
 
 /// Set for a process that shares a store: the folder, what it does, how often, and its name.
 const MEMBER: &str = "TREERING_MEMBER";
@@ -50,7 +50,7 @@ fn member() {
     if what == "hasty, guarded" {
         treering::guard_mapped_reads().unwrap();
     }
-    let patience = if what.starts_with("hasty") { Duration::from_millis(300) } else { Duration::from_secs(60) };
+    let patience = if what.starts_with("hasty") { Duration::from_millis(300) } else { PATIENCE };
     let store = match Store::open(folder, together().patience(patience)) {
         Ok(store) => store,
         Err(error) => return println!("\nerror {:?} {error}", error.kind()),
@@ -348,7 +348,7 @@ fn p18_clocks_that_jump_change_nothing_for_processes_that_share_a_store() {
     let mut events = stores[2].subscribe(SubscribeOptions::stream("m").visibility(Visibility::Committed)).unwrap();
     std::thread::scope(|scope| {
         let follower = scope.spawn(move || {
-            let next = |_| events.next_timeout(Duration::from_secs(60)).unwrap().expect("it comes").revision.0;
+            let next = |_| events.next_timeout(PATIENCE).unwrap().expect("it comes").revision.0;
             (0..200).map(next).collect::<Vec<u64>>()
         });
         let clocks = [1_800_000_000_000_000_000, 0, i64::MAX, -1, i64::MIN, 1, 1_800_000_000_000_000_001];
@@ -438,7 +438,7 @@ fn p14_processes_share_a_store_on_a_file_system_in_memory() {
     let mut following = reader.subscribe(SubscribeOptions::stream("m").visibility(Visibility::Committed)).unwrap();
     let mut killed = Process(command(&path, "written", u64::from(u32::MAX), "killed", None).spawn().unwrap());
     for revision in 0..8 * 40 + 50 {
-        let event = following.next_timeout(Duration::from_secs(60)).unwrap().expect("it comes");
+        let event = following.next_timeout(PATIENCE).unwrap().expect("it comes");
         assert_eq!(event.revision.0, revision);
     }
     killed.0.kill().unwrap();

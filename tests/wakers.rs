@@ -14,15 +14,13 @@ use treering::storage::{Access, LockKind, Storage};
 use treering::{
     Batch, Durability, ErrorKind, Expected, NewEvent, Pending, Store, SubscribeOptions, Subscription, Visibility,
 };
-use treering_tests::store::{block_on, everything, small, try_put, wait_until};
+use treering_tests::store::{PATIENCE, block_on, everything, small, try_put, wait_until};
 
 /// Runs it on a thread of its own; a test of what waits for ever would else do so too.
 fn in_time<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::channel();
     std::thread::spawn(move || done.send(run()));
-    ended
-        .recv_timeout(Duration::from_secs(60))
-        .unwrap_or_else(|_| panic!("{what}: it panicked, or somebody waits for ever"))
+    ended.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: it panicked, or somebody waits for ever"))
 }
 
 /// A waker that uses the store.
@@ -82,7 +80,7 @@ fn p13_a_waker_of_an_append_may_append_and_read() {
             assert!(poll(pending.as_mut(), &waker).is_pending());
             // Some other thread leads, or the one in the background.
             let _ = try_put(&store, "s", b"synced", Durability::Synced).unwrap();
-            assert_eq!(hears.recv_timeout(Duration::from_secs(30)).unwrap(), [None; 3]);
+            assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), [None; 3]);
             assert!(block_on(pending).is_ok());
             assert_eq!(everything(&store).len(), 5);
         });
@@ -100,7 +98,7 @@ fn p13_a_waker_of_a_follower_may_append_and_read() {
                 assert!(poll(next.as_mut(), &waker).is_pending());
                 let _ = try_put(&store, "s", b"seen", Durability::Written).unwrap();
                 let _ = store.sync().unwrap();
-                assert_eq!(hears.recv_timeout(Duration::from_secs(30)).unwrap(), [None; 3]);
+                assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), [None; 3]);
                 assert_eq!(&block_on(next).unwrap().payload[..], b"seen");
             });
         }
@@ -130,8 +128,8 @@ fn p06_a_waker_that_appends_hears_of_a_failed_write_or_sync() {
             }));
             assert_eq!(failed.is_err(), is_panic);
             storage.panic_at_faults(false);
-            let mut told = vec![other_hears.recv_timeout(Duration::from_secs(30)).unwrap()];
-            told.push(hears.recv_timeout(Duration::from_secs(30)).unwrap());
+            let mut told = vec![other_hears.recv_timeout(PATIENCE).unwrap()];
+            told.push(hears.recv_timeout(PATIENCE).unwrap());
             // Before a sync fails the append is visible, and who follows is told of that: Written is what can be had.
             let of_written = told[1].remove(0);
             assert!(of_written == Some(ErrorKind::Poisoned) || on == Operation::Sync, "{on:?}: {of_written:?}");

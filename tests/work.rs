@@ -10,7 +10,7 @@ use treering::{
     Batch, Durability, ErrorKind, Event, Expected, NewEvent, Options, Position, ReadOptions, Revision, Store,
     Visibility, WorkFinder, WorkOptions,
 };
-use treering_tests::store::{everything, noise, open, open_read_only, put, small, try_put};
+use treering_tests::store::{PATIENCE, everything, noise, open, open_read_only, put, small, try_put};
 
 fn options() -> WorkOptions {
     WorkOptions::new(["ask", "again"], ["done", "failed"]).visibility(Visibility::Committed)
@@ -132,9 +132,9 @@ fn p13_a_finder_that_waits_is_woken_by_what_concerns_it() {
     assert!(!finder.wait(Duration::from_millis(1)).unwrap());
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            assert!(finder.wait(Duration::from_secs(60)).unwrap());
+            assert!(finder.wait(PATIENCE).unwrap());
             while finder.open().next().is_some() {
-                finder.wait(Duration::from_secs(60)).unwrap();
+                finder.wait(PATIENCE).unwrap();
             }
         });
         for _ in 0..20 {

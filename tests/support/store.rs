@@ -145,13 +145,16 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits until something is so that others bring about, as long as it may take on a machine that is busy, and not for ever.
+/// How long a test waits for what others bring about: longer than it takes on a slow machine that is busy, and not for ever.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is so that others bring about, at most for [`PATIENCE`].
 ///
 /// # Panics
 /// Where it is not so by then.
 #[track_caller]
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(60);
+    let give_up = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < give_up, "{what}");
         std::thread::sleep(Duration::from_millis(1));

@@ -3,9 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
-use crate::support::{Place, treering};
+use crate::support::{PATIENCE, Place, treering};
 
 #[test]
 fn every_line_is_an_event_and_every_batch_a_receipt() {
@@ -85,7 +84,7 @@ fn a_line_typed_by_hand_gets_its_receipt_at_once() {
     std::thread::spawn(move || BufReader::new(stdout).lines().for_each(|line| sender.send(line.unwrap()).unwrap()));
     for revision in 0..3 {
         writeln!(stdin, "line {revision}").unwrap();
-        let receipt = receipts.recv_timeout(Duration::from_secs(20)).expect("a receipt while the input is still open");
+        let receipt = receipts.recv_timeout(PATIENCE).expect("a receipt while the input is still open");
         assert!(receipt.contains(&format!("\"last_revision\":{revision}")), "{receipt}");
     }
     drop(stdin);

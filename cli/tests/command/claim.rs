@@ -73,7 +73,7 @@ fn who_comes_second_waits_or_is_told_who_has_it() {
 fn signals_are_the_programs_to_follow() {
     let place = with_store();
     // Loops end by themselves, should nobody end them.
-    let script = "trap 'exit 5' TERM; echo ready; for i in $(seq 1500); do sleep 0.02; done; exit 7";
+    let script = "trap 'exit 5' TERM; echo ready; for i in $(seq 3000); do sleep 0.02; done; exit 7";
     let mut asked = start(&place, "s", script);
     // An interrupt reaches both where a terminal sends it; this one reaches the command alone, which does not end by it.
     for name in ["-INT", "-QUIT"] {
@@ -88,7 +88,7 @@ fn signals_are_the_programs_to_follow() {
     let output = std::process::Command::new("sh").args(["-c", &under]).arg(place.store()).output().unwrap();
     assert_eq!(Ran::from(output).text(), "alive\n");
     // Not HUP, which whoever runs the tests may have had ignored.
-    let ended = "trap 'exit 6' TERM; kill -TERM $PPID; for i in $(seq 1500); do sleep 0.02; done; exit 7";
+    let ended = "trap 'exit 6' TERM; kill -TERM $PPID; for i in $(seq 3000); do sleep 0.02; done; exit 7";
     assert_eq!(place.run("claim", &["s", "--", "sh", "-c", ended]).code, 6, "and else it is passed on");
 }
 

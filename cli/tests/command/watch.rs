@@ -1,62 +1,35 @@
 //! `watch` and `intents`: what grows, and what was about to be done.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Place, treering};
+use crate::support::{PATIENCE, Place, Running, treering};
 
-/// A `watch` of another process, line by line.
-struct Watching {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Watching {
-    fn start(place: &Place, args: &[&str]) -> Watching {
-        let mut child = treering(["watch"]).arg(place.store()).args(args).stdin(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Watching { child, lines }
-    }
-
-    fn next(&mut self) -> String {
-        self.lines.next().expect("it goes on").unwrap()
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A `watch` of another process.
+fn watching(place: &Place, args: &[&str]) -> Running {
+    Running::start(treering(["watch"]).arg(place.store()).args(args))
 }
 
 /// Waits until it looks. What was there before that is not shown, so a stream grows until it was.
-fn is_there(place: &Place, watching: &mut Watching, stream: &str) {
-    let is_seen = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_seen.load(Ordering::Relaxed) {
-                place.feed("append", &[stream], b"1\n").ok();
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        });
-        while !watching.next().contains(stream) {}
-        is_seen.store(true, Ordering::Relaxed);
+fn is_there(place: &Place, watching: &Running, stream: &str) {
+    let give_up = Instant::now() + PATIENCE;
+    let mut lines = std::iter::from_fn(|| {
+        place.feed("append", &[stream], b"1\n").ok();
+        assert!(Instant::now() < give_up, "it does not look");
+        Some(watching.next_within(Duration::from_millis(20)))
     });
+    assert!(lines.any(|line| line.is_some_and(|line| line.contains(stream))));
 }
 
 #[test]
 fn streams_are_shown_as_they_grow_in_any_process() {
     let place = Place::new();
     place.feed("append", &["a"], b"one\ntwo\n").ok();
-    let mut text = Watching::start(&place, &[]);
-    let mut json = Watching::start(&place, &["--json"]);
-    is_there(&place, &mut text, "ready");
-    is_there(&place, &mut json, "ready");
+    let text = watching(&place, &[]);
+    let json = watching(&place, &["--json"]);
+    is_there(&place, &text, "ready");
+    is_there(&place, &json, "ready");
     place.feed("append", &["a", "--type", "turn"], b"three\nfour\n").ok();
     // It may come in two moments.
     let (mut grew, mut events) = (0, 0);
@@ -77,8 +50,8 @@ fn streams_are_shown_as_they_grow_in_any_process() {
 fn streams_of_other_names_are_not_watched_and_a_pipe_that_closes_is_the_end() {
     let place = Place::new();
     place.feed("append", &["x/1"], b"one\n").ok();
-    let mut watching = Watching::start(&place, &["x/", "--json"]);
-    is_there(&place, &mut watching, "x/ready");
+    let mut watching = watching(&place, &["x/", "--json"]);
+    is_there(&place, &watching, "x/ready");
     place.feed("append", &["y"], b"other\n").ok();
     place.feed("append", &["x/9"], b"one\n").ok();
     loop {
@@ -89,20 +62,17 @@ fn streams_of_other_names_are_not_watched_and_a_pipe_that_closes_is_the_end() {
         }
     }
     // Nobody reads any more: it ends, without a word, once there is something to show.
-    drop(std::mem::replace(
-        &mut watching.lines,
-        BufReader::new(treering(["--version"]).spawn().unwrap().stdout.unwrap()).lines(),
-    ));
-    let mut ended = None;
-    for _ in 0..200 {
+    watching.read_no_more();
+    let give_up = Instant::now() + PATIENCE;
+    let code = loop {
         place.feed("append", &["x/1"], b"more\n").ok();
-        std::thread::sleep(Duration::from_millis(20));
-        ended = watching.child.try_wait().unwrap();
-        if ended.is_some() {
-            break;
+        if let Some(code) = watching.ended() {
+            break code;
         }
-    }
-    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+        assert!(Instant::now() < give_up, "it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(code, 0);
 }
 
 #[test]

@@ -11,8 +11,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::store::PATIENCE;
 use crate::torture::programs::Programs;
 use crate::torture::script::{Dice, Line};
 
@@ -24,6 +26,8 @@ const LOG_BYTES: u64 = 32 << 20;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
+/// Who writes there has the kernel forget what it may of files.
+pub(super) const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 
 /// One write of the log.
 #[derive(Debug)]
@@ -42,11 +46,17 @@ pub struct Recording {
     receipts: Vec<(usize, String)>,
 }
 
-/// `Err` where it cannot be done here.
+/// `Err` where it cannot be done here: found out by doing it once, with nothing at stake. So whatever fails later is a failure.
 ///
 /// # Errors
 /// What is missing, in one line.
 pub fn is_possible() -> Result<(), String> {
+    static TRIED: OnceLock<Result<(), String>> = OnceLock::new();
+    TRIED.get_or_init(|| is_there().and_then(|()| is_allowed())).clone()
+}
+
+/// What is needed is installed.
+fn is_there() -> Result<(), String> {
     let says = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).stderr(Stdio::null()).output();
         output.ok().map(|output| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
@@ -61,6 +71,30 @@ pub fn is_possible() -> Result<(), String> {
         says(program, "--version").ok_or_else(|| format!("{program} is not installed"))?;
     }
     Ok(())
+}
+
+/// Root of a container may have all of it, and may not use it.
+fn is_allowed() -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(told("no folder for an image"))?;
+    let at = |name: &str| folder.path().join(name);
+    allocate(&at("disk"), IMAGE_BYTES)?;
+    run(Command::new("mkfs.ext4").arg("-q").arg(at("disk")))?;
+    fs::write(at("export"), "").and_then(|()| fs::create_dir(at("root"))).map_err(told("no place to mount at"))?;
+    let node = format!("driver=file,node-name=w,filename={}", at("disk").display());
+    let _daemon = daemon_of(&[&node], &at("export"), IMAGE_BYTES, None)?;
+    let device = run(Command::new("losetup").args(["-f", "--show"]).arg(at("export")))?;
+    let _device = Held::Loop(device.clone());
+    run(Command::new("mount").args(["-o", "noatime", &device]).arg(at("root")))?;
+    let _mount = Held::Mount(at("root"));
+    for file in [longest_request(&device), PathBuf::from(DROP_CACHES)] {
+        File::options().write(true).open(&file).map_err(told(&file.display().to_string()))?;
+    }
+    Ok(())
+}
+
+/// Where the longest request to a device may be set, in KiB.
+pub(super) fn longest_request(device: &str) -> PathBuf {
+    Path::new("/sys/block").join(device.trim_start_matches("/dev/")).join("queue/max_sectors_kb")
 }
 
 pub(super) fn run(command: &mut Command) -> Result<String, String> {
@@ -86,6 +120,16 @@ pub(super) enum Held {
     Mount(PathBuf),
     Loop(String),
     Daemon(Child),
+}
+
+impl Held {
+    /// Whether it is a daemon that has ended by itself.
+    fn has_ended(&mut self) -> bool {
+        match self {
+            Held::Daemon(child) => child.try_wait().is_ok_and(|ended| ended.is_some()),
+            Held::Mount(_) | Held::Loop(_) => false,
+        }
+    }
 }
 
 impl Drop for Held {
@@ -116,10 +160,10 @@ pub(super) fn daemon_of(nodes: &[&str], export: &Path, bytes: u64, monitor: Opti
     }
     daemon.args(["--export", &format!("type=fuse,id=e,node-name=w,mountpoint={},writable=on", export.display())]);
     let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let daemon = Held::Daemon(daemon.map_err(|error| error.to_string())?);
+    let mut daemon = Held::Daemon(daemon.map_err(|error| error.to_string())?);
     let began = Instant::now();
     while fs::metadata(export).map_or(0, |data| data.len()) != bytes {
-        if began.elapsed() > Duration::from_secs(20) {
+        if began.elapsed() > PATIENCE || daemon.has_ended() {
             return Err("qemu-storage-daemon exports nothing".to_owned());
         }
         std::thread::sleep(Duration::from_millis(5));

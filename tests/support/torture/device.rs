@@ -16,14 +16,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use treering::storage::os::OsStorage;
 use treering::storage::{Access, Storage};
 
 use crate::store::noise;
-use crate::torture::blocks::{Held, daemon_of, run};
+use crate::torture::blocks::{DROP_CACHES, Held, daemon_of, longest_request, run};
 use crate::torture::programs::Programs;
 
 const DISK_BYTES: u64 = 40 << 20;
@@ -102,7 +102,7 @@ impl Device {
         self.daemon = Some(daemon_of(&nodes, &self.at("export"), DISK_BYTES, Some(&self.at("monitor")))?);
         let device = run(Command::new("losetup").args(["-f", "--show"]).arg(self.at("export")))?;
         self.held = Some(Held::Loop(device.clone()));
-        let longest = Path::new("/sys/block").join(device.trim_start_matches("/dev/")).join("queue/max_sectors_kb");
+        let longest = longest_request(&device);
         let kib = (PAGE_BYTES >> 10).to_string();
         fs::write(&longest, kib).map_err(|error| format!("losetup: {}: {error}", longest.display()))?;
         run(Command::new("mount").args(["-o", "noatime", &device]).arg(self.at("root")))?;
@@ -191,7 +191,7 @@ impl Device {
     /// # Errors
     /// From the system.
     pub fn evict(&self) -> Result<(), String> {
-        fs::write("/proc/sys/vm/drop_caches", "3").map_err(told)
+        fs::write(DROP_CACHES, "3").map_err(told)
     }
 }
 
