@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use treering::format::file_name::{self, FileKind};
+use treering::format::segment_header::FIRST_FRAME_OFFSET;
 use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Storage};
-use treering::{Batch, BatchId, ErrorKind, Event, Expected, NewEvent, ReadOptions, Revision, Store, Visibility};
+use treering::{
+    Batch, BatchId, BootId, ErrorKind, Event, Expected, NewEvent, ReadOptions, Revision, Store, Visibility,
+};
 use treering_tests::store::{everything, open_read_only, put, small};
 
 /// Opens a store whose background does what it is told, so that two of them do the same.
@@ -123,6 +126,24 @@ fn answers(store: &Store, names: &[String]) -> Answers {
         prefixed: store.streams_with_prefix("agent/1").unwrap().iter().map(|it| it.name.to_string()).collect(),
         log: everything(store),
     }
+}
+
+#[test]
+fn p15_what_opening_reads_is_known_in_bytes_of_the_log() {
+    let storage = filled(60, 30);
+    let stat = open_read_only(&without_directory(&storage)).stat().unwrap();
+    assert_eq!((stat.directory, stat.opening_bytes), (None, stat.bytes), "all of it");
+    let stat = open_read_only(&storage).stat().unwrap();
+    let covered = stat.directory.unwrap().covered;
+    let before = stat.opening_bytes;
+    assert_eq!(before, stat.watermarks.committed.0 - covered.0, "{stat:?}");
+    assert!(before < stat.bytes / 4, "{stat:?}");
+    // The rest of a segment that was left is no part of the log.
+    storage.set_boot_id(BootId([7; 16]));
+    let store = Store::open_on(Arc::new(storage.clone()), small().background_threads(false)).unwrap();
+    let stat = store.stat().unwrap();
+    assert!(stat.opening_bytes <= before + FIRST_FRAME_OFFSET + 512, "{stat:?}");
+    assert!(stat.opening_bytes < stat.watermarks.committed.0 - covered.0, "{stat:?}");
 }
 
 fn in_memory(store: &Store) -> u64 {

@@ -13,7 +13,9 @@ use treering::format::segment_index::{SegmentIndexHead, postings, types};
 use treering::format::side_file::{SIDE_BLOCK_BYTES, SideHeader, SideKind};
 use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Storage};
-use treering::{Batch, Durability, Expected, NewEvent, Options, Position, Revision, SegmentOrdinal, Store, StreamId};
+use treering::{
+    Batch, BootId, Durability, Expected, NewEvent, Options, Position, Revision, SegmentOrdinal, Store, StreamId,
+};
 use treering_tests::image::Image;
 use treering_tests::mutate::frames_of;
 use treering_tests::store::{noise, put, small, wait_until};
@@ -198,10 +200,40 @@ fn p11_a_segment_gets_its_index_once_it_is_durable_and_no_sooner() {
     }
     assert!(store.stat().unwrap().segments > 2);
     store.work_in_background().unwrap();
-    assert_eq!(store.stat().unwrap().indexed_segments, 0, "nothing was synced");
+    let stat = store.stat().unwrap();
+    assert_eq!((stat.indexed_segments, stat.unindexed_segments), (0, stat.segments - 1), "nothing was synced");
     settle(&store);
     let stat = store.stat().unwrap();
-    assert_eq!(stat.indexed_segments, stat.segments - 1);
+    assert_eq!((stat.indexed_segments, stat.unindexed_segments), (stat.segments - 1, 0));
+}
+
+/// What has none for good is not waited for.
+#[test]
+fn p11_a_segment_that_needs_no_index_does_not_lack_one() {
+    let sections_of = |count: u64| {
+        let storage = MemStorage::new();
+        let mut finished = Vec::new();
+        for life in 0..2 {
+            let store = open(&storage);
+            for number in 0..count - 1 {
+                let _ = put(&store, "a", &noise(number, 10));
+            }
+            let two = [NewEvent::new("t", "1"), NewEvent::new("t", "2")];
+            let _ = store.append(&Batch::to("b", Expected::Any, &two)).unwrap();
+            settle(&store);
+            if life == 0 {
+                // Another start of the machine: the next life begins a segment.
+                storage.set_boot_id(BootId([7; 16]));
+            }
+            finished.push(store.stat().unwrap());
+        }
+        let indexes = storage.list().unwrap().into_iter().filter(|entry| entry.name.ends_with(".index"));
+        indexes.for_each(|entry| storage.remove(&entry.name).unwrap());
+        let stat = Store::open_read_only_on(Arc::new(storage), small()).unwrap().stat().unwrap();
+        assert_eq!((stat.segments, stat.indexed_segments), (2, 0), "{finished:?}");
+        stat.unindexed_segments
+    };
+    assert_eq!((sections_of(7), sections_of(8)), (0, 1));
 }
 
 /// The threads of a writer do it too, and what another process opens for reading has them.
@@ -255,7 +287,8 @@ fn p11_an_index_that_is_missing_bad_or_of_another_segment_does_not_count_and_is_
     for (what, image) in images {
         image.put_back(&storage);
         let reader = Store::open_read_only_on(Arc::new(storage.clone()), options()).unwrap();
-        assert_eq!(reader.stat().unwrap().indexed_segments, stat.indexed_segments - 1, "{what}");
+        let found = reader.stat().unwrap();
+        assert_eq!((found.indexed_segments, found.unindexed_segments), (stat.indexed_segments - 1, 1), "{what}");
         drop(reader);
         let store = open(&storage);
         store.work_in_background().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The command line is taken apart in [`args`]; each command has its file in [`commands`]. What is shown goes through
 //! [`output`], how it ends is decided in [`exit`]. Reading other tools' logs is [`import`]'s, the shape of an exported
-//! event [`event_json`]'s, what may be called how [`names`]'s. The command uses the engine through its public interface only, and holds no unsafe code.
+//! event [`event_json`]'s, what may be called how [`names`]'s, what opening takes [`opening`]'s. The command uses the engine through its public interface only, and holds no unsafe code.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod event_json;
 mod exit;
 mod import;
 mod names;
+mod opening;
 mod output;
 mod time;
 

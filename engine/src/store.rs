@@ -4,6 +4,7 @@
 //! several together, for reading by any number.
 
 mod projections;
+mod stat;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use crate::commit::keeper::{self, WatermarkFile};
 use crate::commit::watch;
 use crate::commit::writer::Writer;
 use crate::commit::{Pending, ReindexReport};
-use crate::error::{Damage, ErrorKind};
+use crate::error::ErrorKind;
 use crate::follow::view::{Following, Others, View};
 use crate::follow::{SubscribeOptions, Subscription};
-use crate::ids::{Epoch, Incarnation, Position, Revision, StoreId, StreamId};
+use crate::ids::{Position, Revision, StreamId};
 use crate::index::find::Finder;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::Stream;
@@ -25,15 +26,17 @@ use crate::options::{Options, ReadMode};
 use crate::process::claims::Claims;
 use crate::read::{Event, LogReader, ReadAllOptions, ReadOptions};
 use crate::recovery::cutter::Cutter;
-use crate::recovery::{DirectoryStat, OpenReport, checkpoint, open};
+use crate::recovery::{OpenReport, open};
 use crate::snapshot::{self, Context, ContextOptions, Ignored, NewSnapshot, Snapshot, Snapshotted};
+use crate::storage::Storage;
 use crate::storage::os::OsStorage;
 use crate::storage::positioned::Positioned;
-use crate::storage::{Access, Storage};
 use crate::sync::Mutex;
 use crate::sync::thread::JoinHandle;
 use crate::watermark::{Visibility, Watermarks};
 use crate::{Error, Result, limits};
+
+pub use self::stat::Stat;
 
 /// An open store.
 ///
@@ -82,52 +85,6 @@ pub struct StreamInfo {
     /// Whether nothing hides later events of the stream: it can be appended to. Where damage may, an
     /// [accept](fn@crate::maintain::accept) says where it goes on.
     pub is_head_known: bool,
-}
-
-/// Figures of a store.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Stat {
-    /// Its identity.
-    pub store: StoreId,
-    /// Its present life.
-    pub incarnation: Incarnation,
-    /// The epoch of its writer, or of the last one.
-    pub epoch: Epoch,
-    /// Events in the log, without those of the engine's own.
-    pub events: u64,
-    /// Streams, without those of the engine's own.
-    pub streams: u64,
-    /// Events of the engine's own, in streams whose names begin with `$`: of snapshots, and the places of cursors.
-    pub engine_events: u64,
-    /// The streams that hold them.
-    pub engine_streams: u64,
-    /// How many of them are in memory: those that were asked for or came in since the store was opened.
-    pub streams_in_memory: u64,
-    /// The newest checkpoint that fits the log, and the stream directory up to there; `None` where there is none.
-    pub directory: Option<DirectoryStat>,
-    /// Segments of the log.
-    pub segments: u64,
-    /// Segments whose seal is in the log.
-    pub sealed_segments: u64,
-    /// Finished segments that have an index, which answers what else takes a walk over them.
-    pub indexed_segments: u64,
-    /// Length of these indexes, in bytes.
-    pub index_bytes: u64,
-    /// Size of a segment, in bytes.
-    pub segment_bytes: u64,
-    /// Bytes of the log, from the start of each segment to its end.
-    pub bytes: u64,
-    /// Bytes that its files take on the disk.
-    pub disk_bytes: u64,
-    /// Up to where the log reaches, and up to where it is durable.
-    pub watermarks: Watermarks,
-    /// Bytes of bodies that are compressed, before it. Counted when the store was opened.
-    pub coded_raw_bytes: u64,
-    /// The same bytes as they are stored.
-    pub coded_stored_bytes: u64,
-    /// What is lost, as far as it is known without verifying every byte.
-    pub damage: Vec<Damage>,
 }
 
 impl Store {
@@ -526,68 +483,6 @@ impl Store {
     /// begin behind a token.
     pub fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         Subscription::new(&self.view, options)
-    }
-
-    /// Figures of the store.
-    ///
-    /// # Errors
-    /// [`Io`](ErrorKind::Io) from the system.
-    pub fn stat(&self) -> Result<Stat> {
-        let set = &self.view.set;
-        set.check_process()?;
-        let segments = set.all();
-        let watermarks = self.view.watermarks();
-        let end = |known: &crate::segment::set::Known| known.end.unwrap_or(watermarks.committed.max(known.base));
-        let storage = &set.storage;
-        let entries = storage.list().map_err(|error| Error::io("list", &storage.describe(), error))?;
-        let mut disk_bytes = 0;
-        for entry in entries.iter().filter(|entry| entry.is_file) {
-            if let Ok(file) = storage.open(&entry.name, Access::Read) {
-                disk_bytes += file.allocated_len().unwrap_or(0);
-            }
-        }
-        let (events, epoch, seals, coded) = match &self.writing {
-            Some(writing) => {
-                let tail = writing.writer.tail.lock();
-                (tail.next_number, tail.epoch(), tail.seals, writing.coded)
-            }
-            None => self
-                .view
-                .replayed(|replay| {
-                    let segment = replay.segment.as_ref().map_or_else(Default::default, |segment| segment.ordinal());
-                    (replay.next_number, Epoch { segment, takeover: replay.takeover }, replay.seals, replay.coded)
-                })
-                .expect("a store that does not write follows"),
-        };
-        let (mut engine_events, mut engine_streams) = (0, 0);
-        self.view.streams.with_prefix(limits::RESERVED_NAME_PREFIX.encode_utf8(&mut [0; 4]), |stream| {
-            engine_events += stream.head.0.saturating_add(1).saturating_sub(stream.first.0);
-            engine_streams += 1;
-        })?;
-        let (streams, streams_in_memory) = self.view.streams.counts();
-        let indexes: Vec<_> = segments.iter().filter_map(|known| self.view.finder.indexes.of(known)).collect();
-        Ok(Stat {
-            store: set.store.store,
-            incarnation: self.report.incarnation,
-            epoch,
-            events: events.saturating_sub(engine_events),
-            streams: streams.saturating_sub(engine_streams),
-            engine_events,
-            engine_streams,
-            streams_in_memory,
-            directory: checkpoint::stat(set),
-            segments: segments.len() as u64,
-            sealed_segments: segments.iter().filter(|known| known.ordinal < seals.next).count() as u64,
-            indexed_segments: indexes.len() as u64,
-            index_bytes: indexes.iter().map(|index| index.file.file_len()).sum(),
-            segment_bytes: set.store.segment_bytes,
-            bytes: segments.iter().map(|known| end(known).0 - known.base.0).sum(),
-            disk_bytes,
-            watermarks,
-            coded_raw_bytes: coded.0,
-            coded_stored_bytes: coded.1,
-            damage: self.report.damage.clone(),
-        })
     }
 
     /// Syncs everything, notes that the log ended cleanly, and closes the store. The next opening continues where it ended.

@@ -20,6 +20,7 @@ use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
 use crate::import::lines::Lines;
 use crate::names::{event_type, stream_name};
+use crate::opening;
 use crate::output::{Out, printable};
 use queue::{Queue, Taken};
 
@@ -97,7 +98,7 @@ fn fencing_token(text: &str) -> Result<FencingToken, String> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open(&args.store, Options::new().exclusive(args.exclusive))?;
+    let store = opening::for_writing(&args.store, Options::new().exclusive(args.exclusive))?;
     // Told, and no reason to stop: each stream says for itself whether it goes on.
     let _told = DamageMet::at_opening(&store);
     let queue = Arc::new(Queue::default());

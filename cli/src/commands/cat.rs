@@ -8,12 +8,13 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use treering::{EventRef, Options, Position, ReadAllOptions, ReadOptions, Revision, Store, Token, Visibility};
+use treering::{EventRef, Position, ReadAllOptions, ReadOptions, Revision, Store, Token, Visibility};
 
 use crate::args::token;
 use crate::commands::show::{DamageMet, Shown};
 use crate::exit::{Failure, Outcome};
 use crate::import::mark::{Gluer, ending};
+use crate::opening;
 use crate::output::{Out, printable, width};
 use crate::time::parse_moment;
 
@@ -88,7 +89,7 @@ impl Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut show = Show {
         args: &args,
         out: Out::stdout(),

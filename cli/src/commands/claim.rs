@@ -14,10 +14,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
-use treering::{Claim, Claims, FencingToken, Options, Store};
+use treering::{Claim, Claims, FencingToken, Options};
 
 use crate::exit::{Failure, Outcome};
 use crate::names;
+use crate::opening;
 
 /// Run a program while holding the claim on a stream, so that nobody does the same work at the same time
 #[derive(Debug, clap::Args)]
@@ -89,7 +90,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 /// The fencing token, noted in the log. The store is open no longer than that takes.
 fn take_token(args: &Args, claim: &Claim) -> Outcome<FencingToken> {
-    let store = Store::open(&args.store, Options::new().create(false))?;
+    let store = opening::for_writing(&args.store, Options::new().create(false))?;
     let token = store.fencing_token(claim)?;
     store.close()?;
     Ok(token)

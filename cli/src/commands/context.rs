@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{Context, ContextOptions, ContextPart, Options, Revision, Store};
+use treering::{Context, ContextOptions, ContextPart, Revision};
 use treering_agent::estimated_tokens;
 
 use crate::commands::cat::{no_such_stream, visibility};
 use crate::commands::show::{DamageMet, Shown};
 use crate::event_json::EventLine;
 use crate::exit::{Failure, Outcome};
+use crate::opening;
 use crate::output::{self, Out, counted, printable};
 
 /// Print what a stream comes to: its newest snapshots, and the events behind them
@@ -73,7 +74,7 @@ struct StandsFor<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut damage = DamageMet::at_opening(&store);
     let Some(stream) = store.stream(&args.stream)? else { return Err(no_such_stream(&args.stream)) };
     if let Some(at) = args.at.filter(|at| *at > stream.head.get()) {

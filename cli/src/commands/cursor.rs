@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{Batch, CursorPlace, Expected, Options, Store, Token};
+use treering::{Batch, CursorPlace, Expected, Options, Token};
 
 use crate::args::{expectation, token};
 use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
+use crate::opening;
 use crate::output::{Out, Table, count, printable};
 use crate::time::format_utc;
 
@@ -55,7 +56,7 @@ struct Line<'a> {
 pub(crate) fn run(args: Args) -> Outcome {
     let mut out = Out::stdout();
     if let (Some(name), Some(token)) = (&args.name, &args.set) {
-        let store = Store::open(&args.store, Options::new().create(false))?;
+        let store = opening::for_writing(&args.store, Options::new().create(false))?;
         let _told = DamageMet::at_opening(&store);
         let _ = store.append(&Batch::new().cursor(name, token, args.expect))?;
         let place = store.cursor_place(name)?;
@@ -63,7 +64,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         store.close()?;
         return Ok(());
     }
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut damage = DamageMet::at_opening(&store);
     let places = match &args.name {
         Some(name) => match store.cursor_place(name)? {

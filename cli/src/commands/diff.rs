@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{Options, Parting, ReadOptions, Revision, Store, Visibility};
+use treering::{Parting, ReadOptions, Revision, Store, Visibility};
 
 use crate::commands::show::{DamageMet, Shown};
 use crate::event_json::EventLine;
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::{Out, counted, printable, width};
 
 /// Show where two streams part and what each has added
@@ -68,7 +69,7 @@ struct EventOfSide<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let parting = store.parting(&args.one, &args.other)?;
     let mut show = Show { out: Out::stdout(), damage: DamageMet::at_opening(&store), width: width(), json: args.json };
     let sides = [args.one.as_str(), args.other.as_str()];

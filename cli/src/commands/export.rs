@@ -12,13 +12,14 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use treering::{
-    Event, EventRef, ForkPoint, Options, ReadAllOptions, ReadOptions, Revision, Snapshot, Store, Visibility, limits,
+    Event, EventRef, ForkPoint, ReadAllOptions, ReadOptions, Revision, Snapshot, Store, Visibility, limits,
 };
 
 use crate::commands::cat::{moment, no_such_stream, visibility};
 use crate::commands::show::{DamageMet, Shown};
 use crate::event_json::{ExportedSnapshot, ForkLine};
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::{Out, bytes_bar};
 
 /// Write events as JSON lines, with every field
@@ -53,7 +54,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut out = Out::stdout();
     let mut damage = DamageMet::at_opening(&store);
     let visibility = visibility(args.durable);

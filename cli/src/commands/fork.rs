@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{ErrorKind, Fork, Options, Store};
+use treering::{ErrorKind, Fork, Options};
 
 use crate::args::{Level, level_word};
 use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
 use crate::names::{ForkedAt, stream_at, stream_name};
+use crate::opening;
 use crate::output::{Out, printable};
 
 /// Fork a stream: a new one that shares its history up to a revision and goes on by itself
@@ -62,7 +63,7 @@ struct Object<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open(&args.store, Options::new().create(false).exclusive(args.exclusive))?;
+    let store = opening::for_writing(&args.store, Options::new().create(false).exclusive(args.exclusive))?;
     // Told, and no reason to stop: each stream says for itself whether it goes on.
     let _told = DamageMet::at_opening(&store);
     let mut fork = Fork::new(&args.from.stream, &args.name).durability(args.durability.durability());

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
-use treering::{Options, Revision, Store, StreamId, StreamInfo};
+use treering::{Revision, Store, StreamId, StreamInfo};
 
 use crate::commands::cat::no_such_stream;
 use crate::commands::show::DamageMet;
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::Out;
 
 /// Show the forks of a store, or of one stream, as a tree
@@ -95,7 +96,7 @@ struct Family {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut damage = DamageMet::at_opening(&store);
     let family = gather(&store, args.stream.as_deref(), &mut damage)?;
     let mut out = Out::stdout();

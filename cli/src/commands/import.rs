@@ -19,6 +19,7 @@ use treering::{Options, Store};
 use crate::exit::{Failure, Outcome};
 use crate::import::record::Format;
 use crate::import::walk::Found;
+use crate::opening;
 use crate::output::bytes_bar;
 use report::{FileReport, Report};
 
@@ -107,7 +108,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         return Err(Failure::Error(format!("{}: {why}", path.display())));
     }
     // A sync at the end stands for all of them.
-    let store = Store::open(&args.store, Options::new())?;
+    let store = opening::for_writing(&args.store, Options::new())?;
     let total = found.files.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
     let run = Run {
         store: &store,

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use treering::{Options, ReadOptions, Revision, Store, Visibility};
+use treering::{ReadOptions, Revision, Visibility};
 
 use crate::commands::cat::no_such_stream;
 use crate::commands::show::{DamageMet, Shown};
 use crate::exit::{Failure, Outcome};
 use crate::names::{event_type, stream_name};
+use crate::opening;
 use crate::output::{Out, width};
 
 /// List the intents of a stream that have no outcome yet
@@ -46,7 +47,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     if let Some(both) = args.intents.iter().find(|name| args.outcomes.contains(name)) {
         return Err(Failure::Usage(format!("{both} is given as an intent and as an outcome")));
     }
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let damage = DamageMet::at_opening(&store);
     if store.stream(&args.stream)?.is_none() {
         return Err(no_such_stream(&args.stream));

@@ -8,12 +8,13 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use treering::{EventView, Options, Projection, ReadOptions, Revision, Store};
+use treering::{EventView, Projection, ReadOptions, Revision, Store};
 use treering_agent::{Budget, Context, Ledger, Prices, Timeline, Tools, Transcript};
 
 use crate::commands::cat::{no_such_stream, visibility};
 use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
+use crate::opening;
 use crate::output::{printable, steps_bar, width};
 use show::Show;
 
@@ -92,7 +93,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         return Err(Failure::Usage(why.to_owned()));
     }
     let prices = args.prices.as_deref().map(prices).transpose()?.unwrap_or_default();
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut damage = DamageMet::at_opening(&store);
     let mut show = Show::new(args.json);
     match args.kind {

@@ -1,23 +1,37 @@
 //! `treering reindex`: makes everything anew that is derived from the log.
+//!
+//! The directory of streams first, which takes a walk over the whole log; then the index of each finished segment.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
-use treering::{Options, Store};
+use treering::{Options, ReindexReport, Store};
 
+use crate::commands::stat::Directory;
 use crate::exit::Outcome;
-use crate::output::{Out, bytes, counted, printable, steps_bar};
+use crate::opening;
+use crate::output::{Out, bytes, bytes_bar, counted, printable, steps_bar};
 
-/// Make the indexes of a store anew
+/// How often it is looked how far the directory is.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Make the indexes and the directory of a store anew
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   treering reindex s
   treering reindex s --json | jq .indexed_segments
 
-Indexes are made in the background anyway, and nothing but the time that reading takes depends on them: this is for
-who does not trust the files. `treering verify` says whether one is bad. Others may have the store open, unless one of
-them makes these files: then it ends with 6 and names that process.")]
+Both are made in the background anyway, and nothing but the time that reading takes \
+depends on them: this is for who lost these files, or does not trust them. `treering \
+stat` says what is missing, `treering verify` what is bad. Killed on its way it leaves \
+what it has made, and may be run again.
+
+Others may have the store open, unless one of them makes these files: then it ends with \
+6 and names that process.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
@@ -30,6 +44,8 @@ pub(crate) struct Args {
 struct Object {
     indexed_segments: u64,
     index_bytes: u64,
+    /// `null` where the log is too short to need one, or damaged.
+    directory: Option<Directory>,
     left_out: Vec<LeftOut>,
 }
 
@@ -41,26 +57,66 @@ struct LeftOut {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open(&args.store, Options::new().create(false))?;
-    let bar = steps_bar(0);
-    let report = store.reindex(&mut |done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    let report = report?;
+    let store = opening::for_writing(&args.store, Options::new().create(false))?;
+    let report = reindex(&store)?;
+    let directory = Directory::of(&store.stat()?);
     store.close()?;
     let mut out = Out::stdout();
     if args.json {
         let left_out = report.left_out.into_iter().map(|(file, reason)| LeftOut { file, reason }).collect();
         let (indexed_segments, index_bytes) = (report.indexed_segments, report.index_bytes);
-        out.json(&Object { indexed_segments, index_bytes, left_out })?;
+        out.json(&Object { indexed_segments, index_bytes, directory, left_out })?;
     } else {
         for (file, reason) in &report.left_out {
             out.line(format_args!("{} has no index: {}", printable(file), printable(reason)))?;
         }
         let segments = counted(report.indexed_segments, "segment");
-        out.line(format_args!("{segments} indexed, {}", bytes(report.index_bytes)))?;
+        let directory = match directory {
+            None => "no directory".to_owned(),
+            Some(made) => format!("a directory of {}, {}", counted(made.streams, "stream"), bytes(made.bytes)),
+        };
+        out.line(format_args!("{segments} indexed, {}; {directory}", bytes(report.index_bytes)))?;
     }
     out.flush()
+}
+
+/// Makes it all, and shows how far it is.
+fn reindex(store: &Store) -> treering::Result<ReindexReport> {
+    let (indexing, is_made) = channel::<()>();
+    thread::scope(|scope| {
+        let directory = scope.spawn(move || show_directory(store, &is_made));
+        let mut made = Some((indexing, directory));
+        let bar = steps_bar(0).with_message("segments");
+        let report = store.reindex(&mut |done, all| {
+            if let Some((indexing, directory)) = made.take() {
+                drop(indexing);
+                let _ = directory.join();
+            }
+            bar.set_length(all);
+            bar.set_position(done);
+        });
+        bar.finish_and_clear();
+        report
+    })
+}
+
+/// Shows how far the directory is until it is made: up to where that is which is kept of it, now and then.
+fn show_directory(store: &Store, is_made: &Receiver<()>) {
+    let bar = bytes_bar(store.watermarks().committed.get()).with_message("directory");
+    if bar.is_hidden() {
+        return;
+    }
+    let covered = || store.stat().ok().and_then(|stat| stat.directory).map_or(0, |directory| directory.covered.get());
+    let before = covered();
+    let mut is_new = before == 0;
+    bar.tick();
+    while is_made.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let covered = covered();
+        // The one of before stands until a part of the new one does.
+        is_new |= covered < before;
+        if is_new {
+            bar.set_position(covered);
+        }
+    }
+    bar.finish_and_clear();
 }

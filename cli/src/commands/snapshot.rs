@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{NewEvent, NewSnapshot, Options, Revision, Snapshot, Store, limits};
+use treering::{NewEvent, NewSnapshot, Options, Revision, Snapshot, limits};
 
 use crate::args::{Level, level_word};
 use crate::commands::show::DamageMet;
 use crate::exit::{Failure, Outcome};
 use crate::names::event_type;
+use crate::opening;
 use crate::output::{Out, count, counted, printable};
 
 /// Append a snapshot: events, from standard input, that stand beside a range of a stream
@@ -94,7 +95,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         return Err(Failure::Error("standard input holds no event; a snapshot has one at least".to_owned()));
     }
     let events: Vec<_> = lines.split(|byte| *byte == b'\n').map(|line| NewEvent::new(&args.event_type, line)).collect();
-    let store = Store::open(&args.store, Options::new().create(false).exclusive(args.exclusive))?;
+    let store = opening::for_writing(&args.store, Options::new().create(false).exclusive(args.exclusive))?;
     let _told = DamageMet::at_opening(&store);
     let new = NewSnapshot::new(&args.stream, args.range, &args.label, &events).version(&args.version);
     let made = store.snapshot(&new.durability(args.durability.durability()))?;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{Options, Store};
 
 use crate::commands::cat::no_such_stream;
 use crate::commands::show::DamageMet;
 use crate::commands::snapshot::SnapshotLine;
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::{Out, Table, count, printable};
 
 /// List the snapshots of a stream
@@ -39,7 +39,7 @@ struct LostLine<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut damage = DamageMet::at_opening(&store);
     if store.stream(&args.stream)?.is_none() {
         return Err(no_such_stream(&args.stream));

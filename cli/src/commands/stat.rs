@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{Options, Store, maintain};
+use treering::{Stat, maintain};
 
 use crate::commands::show::outcome_of;
 use crate::commands::verify::DamageLine;
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::{Out, bytes, count, counted, printable};
 
 /// Show how much a store holds
@@ -17,8 +18,16 @@ Examples:
   treering stat s
   treering stat s --json | jq .events
 
-An event that forks share is in the log, and counted, once. What the engine keeps in streams of its own, of snapshots and cursors, is counted apart. `committed` and `durable` are positions: what lies below is in the log, and survives a power loss. Damage is what is
-known without looking for it; `treering verify` looks.")]
+An event that forks share is in the log, and counted, once. What the engine keeps in \
+streams of its own, of snapshots and cursors, is counted apart.
+
+Indexes and the directory of streams are made from the log, by whoever writes; without \
+them all is found too, later. A finished segment without its index is walked over. What \
+the directory does not cover is read whenever the store is opened. `treering reindex` \
+makes both.
+
+`committed` and `durable` are positions: what lies below is in the log, and survives a \
+power loss. Damage is what is known without looking for it; `treering verify` looks.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
@@ -39,8 +48,12 @@ struct Object<'a> {
     segments: u64,
     sealed_segments: u64,
     indexed_segments: u64,
+    /// Finished ones that have no index that fits, and need one.
+    unindexed_segments: u64,
     index_bytes: u64,
     directory: Option<Directory>,
+    /// Bytes of the log that are read whenever it is opened: all of them without a directory.
+    opening_bytes: u64,
     segment_bytes: u64,
     bytes: u64,
     disk_bytes: u64,
@@ -63,24 +76,32 @@ struct WriterObject<'a> {
 
 /// The stream directory: up to where opening need not read the log.
 #[derive(Serialize)]
-struct Directory {
+pub(crate) struct Directory {
     covered: u64,
     /// Bytes of the log behind it.
     behind: u64,
-    streams: u64,
+    pub(crate) streams: u64,
     files: u64,
-    bytes: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Directory {
+    pub(crate) fn of(stat: &Stat) -> Option<Directory> {
+        stat.directory.map(|it| Directory {
+            covered: it.covered.get(),
+            behind: stat.opening_bytes,
+            streams: it.streams,
+            files: it.runs,
+            bytes: it.bytes,
+        })
+    }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let stat = store.stat()?;
-    let committed = stat.watermarks.committed.get();
-    let directory = stat.directory.map(|it| {
-        let behind = committed.saturating_sub(it.covered.get());
-        Directory { covered: it.covered.get(), behind, streams: it.streams, files: it.runs, bytes: it.bytes }
-    });
+    let directory = Directory::of(&stat);
     let writers = maintain::writers(&args.store)?.processes;
     let mut out = Out::stdout();
     if args.json {
@@ -95,8 +116,10 @@ pub(crate) fn run(args: Args) -> Outcome {
             segments: stat.segments,
             sealed_segments: stat.sealed_segments,
             indexed_segments: stat.indexed_segments,
+            unindexed_segments: stat.unindexed_segments,
             index_bytes: stat.index_bytes,
             directory,
+            opening_bytes: stat.opening_bytes,
             segment_bytes: stat.segment_bytes,
             bytes: stat.bytes,
             disk_bytes: stat.disk_bytes,
@@ -134,23 +157,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             count(stat.sealed_segments)
         ))?;
         out.line(format_args!("log         {} ({} B an event)", bytes(stat.bytes), count(per_event)))?;
-        if stat.indexed_segments > 0 {
-            let share = stat.index_bytes as f64 * 100.0 / stat.bytes.max(1) as f64;
-            out.line(format_args!(
-                "indexes     {} of {} ({share:.1} % of the log)",
-                counted(stat.indexed_segments, "segment"),
-                bytes(stat.index_bytes)
-            ))?;
-        }
-        if let Some(Directory { behind, streams, files, bytes: len, .. }) = &directory {
-            out.line(format_args!(
-                "directory   {} in {}, {}; {} of the log behind it",
-                counted(*streams, "stream"),
-                counted(*files, "file"),
-                bytes(*len),
-                bytes(*behind)
-            ))?;
-        }
+        derived(&mut out, &stat, directory.as_ref())?;
         out.line(format_args!("on disk     {}", bytes(stat.disk_bytes)))?;
         out.line(format_args!("committed   position {}", count(stat.watermarks.committed.get())))?;
         out.line(format_args!("durable     position {}", count(stat.watermarks.durable.get())))?;
@@ -181,4 +188,36 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     out.flush()?;
     outcome_of(&stat.damage)
+}
+
+/// How the files are that are made from the log.
+fn derived(out: &mut Out, stat: &Stat, directory: Option<&Directory>) -> Outcome {
+    match stat.indexed_segments {
+        0 => out.line("indexes     none")?,
+        indexed => out.line(format_args!(
+            "indexes     {} of {} ({:.1} % of the log)",
+            counted(indexed, "segment"),
+            bytes(stat.index_bytes),
+            stat.index_bytes as f64 * 100.0 / stat.bytes.max(1) as f64
+        ))?,
+    }
+    if stat.unindexed_segments > 0 {
+        let segments = counted(stat.unindexed_segments, "segment");
+        out.line(format_args!("            {segments} without; `treering reindex` makes them"))?;
+    }
+    let opening = bytes(stat.opening_bytes);
+    match directory {
+        None => out.line(format_args!("directory   none; opening reads all of the log, {opening}"))?,
+        Some(Directory { streams, files, bytes: len, .. }) => out.line(format_args!(
+            "directory   {} in {} of {}; opening reads {opening} of the log",
+            counted(*streams, "stream"),
+            counted(*files, "file"),
+            bytes(*len),
+        ))?,
+    }
+    // A writer that was closed leaves less than that behind.
+    if stat.opening_bytes > stat.segment_bytes {
+        out.line("            `treering reindex` makes it anew")?;
+    }
+    Ok(())
 }

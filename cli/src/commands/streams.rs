@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use treering::{Options, Store};
 
 use crate::commands::show::DamageMet;
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::{Out, Table, count, counted, printable};
 
 /// List the streams of a store
@@ -57,7 +57,7 @@ struct ForkPart<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let mut out = Out::stdout();
     let mut damage = DamageMet::at_opening(&store);
     let mut table = Table::new(&["stream", ">events", ">head at", ""]);

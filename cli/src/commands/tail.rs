@@ -6,14 +6,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use treering::{
-    Options, Position, ReadAllOptions, ReadOptions, Store, SubscribeOptions, Subscription, Token, Visibility,
-};
+use treering::{Position, ReadAllOptions, ReadOptions, Store, SubscribeOptions, Subscription, Token, Visibility};
 
 use crate::args::token;
 use crate::commands::cat::{no_such_stream, visibility};
 use crate::commands::show::{DamageMet, Shown};
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::{self, Out, printable, width};
 
 /// Print the newest events, and follow with -f
@@ -52,7 +51,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let visibility = visibility(args.durable);
     // A store opened for reading stands still until it is told to look again: what is read now ends just here.
     let marks = store.watermarks();

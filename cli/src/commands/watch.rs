@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use treering::{Event, Options, Position, ReadAllOptions, Store, SubscribeOptions, Subscription, Visibility};
+use treering::{Event, Position, ReadAllOptions, SubscribeOptions, Subscription, Visibility};
 
 use crate::commands::cat::visibility;
 use crate::commands::show::DamageMet;
 use crate::exit::Outcome;
+use crate::opening;
 use crate::output::{Out, Table, count, counted, printable};
 use crate::time::format_utc;
 
@@ -78,7 +79,7 @@ struct GrowthLine<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
-    let store = Store::open_read_only(&args.store, Options::new())?;
+    let store = opening::for_reading(&args.store)?;
     let visibility = visibility(args.durable);
     let mut damage = DamageMet::at_opening(&store);
     let mut out = Out::stdout();
@@ -234,6 +235,7 @@ impl Grown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use treering::{Options, Store};
 
     fn event(stream: &str, revision: u64, position: u64) -> Event {
         let folder = std::env::temp_dir().join(format!("treering-watch-{}-{position}", std::process::id()));

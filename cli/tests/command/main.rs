@@ -9,6 +9,7 @@ mod claim;
 mod cursor;
 mod damage;
 mod demo;
+mod derived;
 mod export;
 mod fork;
 mod full_disk;
