@@ -8,10 +8,11 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use treering::{EventRef, Position, ReadAllOptions, ReadOptions, Revision, Store, Token, Visibility};
+use treering::Token;
 
 use crate::args::token;
 use crate::commands::show::{DamageMet, Shown};
+use crate::commands::wanted::Wanted;
 use crate::exit::{Failure, Outcome};
 use crate::import::mark::{Gluer, ending};
 use crate::opening;
@@ -28,12 +29,15 @@ Examples:
   treering cat s SESSION --raw > log.jsonl   the file that was imported, byte for byte
   treering cat s SESSION --json | jq .type   every field, one object a line
   treering cat s SESSION --since 2h          what happened in the last two hours
-  treering cat s SESSION --type failure      events of one type
-  treering cat s --type failure --since 2h   of all streams, in the order of the log
+  treering cat s --type failure              events of one type, of all streams
+  treering cat s --type failure --last 5     the last five of them
+  treering cat s --since 2h --until 1h       all streams, in the order of the log
   treering cat s --streams project-a/        of the streams whose names begin so
   treering cat s SESSION --at 2026-02-12     the stream as it was when that day began (UTC)
 
---since and --until go by the time that is shown, when it happened; --at by when it was recorded.
+--since and --until go by the time that is shown, when it happened; --at by when it was \
+recorded. Of all streams --since looks at what was recorded a day before TIME or later, \
+since clocks may differ.
 TIME is 2026-02-12T14:11:57Z, a day, or how long ago: 90s, 15m, 2h, 3d.
 Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
@@ -50,7 +54,7 @@ pub(crate) struct Args {
     /// The last revision to show
     #[arg(long, value_name = "R", requires = "stream")]
     to: Option<u64>,
-    /// Only the last so many; of all streams what lies among them
+    /// Only the last so many of what else is asked for
     #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
     last: Option<u64>,
     /// Only what lies behind the event that this token names (as --json shows it; it may be of any stream)
@@ -79,126 +83,55 @@ pub(crate) struct Args {
     durable: bool,
 }
 
-impl Args {
-    /// Whether an event is asked for, by its time.
-    fn wants(&self, event: &EventRef<'_>) -> bool {
-        let time = event.occurred_at().unwrap_or(event.recorded_at());
-        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
-    }
-}
-
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Outcome {
     let store = opening::for_reading(&args.store)?;
-    let mut show = Show {
-        args: &args,
-        out: Out::stdout(),
-        damage: DamageMet::at_opening(&store),
-        gluer: Gluer::default(),
-        width: width(),
-    };
-    let at = args.at.map(|time| store.end_at(time, visibility(args.durable))).transpose()?;
-    match &args.stream {
-        Some(stream) => show.stream(&store, stream, at)?,
-        None => show.log(&store, at)?,
+    if let Some(stream) = &args.stream
+        && store.stream(stream)?.is_none()
+    {
+        return Err(no_such_stream(stream));
     }
-    let Show { mut out, damage, gluer, .. } = show;
+    let (mut out, mut damage, mut gluer) = (Out::stdout(), DamageMet::at_opening(&store), Gluer::default());
+    let width = width();
+    args.wanted().read(&store, |next| {
+        let event = match next {
+            Ok(event) => event,
+            Err(error) => {
+                // What comes before the damage is shown before the damage is told.
+                out.flush()?;
+                return damage.take(error);
+            }
+        };
+        if args.raw {
+            let marks = ending(event.metadata());
+            gluer.push(event.revision().get(), event.payload(), marks, |bytes| out.bytes(bytes))
+        } else if args.json {
+            Shown::from(&event).as_json(&mut out)
+        } else {
+            Shown::from(&event).as_line(&mut out, args.stream.is_none(), width)
+        }
+    })?;
     gluer.finish(|bytes| out.bytes(bytes))?;
     out.flush()?;
     damage.outcome()
 }
 
-struct Show<'a> {
-    args: &'a Args,
-    out: Out,
-    damage: DamageMet,
-    gluer: Gluer,
-    width: Option<usize>,
-}
-
-impl Show<'_> {
-    fn stream(&mut self, store: &Store, stream: &str, at: Option<Position>) -> Outcome {
-        let args = self.args;
-        if store.stream(stream)?.is_none() {
-            return Err(no_such_stream(stream));
-        }
-        let mut options = ReadOptions::new().visibility(visibility(args.durable));
-        if let Some(from) = args.from {
-            options = options.from(Revision(from));
-        }
-        if let Some(to) = args.to {
-            options = options.to(Revision(to));
-        }
-        if let Some(last) = args.last {
-            options = options.last(last);
-        }
-        if let Some(event_type) = &args.event_type {
-            options = options.event_type(event_type);
-        }
-        if let Some(after) = &args.after {
-            options = options.after_token(after);
-        }
-        if let Some(at) = at {
-            options = options.at(at);
-        }
-        let mut reader = store.read_stream(stream, options)?;
-        while let Some(next) = reader.next() {
-            self.next(next)?;
-        }
-        Ok(())
-    }
-
-    fn log(&mut self, store: &Store, at: Option<Position>) -> Outcome {
-        let args = self.args;
-        let mut options = ReadAllOptions::new().visibility(visibility(args.durable));
-        if let Some(prefix) = &args.streams {
-            options = options.stream_prefix(prefix);
-        }
-        if let Some(last) = args.last {
-            options = options.last(last);
-        }
-        if let Some(event_type) = &args.event_type {
-            options = options.event_type(event_type);
-        }
-        if let Some(after) = &args.after {
-            options = options.after_token(after);
-        }
-        if let Some(at) = at {
-            options = options.at(at);
-        }
-        let mut reader = store.read_all(options)?;
-        while let Some(next) = reader.next() {
-            self.next(next)?;
-        }
-        Ok(())
-    }
-
-    fn next(&mut self, next: treering::Result<EventRef<'_>>) -> Outcome {
-        let event = match next {
-            Ok(event) => event,
-            Err(error) => {
-                // What comes before the damage is shown before the damage is told.
-                self.out.flush()?;
-                return self.damage.take(error);
-            }
-        };
-        if !self.args.wants(&event) {
-            return Ok(());
-        }
-        if self.args.raw {
-            let (out, marks) = (&mut self.out, ending(event.metadata()));
-            self.gluer.push(event.revision().get(), event.payload(), marks, |bytes| out.bytes(bytes))
-        } else if self.args.json {
-            Shown::from(&event).as_json(&mut self.out)
-        } else {
-            Shown::from(&event).as_line(&mut self.out, self.args.stream.is_none(), self.width)
+impl Args {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            stream: self.stream.as_deref(),
+            prefix: self.streams.as_deref(),
+            from: self.from,
+            to: self.to,
+            event_type: self.event_type.as_deref(),
+            after: self.after.as_ref(),
+            since: self.since,
+            until: self.until,
+            at: self.at,
+            last: self.last,
+            durable: self.durable,
         }
     }
-}
-
-/// What readers are shown: everything committed, unless told otherwise.
-pub(crate) fn visibility(durable: bool) -> Visibility {
-    if durable { Visibility::Durable } else { Visibility::Committed }
 }
 
 /// A moment on the command line.

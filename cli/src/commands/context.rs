@@ -6,8 +6,9 @@ use serde::Serialize;
 use treering::{Context, ContextOptions, ContextPart, Revision};
 use treering_agent::estimated_tokens;
 
-use crate::commands::cat::{no_such_stream, visibility};
+use crate::commands::cat::no_such_stream;
 use crate::commands::show::{DamageMet, Shown};
+use crate::commands::wanted::visibility;
 use crate::event_json::EventLine;
 use crate::exit::{Failure, Outcome};
 use crate::opening;

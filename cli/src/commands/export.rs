@@ -15,8 +15,9 @@ use treering::{
     Event, EventRef, ForkPoint, ReadAllOptions, ReadOptions, Revision, Snapshot, Store, Visibility, limits,
 };
 
-use crate::commands::cat::{moment, no_such_stream, visibility};
+use crate::commands::cat::{moment, no_such_stream};
 use crate::commands::show::{DamageMet, Shown};
+use crate::commands::wanted::visibility;
 use crate::event_json::{ExportedSnapshot, ForkLine};
 use crate::exit::Outcome;
 use crate::opening;

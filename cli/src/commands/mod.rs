@@ -27,4 +27,5 @@ pub(crate) mod streams;
 pub(crate) mod tail;
 pub(crate) mod unlock;
 pub(crate) mod verify;
+pub(crate) mod wanted;
 pub(crate) mod watch;

@@ -11,8 +11,9 @@ use clap::ValueEnum;
 use treering::{EventView, Projection, ReadOptions, Revision, Store};
 use treering_agent::{Budget, Context, Ledger, Prices, Timeline, Tools, Transcript};
 
-use crate::commands::cat::{no_such_stream, visibility};
+use crate::commands::cat::no_such_stream;
 use crate::commands::show::DamageMet;
+use crate::commands::wanted::visibility;
 use crate::exit::{Failure, Outcome};
 use crate::opening;
 use crate::output::{printable, steps_bar, width};

@@ -6,11 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use treering::{Position, ReadAllOptions, ReadOptions, Store, SubscribeOptions, Subscription, Token, Visibility};
+use treering::{Position, SubscribeOptions, Subscription, Token, Visibility};
 
 use crate::args::token;
-use crate::commands::cat::{no_such_stream, visibility};
+use crate::commands::cat::no_such_stream;
 use crate::commands::show::{DamageMet, Shown};
+use crate::commands::wanted::{Wanted, visibility};
 use crate::exit::Outcome;
 use crate::opening;
 use crate::output::{self, Out, printable, width};
@@ -22,6 +23,7 @@ Examples:
   treering tail s                      the newest ten events of the store
   treering tail s SESSION -n 3         the newest three of one stream
   treering tail s -f                   everything, live; end with Ctrl-C
+  treering tail s -f --type failure    what fails, in any stream
   treering tail s SESSION -f -n 0      only what comes from now on
   treering tail s -f --json | jq .type
   treering tail s -f --json --after TOKEN   goes on where TOKEN, of an event or a receipt, was taken
@@ -32,6 +34,12 @@ pub(crate) struct Args {
     store: PathBuf,
     /// The stream; all of them unless given. With -f it need not exist yet
     stream: Option<String>,
+    /// Only streams whose names begin with this
+    #[arg(long, value_name = "PREFIX", conflicts_with = "stream")]
+    streams: Option<String>,
+    /// Only events of this type
+    #[arg(long = "type", value_name = "T")]
+    event_type: Option<String>,
     /// How many events to begin with
     #[arg(short, value_name = "N", default_value_t = 10)]
     n: u64,
@@ -61,25 +69,30 @@ pub(crate) fn run(args: Args) -> Outcome {
     };
     let mut show = Show { args: &args, out: Out::stdout(), width: width(), damage: DamageMet::at_opening(&store) };
     let mut options = SubscribeOptions::all();
+    let mut is_there = true;
     if let Some(name) = &args.stream {
         options = SubscribeOptions::stream(name.clone());
-        if store.stream(name)?.is_none() {
-            if !args.follow {
-                return Err(no_such_stream(name));
-            }
+        is_there = store.stream(name)?.is_some();
+        if !is_there && !args.follow {
+            return Err(no_such_stream(name));
+        }
+        if !is_there {
             output::note(format_args!("treering: there is no stream {} yet; waiting for it", printable(name)));
         }
     }
-    options = options.visibility(visibility);
+    if let Some(prefix) = &args.streams {
+        options = SubscribeOptions::stream_prefix(prefix.clone());
+    }
+    options = options.event_types(&args.event_type).visibility(visibility);
     let mut subscription = None;
-    match (&args.after, &args.stream) {
-        (Some(token), _) => {
-            let subscribed = subscription.insert(store.subscribe(options.clone().after_token(token))?);
-            show.what_is_there(subscribed)?;
-        }
-        (None, None) => show.newest_of_all(&store, visibility)?,
-        (None, Some(name)) if store.stream(name)?.is_some() => show.newest_of(&store, name, visibility)?,
-        (None, Some(_)) => {}
+    if let Some(token) = &args.after {
+        let subscribed = subscription.insert(store.subscribe(options.clone().after_token(token))?);
+        show.what_is_there(subscribed)?;
+    } else if is_there {
+        args.newest().read(&store, |next| match next {
+            Ok(event) => show.event(Shown::from(&event)),
+            Err(error) => show.damage.take(error),
+        })?;
     }
     show.out.flush()?;
     if args.follow {
@@ -90,6 +103,19 @@ pub(crate) fn run(args: Args) -> Outcome {
         show.follow(subscription)?;
     }
     show.damage.outcome()
+}
+
+impl Args {
+    fn newest(&self) -> Wanted<'_> {
+        Wanted {
+            stream: self.stream.as_deref(),
+            prefix: self.streams.as_deref(),
+            event_type: self.event_type.as_deref(),
+            last: Some(self.n),
+            durable: self.durable,
+            ..Wanted::default()
+        }
+    }
 }
 
 struct Show<'a> {
@@ -105,28 +131,6 @@ impl Show<'_> {
             true => event.as_json(&mut self.out),
             false => event.as_line(&mut self.out, self.args.stream.is_none(), self.width),
         }
-    }
-
-    fn newest_of(&mut self, store: &Store, name: &str, visibility: Visibility) -> Outcome {
-        let mut reader = store.read_stream(name, ReadOptions::new().last(self.args.n).visibility(visibility))?;
-        while let Some(next) = reader.next() {
-            match next {
-                Ok(event) => self.event(Shown::from(&event))?,
-                Err(error) => self.damage.take(error)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn newest_of_all(&mut self, store: &Store, visibility: Visibility) -> Outcome {
-        let mut reader = store.read_all(ReadAllOptions::new().last(self.args.n).visibility(visibility))?;
-        while let Some(next) = reader.next() {
-            match next {
-                Ok(event) => self.event(Shown::from(&event))?,
-                Err(error) => self.damage.take(error)?,
-            }
-        }
-        Ok(())
     }
 
     /// Shows what is there already.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use treering::{Event, Position, ReadAllOptions, SubscribeOptions, Subscription, Visibility};
 
-use crate::commands::cat::visibility;
 use crate::commands::show::DamageMet;
+use crate::commands::wanted::visibility;
 use crate::exit::Outcome;
 use crate::opening;
 use crate::output::{Out, Table, count, counted, printable};

@@ -11,6 +11,7 @@ mod damage;
 mod demo;
 mod derived;
 mod export;
+mod find;
 mod fork;
 mod full_disk;
 mod import;

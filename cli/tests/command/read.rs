@@ -57,7 +57,7 @@ fn cat_shows_all_streams_or_those_that_are_asked_for_in_the_order_of_the_log() {
         (&["--streams", "b", "--type", "ta"], &["c0"]),
         (&["--streams", "x"], &[]),
         (&["--last", "3"], &["b1", "a3", "c0"]),
-        (&["--last", "3", "--streams", "b"], &["b1", "c0"]),
+        (&["--last", "3", "--streams", "b"], &["b0", "b1", "c0"]),
         (&["--since", "0s"], &[]),
         (&["--at", "2026-02-12"], &[]),
     ];
