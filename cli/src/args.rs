@@ -24,23 +24,33 @@ const ABOUT: &str = "An event store for agents: append, import, read, follow, ve
 
 const EXAMPLES: &str = "\
 Examples:
-  treering demo                                          the story in under a minute
-  treering import s ~/.claude/projects                   every session found there, each as a stream
-  treering streams s                                     what the store holds
-  treering cat s SESSION --last 5                        the last five events of one
-  echo '{\"note\":\"hello\"}' | treering append s notes     one event, durable when the receipt is printed
-  treering tail s -f                                     everything, live
-  treering watch s                                       streams as they grow
-  treering claim s SESSION -- agent                      one agent at a time
-  treering project s SESSION --as transcript             the conversation as Markdown
-  treering fork s SESSION@41 second-try                  goes on from revision 41, beside the first
-  treering context s SESSION --budget 8000               its newest summaries, and what came behind them
-  treering verify s                                      every checksum and chain
-  treering accept s --dry-run                            what is lost, and what going on without it means
+  treering demo                    the story in under a minute
+  treering import s ~/.claude/projects
+                                   every session found there, each as a stream
+  treering streams s               what the store holds
+  treering cat s SESSION --last 5  the last five events of one
+  treering cat s --type failure --since 2h
+                                   what failed in the last two hours, anywhere
+  echo '{\"note\":\"hello\"}' | treering append s notes
+                                   one event, durable once the receipt is there
+  treering tail s -f               everything, live
+  treering watch s                 streams as they grow
+  treering claim s SESSION -- agent
+                                   one agent at a time
+  treering project s SESSION --as transcript
+                                   the conversation as Markdown
+  treering fork s SESSION@41 second-try
+                                   goes on from revision 41, beside the first
+  treering context s SESSION --budget 8000
+                                   its newest summaries and what came behind
+  treering stat s                  how much it holds, and how its indexes are
+  treering verify s                every checksum and chain
+  treering accept s --dry-run      what is lost and what going on means
 
 STORE is a directory; the commands that write make it where it is missing.
-Exit codes: 0 done, 1 error, 2 usage, 3 conflict, 4 damage found, 5 copy incomplete,
-6 held by another.";
+
+Exit codes: 0 done, 1 error, 2 usage, 3 conflict, 4 damage found, 5 copy incomplete, 6 held by \
+another.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -178,6 +188,28 @@ mod tests {
             let help = inner.render_help().to_string();
             assert!(help.contains("Examples:"), "{} has no examples", inner.get_name());
             assert!(inner.get_about().is_some(), "{} says not what it does", inner.get_name());
+        }
+    }
+
+    /// Examples stand as they are in 80 columns; what is prose is one line a paragraph, which is broken where the terminal ends.
+    #[test]
+    fn help_fits_a_terminal_of_80_columns() {
+        let mut command = Cli::command();
+        command.build();
+        let mut all = vec![&command];
+        all.extend(command.get_subcommands().filter(|inner| inner.get_name() != "help" && !inner.is_hide_set()));
+        for command in all {
+            let name = command.get_name();
+            let text = command.get_after_help().unwrap().to_string();
+            let lines: Vec<&str> = text.lines().collect();
+            for (number, line) in lines.iter().enumerate() {
+                let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+                if !is_prose(line) {
+                    assert!(line.chars().count() <= 80, "{name}: {line}");
+                } else if let Some(next) = lines.get(number + 1) {
+                    assert!(!is_prose(next), "{name}: broken by hand: {line}");
+                }
+            }
         }
     }
 

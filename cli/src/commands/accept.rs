@@ -18,14 +18,15 @@ use crate::output::{Out, bytes_bar, count, counted, note, printable};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering accept s --dry-run          what is lost, and what accepting it means; changes nothing
-  treering accept s                    the same, then asks
-  treering accept s --yes              the same, and does it
+  treering accept s --dry-run  what is lost and what accepting means; no more
+  treering accept s            the same, then asks
+  treering accept s --yes      the same, and does it
   treering accept s --yes --json | jq 'select(.kind == \"stream\")'
 
-Bring back what is missing first: a file from a backup, the rest of a copy. Accepting deletes and repairs nothing. It
-records in the log that this is lost: streams whose end is hidden go on behind every revision that may have been there, a
-copy that ends early can be written, and what was accepted stays reported as accepted.
+Bring back what is missing first: a file from a backup, the rest of a copy. Accepting deletes and \
+repairs nothing. It records in the log that this is lost: streams whose end is hidden go on behind \
+every revision that may have been there, a copy that ends early can be written, and what was \
+accepted stays reported as accepted.
 
 Exit code 0 where it was accepted, or where there is nothing to accept, and for --dry-run.")]
 pub(crate) struct Args {

@@ -37,15 +37,20 @@ const LOAD_BYTES: usize = 128 << 10;
 Examples:
   echo '{\"note\":\"hello\"}' | treering append s notes
   treering append s notes --type note < notes.jsonl
-  treering append s log --batch 100 < big.jsonl          a hundred lines together or not at all
-  treering append s agent --expect 41 < turn.jsonl       only if 41 is the head; else exit code 3
-  treering append s agent --expect none < start.jsonl    only if the stream does not exist
-  treering append s agent --fence 81924 < turn.jsonl     only under this claim, the newest (claim --fenced); else 3
+  treering append s log --batch 100 < big.jsonl
+                a hundred lines together or not at all
+  treering append s agent --expect 41 < turn.jsonl
+                only if 41 is the head; else exit code 3
+  treering append s agent --expect none < start.jsonl
+                only if the stream does not exist
+  treering append s agent --fence 81924 < turn.jsonl
+                only under the newest claim (claim --fenced); else 3
   tail -F app.log | treering append s app --durability written
 
-Every line is one event; its payload is the line without its LF. Each batch prints a receipt once its level is reached:
-what was printed is found again, whatever is killed (with synced, also after a power loss). Standard output is the
-receipts; without them, the batch may or may not be in the log. Others may append to the same store meanwhile.")]
+Every line is one event; its payload is the line without its LF. Each batch prints a receipt once \
+its level is reached: what was printed is found again, whatever is killed (with synced, also after \
+a power loss). Standard output is the receipts; without them, the batch may or may not be in the \
+log. Others may append to the same store meanwhile.")]
 pub(crate) struct Args {
     /// The store; made where it is missing
     store: PathBuf,

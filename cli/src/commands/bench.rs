@@ -39,14 +39,14 @@ const WORKS: [(Durability, usize); 4] =
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering bench               in this folder
-  treering bench /mnt/disk     on another disk
-  treering bench --shared      as processes append that share a store
-  treering bench --json        one JSON object for each kind of append
+  treering bench            in this folder
+  treering bench /mnt/disk  on another disk
+  treering bench --shared   as processes append that share a store
+  treering bench --json     one JSON object for each kind of append
 
-Takes less than 30 seconds and up to 2 GiB, in a folder of its own that is removed at the end. Events have 256 bytes.
-The floor is the raw operation with the same bytes and checks: pwrite and fdatasync into allocated blocks, and a copy
-into a mapping whose pages are there.")]
+Takes less than 30 seconds and up to 2 GiB, in a folder of its own that is removed at the end. \
+Events have 256 bytes. The floor is the raw operation with the same bytes and checks: pwrite and \
+fdatasync into allocated blocks, and a copy into a mapping whose pages are there.")]
 pub(crate) struct Args {
     /// A folder on the disk to measure
     #[arg(default_value = ".")]

@@ -23,22 +23,28 @@ use crate::time::parse_moment;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering cat s SESSION                     one line an event
-  treering cat s SESSION --last 20           the last twenty
-  treering cat s SESSION --from 100 --to 199 a hundred of them
-  treering cat s SESSION --raw > log.jsonl   the file that was imported, byte for byte
-  treering cat s SESSION --json | jq .type   every field, one object a line
-  treering cat s SESSION --since 2h          what happened in the last two hours
-  treering cat s --type failure              events of one type, of all streams
-  treering cat s --type failure --last 5     the last five of them
-  treering cat s --since 2h --until 1h       all streams, in the order of the log
-  treering cat s --streams project-a/        of the streams whose names begin so
-  treering cat s SESSION --at 2026-02-12     the stream as it was when that day began (UTC)
+  treering cat s SESSION               one line an event
+  treering cat s SESSION --last 20     the last twenty
+  treering cat s SESSION --from 100 --to 199
+                                       a hundred of them
+  treering cat s SESSION --raw > log.jsonl
+                                       the file that was imported, byte for byte
+  treering cat s SESSION --json | jq .type
+                                       every field, one object a line
+  treering cat s SESSION --since 2h    what happened in the last two hours
+  treering cat s --type failure        events of one type, of all streams
+  treering cat s --type failure --last 5
+                                       the last five of them
+  treering cat s --since 2h --until 1h
+                                       all streams, in the order of the log
+  treering cat s --streams project-a/  of the streams whose names begin so
+  treering cat s SESSION --at 2026-02-12
+                                       as it was when that day began (UTC)
 
---since and --until go by the time that is shown, when it happened; --at by when it was \
-recorded. Of all streams --since looks at what was recorded a day before TIME or later, \
-since clocks may differ.
-TIME is 2026-02-12T14:11:57Z, a day, or how long ago: 90s, 15m, 2h, 3d.
+--since and --until go by the time that is shown, when it happened; --at by when it was recorded. \
+Of all streams --since looks at what was recorded a day before TIME or later, since clocks may \
+differ. TIME is 2026-02-12T14:11:57Z, a day, or how long ago: 90s, 15m, 2h, 3d.
+
 Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
     /// The store

@@ -24,16 +24,22 @@ use crate::opening;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering claim s session-1 -- agent --resume session-1   waits until the session is free
-  treering claim s session-1 --no-wait -- agent            or says who has it, with exit code 6
-  treering claim s session-1 --fenced -- sh -c 'step | treering append s session-1 --fence $TREERING_FENCE'
+  treering claim s session-1 -- agent --resume session-1
+                waits until the session is free
+  treering claim s session-1 --no-wait -- agent
+                or says who has it, with exit code 6
+  treering claim s session-1 --fenced -- \\
+      sh -c 'step | treering append s session-1 --fence $TREERING_FENCE'
   treering claim s nightly --timeout 2.5 -- ./report.sh
 
-The program may read and write the store; nothing here has it open. The claim ends with the program, whatever that left running,
-and with this process: after kill -9 of this process alone the program goes on without it. A claim keeps work from being done twice and
-protects nothing: what is safe is an append with --expect, or with --fence, which is refused once another has the claim with --fenced.
+The program may read and write the store; nothing here has it open. The claim ends with the \
+program, whatever that left running, and with this process: after kill -9 of this process alone \
+the program goes on without it. A claim keeps work from being done twice and protects nothing: \
+what is safe is an append with --expect, or with --fence, which is refused once another has the \
+claim with --fenced.
 
-Ends with the program's exit code, or 128 and the number of the signal that ended it; 6 where another has the claim.")]
+Ends with the program's exit code, or 128 and the number of the signal that ended it; 6 where \
+another has the claim.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

@@ -18,17 +18,21 @@ use crate::output::{self, Out, counted, printable};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering context s SESSION                         by the snapshots that reach furthest
-  treering context s SESSION --label summary         by those of one strategy
-  treering context s SESSION --at 400                as it was when 400 was the head
-  treering context s SESSION --budget 8000 --json    what fits into 8,000 tokens, for a program
-  treering context s SESSION --raw                   the payloads, each with a newline
+  treering context s SESSION        by the snapshots that reach furthest
+  treering context s SESSION --label summary
+                                    by those of one strategy
+  treering context s SESSION --at 400
+                                    as it was when 400 was the head
+  treering context s SESSION --budget 8000 --json
+                                    what fits into 8,000 tokens, for a program
+  treering context s SESSION --raw  the payloads, each with a newline
 
-It is a function of the stream and the revision: a snapshot that was made after the next event of the stream does not
-count at an earlier revision. A fork has the snapshots of its parent that end before it leaves it. What does not match, or
-is lost, is told and passed over; --proven folds the whole history to hold each snapshot against it.
-With a budget snapshots come first, then the newest events; tokens are estimated, a token for three ASCII characters, or
-for one other. With --json an event that stands for others says in `snapshot` for which.")]
+It is a function of the stream and the revision: a snapshot that was made after the next event of \
+the stream does not count at an earlier revision. A fork has the snapshots of its parent that end \
+before it leaves it. What does not match, or is lost, is told and passed over; --proven folds the \
+whole history to hold each snapshot against it. With a budget snapshots come first, then the \
+newest events; tokens are estimated, a token for three ASCII characters, or for one other. With \
+--json an event that stands for others says in `snapshot` for which.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

@@ -16,14 +16,17 @@ use crate::time::format_utc;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering cursor s                                  all, with how far behind each is
-  treering cursor s indexer                          one
-  treering cursor s indexer --json | jq -r .token    its place, for `treering tail --after`
-  treering cursor s indexer --set TOKEN              move it, forwards or back
-  treering cursor s indexer --set TOKEN --expect 41  only if nobody moved it since; else exit code 3
+  treering cursor s          all, with how far behind each is
+  treering cursor s indexer  one
+  treering cursor s indexer --json | jq -r .token
+                             its place, for `treering tail --after`
+  treering cursor s indexer --set TOKEN
+                             move it, forwards or back
+  treering cursor s indexer --set TOKEN --expect 41
+                             only if nobody moved it since; else exit code 3
 
-A cursor is the named place of a consumer, kept in the log. Its first move makes it. What is behind counts all events of
-the log, those included that the consumer may not care for.")]
+A cursor is the named place of a consumer, kept in the log. Its first move makes it. What is \
+behind counts all events of the log, those included that the consumer may not care for.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

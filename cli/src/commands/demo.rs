@@ -48,9 +48,9 @@ const PATIENCE_AFTER_END: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering demo               in a new folder among the temporary files, which is kept
-  treering demo s             in a folder of your choice, which must be new or empty
-  treering demo --json        every step as one JSON object a line")]
+  treering demo         in a new temporary folder, which is kept
+  treering demo s       in a folder of your choice, which must be new or empty
+  treering demo --json  every step as one JSON object a line")]
 pub(crate) struct Args {
     /// Where the store is to be made
     store: Option<PathBuf>,

@@ -15,12 +15,13 @@ use crate::output::{Out, counted, printable, width};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering diff s opus sonnet               what both share, and how much each has of its own
-  treering diff s opus sonnet --events      and each one's own events, as `cat` shows them
-  treering diff s opus sonnet --events --json | jq 'select(.side == \"opus\") | .payload'
+  treering diff s opus sonnet  what both share, and how much each has of its own
+  treering diff s opus sonnet --events
+                               and each one's own events, as `cat` shows them
+  treering diff s opus sonnet --events --json | jq 'select(.side == \"opus\")'
 
-Streams share events by forks alone: by where events are, not by what they say. What a stream added may lie in forks between,
-which `--json` names with each event.")]
+Streams share events by forks alone: by where events are, not by what they say. What a stream \
+added may lie in forks between, which `--json` names with each event.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

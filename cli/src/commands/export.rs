@@ -27,15 +27,19 @@ use crate::output::{Out, bytes_bar};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering export s > all.jsonl                 the whole store, in the order of the log
-  treering export s SESSION OTHER > two.jsonl   two streams, one after the other
-  treering export s --at 2026-02-12 > then.jsonl the store as it was when that day began (UTC)
-  treering import new all.jsonl                 and back: ids, times and revisions are equal
+  treering export s > all.jsonl  the whole store, in the order of the log
+  treering export s SESSION OTHER > two.jsonl
+                                 two streams, one after the other
+  treering export s --at 2026-02-12 > then.jsonl
+                                 as it was when that day began (UTC)
+  treering import new all.jsonl  and back: ids, times and revisions are equal
 
-A fork is a line {\"fork\":…,\"parent\":…,\"revision\":…}; what it shares with its parent comes once. A snapshot is a line
-{\"snapshot\":LABEL,\"of\":…,\"range\":[…],\"events\":[…]}. Places of consumers (cursors) stay with their store.
-Payload and metadata are strings where they are UTF-8, else payload_base64 and metadata_base64. Times are integers,
-nanoseconds since 1970 UTC. Shows what is committed; --durable leaves out what a power loss could still take.")]
+A fork is a line {\"fork\":…,\"parent\":…,\"revision\":…}; what it shares with its parent comes \
+once. A snapshot is a line {\"snapshot\":LABEL,\"of\":…,\"range\":[…],\"events\":[…]}. Places of \
+consumers (cursors) stay with their store. Payload and metadata are strings where they are UTF-8, \
+else payload_base64 and metadata_base64. Times are integers, nanoseconds since 1970 UTC.
+
+Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

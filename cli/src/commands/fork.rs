@@ -16,16 +16,18 @@ use crate::output::{Out, printable};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering fork s SESSION second-try             at its head
-  treering fork s SESSION@41 second-try          through revision 41, which both share
-  treering fork s me@host@41 second-try          the same of a stream called me@host
-  treering fork s v1@2@ second-try               at the head of a stream called v1@2
+  treering fork s SESSION second-try     at its head
+  treering fork s SESSION@41 second-try  through revision 41, which both share
+  treering fork s me@host@41 second-try  the same of a stream called me@host
+  treering fork s v1@2@ second-try       at the head of a stream called v1@2
 
-What stands behind the last @ is a revision where it is digits alone, and the head where it is nothing; otherwise the @
-belongs to the name. So a name that itself ends in @ and digits, or in @, gets an @ behind it.
+What stands behind the last @ is a revision where it is digits alone, and the head where it is \
+nothing; otherwise the @ belongs to the name. So a name that itself ends in @ and digits, or in @, \
+gets an @ behind it.
 
-It is one record, whatever the length of the history: nothing is copied, and STREAM stays as it is. Others may write to the
-same store meanwhile. Ends with 3 where there is a stream NEW, with 1 where there is no STREAM or no such revision.")]
+It is one record, whatever the length of the history: nothing is copied, and STREAM stays as it \
+is. Others may write to the same store meanwhile. Ends with 3 where there is a stream NEW, with 1 \
+where there is no STREAM or no such revision.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

@@ -21,13 +21,14 @@ use crate::output::Out;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering forks s                          every stream that has forks, and those below it
-  treering forks s SESSION                  one stream, and the forks below it
+  treering forks s          every stream that has forks, and those below it
+  treering forks s SESSION  one stream, and the forks below it
   treering forks s --json | jq -r 'select(.own_events == 0) | .stream'
 
-`leaves at` says the parent and the last revision that both share; `own` counts the events behind that. Where many forks
-follow one another in one line, those in the middle are counted; --all shows them. What lies deep stands in a tree of its
-own below. --json is flat: one object for each fork, parents before their forks.")]
+`leaves at` says the parent and the last revision that both share; `own` counts the events behind \
+that. Where many forks follow one another in one line, those in the middle are counted; --all \
+shows them. What lies deep stands in a tree of its own below. --json is flat: one object for each \
+fork, parents before their forks.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

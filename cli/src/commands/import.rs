@@ -27,17 +27,23 @@ use report::{FileReport, Report};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering import s ~/.claude/projects                 every session in the folder, a stream each
-  treering import s rollout.jsonl --stream review      one file, one stream of that name
-  treering import s logs --stream-prefix laptop/       streams laptop/SESSION …
-  treering import s events.jsonl --format jsonl        any JSON lines, or any lines at all
-  treering import new export.jsonl --format treering   what `treering export old > export.jsonl` wrote
+  treering import s ~/.claude/projects
+                every session in the folder, a stream each
+  treering import s rollout.jsonl --stream review
+                one file, one stream of that name
+  treering import s logs --stream-prefix laptop/
+                streams laptop/SESSION …
+  treering import s events.jsonl --format jsonl
+                any JSON lines, or any lines at all
+  treering import new export.jsonl --format treering
+                what `treering export old > export.jsonl` wrote
 
-A folder is walked for files that end in .jsonl or .ndjson. Importing again, or a file that has grown, adds only what
-is new. A file that neither continues nor repeats its stream goes to NAME~2, NAME~3, … A line that is not JSON becomes
-an event of type `unparsed`. `treering cat --raw` gives the file back, byte for byte. What the line alone does not say
-stands in the metadata: `import` and `file` on a stream's first event, `unparsed` with the reason, `no_lf` on a last line
-without LF, `replaces` on the whole line that a grown file put in place of such a one.")]
+A folder is walked for files that end in .jsonl or .ndjson. Importing again, or a file that has \
+grown, adds only what is new. A file that neither continues nor repeats its stream goes to NAME~2, \
+NAME~3, … A line that is not JSON becomes an event of type `unparsed`. `treering cat --raw` gives \
+the file back, byte for byte. What the line alone does not say stands in the metadata: `import` \
+and `file` on a stream's first event, `unparsed` with the reason, `no_lf` on a last line without \
+LF, `replaces` on the whole line that a grown file put in place of such a one.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

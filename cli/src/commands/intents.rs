@@ -17,11 +17,13 @@ use crate::output::{Out, width};
 Examples:
   treering intents s agent-7 --intent tool_call --outcome tool_result
   treering intents s agent-7 --intent pay,mail --outcome done,failed --json
-  treering intents s agent-7 --intent pay --outcome done --from 4000     what lies behind a summary
+  treering intents s agent-7 --intent pay --outcome done --from 4000
+                what lies behind a summary
 
-An intent is appended before something is done outside of the log, its outcome behind that. An outcome ends the intents with its event
-id; one without an id ends the oldest intent that has none. What is listed was begun by a process that died, or is at work.
-Ends with 0 whether or not there is any.")]
+An intent is appended before something is done outside of the log, its outcome behind that. An \
+outcome ends the intents with its event id; one without an id ends the oldest intent that has \
+none. What is listed was begun by a process that died, or is at work. Ends with 0 whether or not \
+there is any.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

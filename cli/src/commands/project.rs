@@ -23,20 +23,27 @@ use show::Show;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering project s SESSION --as transcript > session.md   the conversation as Markdown
-  treering project s SESSION --as context --budget 8000     the newest messages that fit into 8,000 tokens
+  treering project s SESSION --as transcript > session.md
+                the conversation as Markdown
+  treering project s SESSION --as context --budget 8000
+                what fits into 8,000 tokens
   treering project s SESSION --as context --provider openai --json
-                                                            for a model of another provider: without what is sealed
-  treering project s SESSION --as tools                     each tool in numbers, and calls that have no result
-  treering project s SESSION --as ledger                    tokens and cost by model, each counted once
-  treering project s SESSION --as ledger --prices FILE      at these prices, where the log says no cost
-  treering project s SESSION --as timeline --at 400         every event up to revision 400, with times and gaps
+                for another provider: without what is sealed
+  treering project s SESSION --as tools
+                tools, and calls without a result
+  treering project s SESSION --as ledger
+                tokens and cost by model, each counted once
+  treering project s SESSION --as ledger --prices FILE
+                at these prices, where the log says no cost
+  treering project s SESSION --as timeline --at 400
+                events up to 400, with times and gaps
 
-Reads the vocabulary of treering-agent (agent/VOCABULARY.md) and, as if they were of it, imported lines of Claude Code and
-Codex. What it does not know is passed over, but for the timeline. Tokens of a budget are estimated: a token for three ASCII
-characters, or for one other. FILE holds US dollars for a million tokens, as in
-{\"MODEL\":{\"input\":3,\"cache_write\":3.75,\"cache_read\":0.3,\"output\":15}}. Times with --json are nanoseconds. Shows what is committed; --durable leaves out what a power
-loss could still take.")]
+Reads the vocabulary of treering-agent (agent/VOCABULARY.md) and, as if they were of it, imported \
+lines of Claude Code and Codex. What it does not know is passed over, but for the timeline. Tokens \
+of a budget are estimated: a token for three ASCII characters, or for one other. FILE holds US \
+dollars for a million tokens, as in \
+{\"MODEL\":{\"input\":3,\"cache_write\":3.75,\"cache_read\":0.3,\"output\":15}}. Times with --json \
+are nanoseconds. Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

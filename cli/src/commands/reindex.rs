@@ -25,13 +25,13 @@ Examples:
   treering reindex s
   treering reindex s --json | jq .indexed_segments
 
-Both are made in the background anyway, and nothing but the time that reading takes \
-depends on them: this is for who lost these files, or does not trust them. `treering \
-stat` says what is missing, `treering verify` what is bad. Killed on its way it leaves \
-what it has made, and may be run again.
+Both are made in the background anyway, and nothing but the time that reading takes depends on \
+them: this is for who lost these files, or does not trust them. `treering stat` says what is \
+missing, `treering verify` what is bad. Killed on its way it leaves what it has made, and may be \
+run again.
 
-Others may have the store open, unless one of them makes these files: then it ends with \
-6 and names that process.")]
+Others may have the store open, unless one of them makes these files: then it ends with 6 and \
+names that process.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

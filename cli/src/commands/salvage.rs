@@ -17,12 +17,14 @@ use crate::output::{Out, bytes_bar, counted, printable};
 #[command(after_help = "\
 Examples:
   treering salvage broken saved
-  treering salvage broken saved --json > salvage.jsonl    what is lost, and which revisions became others
+  treering salvage broken saved --json > salvage.jsonl
+                what is lost, and which revisions became others
   jq 'select(.kind == \"moved\")' salvage.jsonl
 
-For a store that does not open, or that nobody wants to go on with. STORE is only read; NEW must not exist. Order, ids,
-types, times, metadata, payloads and batches come over as they were. Revisions do up to the first loss in their stream;
-behind it they move up, and each range that did is listed with its old revision, its new one and its old position.
+For a store that does not open, or that nobody wants to go on with. STORE is only read; NEW must \
+not exist. Order, ids, types, times, metadata, payloads and batches come over as they were. \
+Revisions do up to the first loss in their stream; behind it they move up, and each range that did \
+is listed with its old revision, its new one and its old position.
 
 Exit code 0 where everything came over, 4 where something was lost.")]
 pub(crate) struct Args {

@@ -18,14 +18,15 @@ use crate::output::{Out, count, counted, printable};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  summarize < old.txt | treering snapshot s SESSION --range 0..900 --label summary
-  treering snapshot s SESSION --range 900..1800 --label summary --version opus-4 < next.jsonl
-  treering snapshots s SESSION                   those that there are
-  treering context s SESSION                     the newest ones, and the events behind them
+  summarize < old.txt | treering snapshot s SESSION --range 0..900 --label short
+  treering snapshot s SESSION --range 900..1800 --label short --version 2 < next
+  treering snapshots s SESSION  those that there are
+  treering context s SESSION    the newest ones, and the events behind them
 
-Every line is one event; its payload is the line without its LF. They are in the log together or not at all, bound to the
-stream and to what its range holds. Nothing of the range is changed or removed: it is read as ever, and what was appended
-while the snapshot was being made is behind it. Several may stand for the same range. The end of a range is not included.")]
+Every line is one event; its payload is the line without its LF. They are in the log together or \
+not at all, bound to the stream and to what its range holds. Nothing of the range is changed or \
+removed: it is read as ever, and what was appended while the snapshot was being made is behind it. \
+Several may stand for the same range. The end of a range is not included.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

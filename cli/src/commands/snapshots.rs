@@ -16,10 +16,11 @@ use crate::output::{Out, Table, count, printable};
 #[command(after_help = "\
 Examples:
   treering snapshots s SESSION
-  treering snapshots s SESSION --json | jq -r .stream      where their events are, for `treering cat`
+  treering snapshots s SESSION --json | jq -r .stream
+                where their events are, for treering cat
 
-Label by label, the oldest first. A fork also reads through those of its parent that end before it leaves it; they are
-listed with the parent.")]
+Label by label, the oldest first. A fork also reads through those of its parent that end before it \
+leaves it; they are listed with the parent.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

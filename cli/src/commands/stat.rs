@@ -11,23 +11,22 @@ use crate::exit::Outcome;
 use crate::opening;
 use crate::output::{Out, bytes, count, counted, printable};
 
-/// Show how much a store holds
+/// Show how much a store holds, and how its indexes are
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   treering stat s
   treering stat s --json | jq .events
 
-An event that forks share is in the log, and counted, once. What the engine keeps in \
-streams of its own, of snapshots and cursors, is counted apart.
+An event that forks share is in the log, and counted, once. What the engine keeps in streams of \
+its own, of snapshots and cursors, is counted apart.
 
-Indexes and the directory of streams are made from the log, by whoever writes; without \
-them all is found too, later. A finished segment without its index is walked over. What \
-the directory does not cover is read whenever the store is opened. `treering reindex` \
-makes both.
+Indexes and the directory of streams are made from the log, by whoever writes; without them all is \
+found too, later. A finished segment without its index is walked over. What the directory does not \
+cover is read whenever the store is opened. `treering reindex` makes both.
 
-`committed` and `durable` are positions: what lies below is in the log, and survives a \
-power loss. Damage is what is known without looking for it; `treering verify` looks.")]
+`committed` and `durable` are positions: what lies below is in the log, and survives a power loss. \
+Damage is what is known without looking for it; `treering verify` looks.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

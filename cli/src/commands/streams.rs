@@ -14,7 +14,7 @@ use crate::output::{Out, Table, count, counted, printable};
 #[command(after_help = "\
 Examples:
   treering streams s
-  treering streams s SESSION/                    those whose names begin so
+  treering streams s SESSION/  those whose names begin so
   treering streams s --json | jq -r .stream
 
 The events of a fork are those that it shares and its own; `treering forks` shows forks as a tree.")]

@@ -20,13 +20,13 @@ use crate::output::{self, Out, printable, width};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering tail s                      the newest ten events of the store
-  treering tail s SESSION -n 3         the newest three of one stream
-  treering tail s -f                   everything, live; end with Ctrl-C
-  treering tail s -f --type failure    what fails, in any stream
-  treering tail s SESSION -f -n 0      only what comes from now on
+  treering tail s                          the newest ten events of the store
+  treering tail s SESSION -n 3             the newest three of one stream
+  treering tail s -f                       everything, live; end with Ctrl-C
+  treering tail s -f --type failure        what fails, in any stream
+  treering tail s SESSION -f -n 0          only what comes from now on
   treering tail s -f --json | jq .type
-  treering tail s -f --json --after TOKEN   goes on where TOKEN, of an event or a receipt, was taken
+  treering tail s -f --json --after TOKEN  goes on where TOKEN was taken
 
 Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {

@@ -21,11 +21,12 @@ const END: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering unlock s            who it is, and in which state
-  treering unlock s --kill     end it (SIGKILL); what it was acknowledged stays
+  treering unlock s         who it is, and in which state
+  treering unlock s --kill  end it (SIGKILL); what it was acknowledged stays
 
-A lock ends with its process; there is no lock file to remove. A process that is stopped in the middle of an append keeps its turn:
-let it go on (kill -CONT), or end it. One that has the store open alone is named too.")]
+A lock ends with its process; there is no lock file to remove. A process that is stopped in the \
+middle of an append keeps its turn: let it go on (kill -CONT), or end it. One that has the store \
+open alone is named too.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

@@ -20,8 +20,8 @@ Examples:
   treering verify s
   treering verify s --json | jq 'select(.kind == \"damage\")'
 
-Exit code 0 where all is well or was accepted as lost (treering accept), 4 where damage was found that was not, 5 where
-the store is a copy that ends early.")]
+Exit code 0 where all is well or was accepted as lost (treering accept), 4 where damage was found \
+that was not, 5 where the store is a copy that ends early.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,

@@ -31,13 +31,14 @@ const NEWEST: u64 = 1000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treering watch s                     a table of the streams that grow, the newest on top; end with Ctrl-C
-  treering watch s SESSION/            those whose names begin so
-  treering watch s | tee growth.log    a line for each stream that grew
+  treering watch s           a table, what grew last on top; end with Ctrl-C
+  treering watch s SESSION/  those whose names begin so
+  treering watch s | tee growth.log
+                             a line for each stream that grew
   treering watch s --json | jq -r .stream
 
-Shows what any process appends, a fifth of a second later at most, and nothing while nothing is appended. What is committed counts;
---durable leaves out what a power loss could still take.")]
+Shows what any process appends, a fifth of a second later at most, and nothing while nothing is \
+appended. What is committed counts; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {
     /// The store
     store: PathBuf,
