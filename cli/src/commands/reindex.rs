@@ -2,15 +2,18 @@
 //!
 //! The directory of streams first, which takes a walk over the whole log; then the index of each finished segment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
+use treering::maintain::verify;
 use treering::{Options, ReindexReport, Store};
 
+use crate::commands::show::outcome_of;
 use crate::commands::stat::Directory;
+use crate::commands::verify::Bar;
 use crate::exit::Outcome;
 use crate::opening;
 use crate::output::{Out, bytes, bytes_bar, counted, printable, steps_bar};
@@ -28,7 +31,8 @@ Examples:
 Both are made in the background anyway, and nothing but the time that reading takes depends on \
 them: this is for who lost these files, or does not trust them. `treering stat` says what is \
 missing, `treering verify` what is bad. Killed on its way it leaves what it has made, and may be \
-run again.
+run again. Of a segment that is damaged no index can be made: it ends with 4 then, unless that was \
+accepted.
 
 Others may have the store open, unless one of them makes these files: then it ends with 6 and \
 names that process.")]
@@ -61,6 +65,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let report = reindex(&store)?;
     let directory = Directory::of(&store.stat()?);
     store.close()?;
+    let is_whole = report.left_out.is_empty();
     let mut out = Out::stdout();
     if args.json {
         let left_out = report.left_out.into_iter().map(|(file, reason)| LeftOut { file, reason }).collect();
@@ -68,7 +73,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         out.json(&Object { indexed_segments, index_bytes, directory, left_out })?;
     } else {
         for (file, reason) in &report.left_out {
-            out.line(format_args!("{} has no index: {}", printable(file), printable(reason)))?;
+            out.line(format_args!("no index can be made of {}: {}", printable(file), printable(reason)))?;
         }
         let segments = counted(report.indexed_segments, "segment");
         let directory = match directory {
@@ -77,7 +82,16 @@ pub(crate) fn run(args: Args) -> Outcome {
         };
         out.line(format_args!("{segments} indexed, {}; {directory}", bytes(report.index_bytes)))?;
     }
-    out.flush()
+    out.flush()?;
+    if is_whole { Ok(()) } else { outcome_of_damaged(&args.store) }
+}
+
+/// How it ends where not all could be read: as `verify` does, which knows whether that was accepted as lost.
+fn outcome_of_damaged(store: &Path) -> Outcome {
+    let mut bar = Bar(bytes_bar(0).with_message("verifying"));
+    let report = verify(store, &mut bar);
+    bar.0.finish_and_clear();
+    outcome_of(&report?.damage)
 }
 
 /// Makes it all, and shows how far it is.

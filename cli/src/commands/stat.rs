@@ -216,7 +216,10 @@ fn derived(out: &mut Out, stat: &Stat, directory: Option<&Directory>) -> Outcome
     }
     // A writer that was closed leaves less than that behind.
     if stat.opening_bytes > stat.segment_bytes {
-        out.line("            `treering reindex` makes it anew")?;
+        out.line(match stat.damage.is_empty() {
+            true => "            `treering reindex` makes it anew",
+            false => "            it ends before the first damage, accepted or not",
+        })?;
     }
     Ok(())
 }

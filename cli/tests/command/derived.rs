@@ -1,6 +1,7 @@
 //! What is made from the log, in the hands of somebody who has the command only: how it is, and how it is made anew.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::support::{Place, treering};
@@ -75,4 +76,20 @@ fn a_reindex_that_is_killed_leaves_a_store_that_says_the_same() {
     assert!(!stat.contains("reindex") && stat.contains("directory   2 streams"), "{stat}");
     let summary = place.run_on(&store, "verify", &[]).text();
     assert!(summary.contains("clean: 40,000 events of 2 streams"), "{summary}");
+}
+
+#[test]
+fn a_reindex_that_cannot_read_all_ends_so() {
+    let (place, store) = filled();
+    let segment = fs::OpenOptions::new().read(true).write(true).open(store.join("0000000000000000.segment")).unwrap();
+    // In the header of a frame, in the middle of the log.
+    let at = place.run_on(&store, "cat", &["b", "--json", "--to", "0"]).json()[0]["position"].as_u64().unwrap();
+    let mut byte = [0];
+    segment.read_exact_at(&mut byte, at + 20).unwrap();
+    segment.write_all_at(&[byte[0] ^ 1], at + 20).unwrap();
+    let ran = place.run_on(&store, "reindex", &[]).failed(4, "1 place of damage");
+    assert!(ran.stdout_text().starts_with("no index can be made of 0000000000000000.segment: "), "{ran:?}");
+    place.run_on(&store, "accept", &["--yes"]).ok();
+    let text = place.run_on(&store, "reindex", &[]).text();
+    assert!(text.starts_with("no index can be made of 0000000000000000.segment: "), "{text}");
 }
