@@ -27,6 +27,7 @@ mod forks;
 mod guard;
 mod hostile;
 mod kill;
+mod leaving;
 mod limits;
 mod lineage;
 mod model;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use treering::format::file_name::{self, FileKind};
@@ -16,12 +15,12 @@ use treering::{
 use treering_tests::store::{everything, open_read_only, put, small};
 
 /// Opens a store whose background does what it is told, so that two of them do the same.
-fn open(storage: &MemStorage) -> Store {
+pub(crate) fn open(storage: &MemStorage) -> Store {
     Store::open_on(Arc::new(storage.clone()), small().background_threads(false)).unwrap()
 }
 
 /// Appends `batches` batches to `streams` streams in turn, durable, with all background work done as it comes.
-fn fill(store: &Store, batches: u64, streams: u64) {
+pub(crate) fn fill(store: &Store, batches: u64, streams: u64) {
     // No id comes twice.
     let first = store.stat().unwrap().events;
     for number in first..first + batches {
@@ -72,7 +71,7 @@ fn put_bytes(storage: &MemStorage, name: &str, bytes: &[u8]) {
     storage.create(name, 0).unwrap().write_at(bytes, 0).unwrap();
 }
 
-fn without_directory(storage: &MemStorage) -> MemStorage {
+pub(crate) fn without_directory(storage: &MemStorage) -> MemStorage {
     let copy = copy_of(storage);
     for name in derived(&copy) {
         copy.remove(&name).unwrap();
@@ -87,17 +86,17 @@ fn copy_of(storage: &MemStorage) -> MemStorage {
 
 /// Everything that a store says of its streams and events, through every way of asking.
 #[derive(Debug, PartialEq)]
-struct Answers {
+pub(crate) struct Answers {
     log: Vec<Event>,
     listed: Vec<(String, u64, u64, u64)>,
     prefixed: Vec<String>,
-    heads: BTreeMap<String, Option<(u64, u64)>>,
+    pub(crate) heads: BTreeMap<String, Option<(u64, u64)>>,
     streams: BTreeMap<String, Vec<Event>>,
     backwards: BTreeMap<String, Vec<Event>>,
     points: BTreeMap<String, Vec<Option<Event>>>,
 }
 
-fn answers(store: &Store, names: &[String]) -> Answers {
+pub(crate) fn answers(store: &Store, names: &[String]) -> Answers {
     let read = |name: &str, options: ReadOptions<'_>| {
         let mut events = Vec::new();
         match store.read_stream(name, options.visibility(Visibility::Committed)) {
@@ -146,11 +145,11 @@ fn p15_what_opening_reads_is_known_in_bytes_of_the_log() {
     assert!(stat.opening_bytes < stat.watermarks.committed.0 - covered.0, "{stat:?}");
 }
 
-fn in_memory(store: &Store) -> u64 {
+pub(crate) fn in_memory(store: &Store) -> u64 {
     store.stat().unwrap().streams_in_memory
 }
 
-fn names(streams: u64) -> Vec<String> {
+pub(crate) fn names(streams: u64) -> Vec<String> {
     (0..streams).map(|number| format!("agent/{number}")).chain(["agent".into(), "nobody".into()]).collect()
 }
 
@@ -190,127 +189,6 @@ fn p20_opening_holds_no_stream_that_nobody_asked_for() {
     assert!(store.stream("agent/5").unwrap().is_some());
     let _ = put(&store, "agent/6", b"x");
     assert!(in_memory(&store) <= 32, "{} streams are in memory", in_memory(&store));
-}
-
-/// Nobody asks for them, and nobody goes on with them: they are where those are that the store was not opened with.
-#[test]
-fn p20_streams_that_nobody_goes_on_with_leave_memory() {
-    const STREAMS: u64 = 900;
-    let storage = MemStorage::new();
-    let open =
-        |kept| Store::open_on(Arc::new(storage.clone()), small().background_threads(false).streams_kept(kept)).unwrap();
-    // Of one that made all of them, then of one that was opened, and of one beside it that does not make what is derived.
-    let mut others: Vec<Store> = Vec::new();
-    for round in 0..3 {
-        let store = open(20);
-        fill(&store, 2000, STREAMS);
-        // Beside others it looks at what they made when a segment is begun; what they seal is durable by then.
-        for _ in 0..2 {
-            for other in &others {
-                other.refresh().unwrap();
-                other.work_in_background().unwrap();
-            }
-            fill(&store, 120, STREAMS);
-        }
-        // Of the segment at the end and what is not in a checkpoint yet, all streams stay.
-        assert!(in_memory(&store) < STREAMS / 3, "{} streams are in memory, round {round}", in_memory(&store));
-        assert_eq!(store.stat().unwrap().streams, STREAMS);
-        others.iter().for_each(|other| {
-            other.refresh().unwrap();
-            other.work_in_background().unwrap();
-            assert!(in_memory(other) < STREAMS / 3, "{} streams are in memory beside it", in_memory(other));
-            assert_eq!(other.stat().unwrap().streams, STREAMS);
-        });
-        let names = names(STREAMS);
-        let expected = answers(&self::open(&without_directory(&storage)), &names);
-        for store in others.iter().chain([&store]) {
-            assert_eq!(answers(store, &names), expected);
-            assert!(in_memory(store) >= STREAMS, "all were asked for");
-            store.work_in_background().unwrap();
-        }
-        // They are gone on with from where they were.
-        for number in (0..STREAMS).step_by(7) {
-            let name = format!("agent/{number}");
-            let head = expected.heads[&name].unwrap().1;
-            let event = [NewEvent::new("t", "x")];
-            let append = |expected| store.append(&Batch::to(&name, expected, &event));
-            assert_eq!(append(Expected::NoStream).unwrap_err().kind(), ErrorKind::Conflict);
-            let receipt = append(Expected::Exactly(Revision(head))).unwrap();
-            assert_eq!(receipt.sections[0].first_revision, Revision(head + 1));
-            store.work_in_background().unwrap();
-        }
-        others.push(store);
-    }
-}
-
-/// Says that it is over, also where a thread fails.
-struct OnDrop<'a>(&'a AtomicBool);
-
-impl Drop for OnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// A stream is there, and as it was, whatever moment it is asked for.
-#[test]
-fn p12_a_stream_that_leaves_memory_is_found_at_every_moment() {
-    const STREAMS: usize = 200;
-    /// The others are seen to leave, since no reader brings them back.
-    const READ: usize = 100;
-    const ROUNDS: usize = 10_000;
-    let storage = MemStorage::new();
-    let options = small().background_threads(false).streams_kept(0);
-    let store = Store::open_on(Arc::new(storage.clone()), options).unwrap();
-    let name = |number: usize| format!("agent/{number}");
-    let payload = [7; 300];
-    let event = [NewEvent::new("t", &payload[..])];
-    let heads: Vec<AtomicU64> = (0..STREAMS).map(|_| AtomicU64::new(0)).collect();
-    for number in 0..STREAMS {
-        let _ = store.append(&Batch::to(&name(number), Expected::NoStream, &event)).unwrap();
-    }
-    let is_over = AtomicBool::new(false);
-    let mut left = 0;
-    std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..2)
-            .map(|reader| {
-                let (store, heads, is_over) = (&store, &heads, &is_over);
-                scope.spawn(move || {
-                    let mut found = 0;
-                    let _over = OnDrop(is_over);
-                    for number in (0..READ).cycle().skip(reader) {
-                        if is_over.load(Ordering::SeqCst) {
-                            break;
-                        }
-                        let before = heads[number].load(Ordering::SeqCst);
-                        let info = store.stream(&name(number)).unwrap().expect("it is there");
-                        assert!(info.head.0 >= before, "head {} of one that was at {before}", info.head);
-                        let event = store.event(&name(number), Revision(before), Visibility::Committed).unwrap();
-                        assert_eq!(event.expect("it is there").revision, Revision(before));
-                        found += 1;
-                    }
-                    found
-                })
-            })
-            .collect();
-        let _over = OnDrop(&is_over);
-        // Unevenly, so that at each moment some were left alone.
-        for round in 0..ROUNDS {
-            let number = (round * round / 7 + round % 5) % STREAMS;
-            let head = heads[number].load(Ordering::SeqCst);
-            let expected = Expected::Exactly(Revision(head));
-            let _ = store.append(&Batch::to(&name(number), expected, &event)).unwrap();
-            heads[number].store(head + 1, Ordering::SeqCst);
-            if round % 8 == 0 {
-                let before = in_memory(&store);
-                store.work_in_background().unwrap();
-                left += before.saturating_sub(in_memory(&store));
-            }
-        }
-        is_over.store(true, Ordering::SeqCst);
-        let found: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
-        assert!(found > 0 && left > 500, "{left} times a stream left memory, {found} times one was found");
-    });
 }
 
 #[test]
