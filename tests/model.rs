@@ -34,6 +34,13 @@ proptest! {
     }
 
     #[test]
+    fn p20_streams_that_leave_a_readers_memory_change_no_answer(ops in operations(80, Sizes::default()), is_alone in any::<bool>()) {
+        let options = small(is_alone).streams_kept(0).durability(Durability::Synced);
+        let mut engine = Engine::read_beside(Arc::new(MemStorage::new()), options).unwrap();
+        run(&ops, &mut engine).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
     fn p10_compression_changes_no_answer(ops in operations(40, Sizes::default()), is_alone in any::<bool>()) {
         let options = small(is_alone).compression(Some(Compression { level: 1, min_bytes: 64 }));
         let mut engine = Engine::open(Arc::new(MemStorage::new()), options).unwrap();

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
+use treering::storage::mem::MemStorage;
 use treering::{
     Batch, Durability, ErrorKind, Expected, NewEvent, Options, Position, Receipt, Result, Store, SubscribeOptions,
     Visibility,
@@ -371,5 +372,46 @@ fn p06_in_every_order_all_who_wait_hear_of_a_leader_that_panicked() {
         });
         assert_eq!(answers.into_iter().sum::<u64>(), 1, "one of them led");
         place.close().expect_err("nothing can be made durable any more");
+    });
+}
+
+/// Of a store that is read alone streams leave while they are asked for, and while what others appended is taken in.
+#[test]
+fn p12_in_no_order_is_a_stream_lost_that_leaves_a_readers_memory() {
+    const STREAMS: u64 = 6;
+    in_many_orders("leaving", || {
+        let storage = MemStorage::new();
+        let options = alone().background_threads(false).streams_kept(1);
+        let store = Store::open_on(Arc::new(storage.clone()), options.clone()).unwrap();
+        let name = |number: u64| format!("s{}", number % STREAMS);
+        let append = |number: u64| {
+            let event = [NewEvent::new("t", &[7; 3000])];
+            let _ = store.append(&Batch::to(&name(number), Expected::Any, &event)).unwrap();
+            store.work_in_background().unwrap();
+        };
+        // A segment holds five of them.
+        (0..2 * STREAMS).for_each(append);
+        let reader = Arc::new(Store::open_read_only_on(Arc::new(storage), options).unwrap());
+        (2 * STREAMS..3 * STREAMS + 3).for_each(append);
+        let threads: Vec<_> = (0..3)
+            .map(|thread| {
+                let reader = Arc::clone(&reader);
+                thread::spawn(move || {
+                    for number in 0..STREAMS {
+                        if thread == 0 && number == 2 {
+                            reader.refresh().unwrap();
+                        }
+                        let head = reader.stream(&name(number + thread)).unwrap().expect("it is there").head;
+                        assert!((1..=3).contains(&head.0), "head {head}");
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for number in 0..STREAMS {
+            let head = |store: &Store| store.stream(&name(number)).unwrap().map(|it| it.head);
+            assert_eq!(head(&reader), head(&store));
+        }
+        assert_eq!(reader.stat().unwrap().streams, STREAMS);
     });
 }

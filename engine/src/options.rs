@@ -197,9 +197,13 @@ impl Options {
         self
     }
 
-    /// So many streams stay in a writer's memory though nobody appends to them. Of more than these, those that were left alone
-    /// longest leave it when a segment is finished; what is asked for later is found in the directory of streams, which takes some
-    /// microseconds. Default: 131,072, some 30 MB.
+    /// So many streams stay in memory though nobody appends to them. What is asked for later is found in the directory of streams, which
+    /// takes some microseconds. Default: 131,072, some 30 MB.
+    ///
+    /// In a process that writes, those of more than these that were left alone longest leave memory when a segment is finished. In one
+    /// that only reads they do once it has taken in what another one appended in the next segment; and whoever asks for a stream that is
+    /// not in memory has another one leave, in turn, which takes a microsecond or two. What the directory does not have yet stays; of a
+    /// burst of appends that may be several segments, until it is over.
     #[must_use]
     pub fn streams_kept(mut self, streams: usize) -> Options {
         self.streams_kept = streams;

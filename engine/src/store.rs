@@ -162,6 +162,7 @@ impl Store {
     fn for_reading(storage: Arc<dyn Storage>, options: &Options) -> Result<Store> {
         let storage = as_read(storage, options);
         let open::OpenedReader { set, streams, marks, replay, identity, report } = open::for_reading(storage)?;
+        streams.keep(options.streams_kept);
         let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
         let finder = Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams), indexes));
         let others = Others::Writer(Box::new(Following::new(&*set.storage, replay, identity)));

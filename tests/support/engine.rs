@@ -18,6 +18,8 @@ pub struct Engine {
     options: Options,
     store: Option<Store>,
     works: bool,
+    /// Answers for it, but for what is durable, of which it hears later.
+    reader: Option<Store>,
 }
 
 impl Engine {
@@ -27,7 +29,7 @@ impl Engine {
     /// What opening said.
     pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Engine, Failure> {
         let store = Store::open_on(Arc::clone(&storage), options.clone()).map_err(|error| error.to_string())?;
-        Ok(Engine { storage, options, store: Some(store), works: false })
+        Ok(Engine { storage, options, store: Some(store), works: false, reader: None })
     }
 
     /// As [`open`](Self::open), without threads in the background: what they would do is done behind each append.
@@ -37,6 +39,23 @@ impl Engine {
     pub fn without_threads(storage: Arc<dyn Storage>, options: Options) -> Result<Engine, Failure> {
         let engine = Engine::open(storage, options.background_threads(false))?;
         Ok(Engine { works: true, ..engine })
+    }
+
+    /// As [`without_threads`](Self::without_threads); what is asked is answered by one that only reads, and is not opened again.
+    ///
+    /// # Errors
+    /// What opening said.
+    pub fn read_beside(storage: Arc<dyn Storage>, options: Options) -> Result<Engine, Failure> {
+        let engine = Engine::without_threads(storage, options)?;
+        let reader = Store::open_read_only_on(Arc::clone(&engine.storage), engine.options.clone());
+        Ok(Engine { reader: Some(reader.map_err(|error| error.to_string())?), ..engine })
+    }
+
+    /// Who is asked.
+    fn asked(&self, durable: bool) -> Result<&Store, Failure> {
+        let Some(reader) = self.reader.as_ref().filter(|_| !durable) else { return Ok(self.store()) };
+        reader.refresh().map_err(|error| error.to_string())?;
+        Ok(reader)
     }
 
     /// The open store.
@@ -165,7 +184,7 @@ impl Target for Engine {
         if query.backwards {
             options = options.backwards();
         }
-        let mut reader = match self.store().read_stream(stream, options) {
+        let mut reader = match self.asked(durable)?.read_stream(stream, options) {
             Ok(reader) => reader,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
@@ -179,7 +198,7 @@ impl Target for Engine {
 
     fn read_all(&mut self, from: u64, durable: bool) -> Result<Vec<Seen>, Failure> {
         let options = ReadAllOptions::new().from(Position(from)).visibility(visibility(durable));
-        let mut reader = self.store().read_all(options).map_err(|error| error.to_string())?;
+        let mut reader = self.asked(durable)?.read_all(options).map_err(|error| error.to_string())?;
         let mut found = Vec::new();
         while let Some(event) = reader.next() {
             found.push(seen(event.map_err(|error| error.to_string())?.hold()));
@@ -188,14 +207,16 @@ impl Target for Engine {
     }
 
     fn event(&mut self, stream: &str, revision: u64, durable: bool) -> Result<Option<Seen>, Failure> {
-        let event =
-            self.store().event(stream, Revision(revision), visibility(durable)).map_err(|error| error.to_string())?;
+        let event = self
+            .asked(durable)?
+            .event(stream, Revision(revision), visibility(durable))
+            .map_err(|error| error.to_string())?;
         Ok(event.map(seen))
     }
 
     fn streams(&mut self) -> Result<Vec<(String, Option<u64>)>, Failure> {
         Ok(self
-            .store()
+            .asked(false)?
             .streams()
             .map_err(|error| error.to_string())?
             .iter()

@@ -47,7 +47,7 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
     /// What there is of it is to be made anew.
     fn make_anew(&mut self, writer: &Writer);
 
-    /// The newest directory of streams that there is, whoever made it.
+    /// The newest directory of streams that there is of what this process has taken in, whoever made it.
     fn directory(&self, writer: &Writer) -> Option<Arc<Directory>>;
 
     /// Whether it holds what it has gathered for the index of a finished segment.
@@ -239,24 +239,13 @@ impl Indexer {
         };
         self.seen = active;
         writer.finder.indexes.look_for_more();
-        let all = writer.set.all();
-        let indexed = all.iter().rev().skip(1).find(|known| writer.finder.indexes.of(known).is_some());
-        if let Some(end) = indexed.and_then(|known| known.end) {
-            self.let_go(writer, end);
-        }
+        self.let_go(writer, writer.finder.indexes.indexed_end());
     }
 
-    /// What is remembered of streams is forgotten as far as it lies before `border`, where indexes and the directory have it: places,
-    /// and of more streams than are kept those that were left alone longest.
+    /// What is remembered of streams before `border` is forgotten, where indexes and the directory have it.
     fn let_go(&self, writer: &Writer, border: Position) {
-        let streams = &writer.streams;
-        streams.forget_places(border);
-        let Some(more) = streams.more_than(writer.options.streams_kept) else { return };
-        let directory = self.first.as_ref().and_then(|first| first.directory(writer));
-        // What lies behind the tail is yet to be taken in, and must not be there already.
-        if let Some(directory) = directory.filter(|newest| newest.covered() <= writer.marks.get().committed) {
-            streams.let_go(&directory, more, || writer.tail.lock());
-        }
+        let newest = || self.first.as_ref().and_then(|first| first.directory(writer));
+        writer.streams.forget(border, writer.options.streams_kept, newest, || writer.tail.lock());
     }
 }
 

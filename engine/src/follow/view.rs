@@ -13,13 +13,14 @@ use crate::commit::watch;
 use crate::commit::writer::Writer;
 use crate::ids::{Position, Revision};
 use crate::index::find::Finder;
-use crate::index::on_demand::Streams;
+use crate::index::on_demand::{Room, Streams};
 use crate::index::streams::Stream;
 use crate::index::time;
 use crate::lineage::{Chains, StreamReader, read_one};
 use crate::process::control::{ControlPage, word};
 use crate::process::turn::Turns;
 use crate::read::{Event, LogReader, Only, ReadAllOptions, ReadOptions, place};
+use crate::recovery::checkpoint;
 use crate::recovery::open::slot_counts;
 use crate::recovery::replay::Replay;
 use crate::segment::set::SegmentSet;
@@ -102,12 +103,30 @@ impl View {
             Some(Others::Writer(following)) => following,
         };
         let mut replay = following.replay.lock();
+        let mut room = self.streams.stay();
+        let segment = |replay: &Replay| replay.segment.as_ref().map(|segment| segment.ordinal());
+        let before = segment(&replay);
         replay.follow()?;
         self.finder.indexes.look_for_more();
         let durable = replay.witness.max(self.witnessed_by_file(&replay)).min(replay.at);
         self.marks.commit(replay.log_end());
         self.marks.make_durable(durable);
+        // Once a segment, as a writer does; again where the directory may have come later than the segment.
+        if segment(&replay) != before || room.is_wanted(self.streams.counts().1) {
+            self.forget(&mut room, replay.at);
+        }
         Ok(())
+    }
+
+    /// Forgets of streams what indexes and the newest directory have of what was read up to `end`.
+    fn forget(&self, room: &mut Room, end: Position) {
+        let (begun, kept) = (now(), room.kept);
+        let newest = || {
+            let newest = checkpoint::newest(&self.set, end);
+            room.looked_since(begun);
+            newest.map(|newest| newest.directory)
+        };
+        self.streams.forget(self.finder.indexes.indexed_end(), kept, newest, || ());
     }
 
     /// Global number of the next event, and the bytes in coded sections before and after coding; for a follower.
@@ -237,5 +256,111 @@ impl View {
             Some(Others::Writers(writer)) => watch::for_tasks(writer),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(all(test, feature = "unstable"))]
+mod tests {
+    use super::*;
+    use crate::storage::mem::MemStorage;
+    use crate::{Batch, Expected, NewEvent, Options, Store};
+
+    const SEGMENT_BYTES: u64 = 16 << 10;
+    const SELDOM: u64 = 300;
+
+    /// A store that is written, and one beside it that only reads.
+    fn written_and_read(kept: usize) -> (Store, Store) {
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let options = Options::new().segment_bytes(SEGMENT_BYTES).index_stride_bytes(4 << 10).streams_kept(kept);
+        let store = Store::open_on(Arc::clone(&storage), options.clone().background_threads(false));
+        let reader = Store::open_read_only_on(storage, options);
+        (store.expect("it opens"), reader.expect("it opens"))
+    }
+
+    /// Appends to streams in turn, with all background work done as it comes.
+    fn append(store: &Store, number: u64) {
+        for stream in ["often", &format!("seldom {}", number % SELDOM)] {
+            let event = [NewEvent::new("t", &[7; 100])];
+            let _ = store.append(&Batch::to(stream, Expected::Any, &event)).expect("it is appended");
+        }
+        store.work_in_background().expect("the background works");
+    }
+
+    /// Between what is read and the look at the directory others go on.
+    #[test]
+    fn p12_a_directory_that_reaches_further_than_a_reader_is_not_taken_up() {
+        let (store, reader) = written_and_read(0);
+        // Of those that went on last: before that they were left alone for long enough to leave.
+        let heads = |store: &Store, number: u64| -> Vec<Option<Revision>> {
+            let names = (number..number + 20).map(|number| format!("seldom {}", number % SELDOM));
+            names.map(|name| store.stream(&name).expect("it is looked up").map(|it| it.head)).collect()
+        };
+        let mut further = 0;
+        for number in 0..2000 {
+            append(&store, number);
+            let read = reader.watermarks().committed;
+            let covered = checkpoint::stat(&reader.view().set).map_or(Position::ZERO, |stat| stat.covered);
+            further += u64::from(covered > read);
+            let mut room = reader.view().streams.stay();
+            reader.view().forget(&mut room, read);
+            if number % 20 == 19 {
+                let known = heads(&reader, number - 19); // they stay
+                drop(room);
+                reader.refresh().expect("the log is read");
+                assert_eq!(heads(&reader, number - 19), heads(&store, number - 19), "it knew {known:?}");
+            }
+        }
+        assert!(further > 10, "{further} times the directory reached further");
+    }
+
+    /// It has to find again what it looked up for what it takes in.
+    #[test]
+    fn p12_no_stream_leaves_while_a_reader_takes_in_what_others_append() {
+        let (store, reader) = written_and_read(0);
+        (0..1000).for_each(|number| append(&store, number));
+        reader.refresh().expect("the log is read");
+        let streams = &reader.view().streams;
+        let load = |number: u64| streams.load(&format!("seldom {number}")).expect("it is looked up");
+        let before = streams.counts().1;
+        let room = streams.stay();
+        (0..20).for_each(load);
+        assert!(streams.counts().1 > before + 5, "{before} streams before, {} with them", streams.counts().1);
+        drop(room);
+        (20..30).for_each(load);
+        assert!(streams.counts().1 <= before, "{before} streams before, {} behind it", streams.counts().1);
+    }
+
+    /// What makes it waits for bursts of appends to end.
+    #[test]
+    fn p20_streams_leave_a_reader_also_where_the_directory_comes_later_than_the_segment() {
+        let (store, reader) = written_and_read(0);
+        let event = [NewEvent::new("t", &[7; 100])];
+        for number in 0..SELDOM {
+            let _ = store.append(&Batch::to(&format!("{number}"), Expected::Any, &event)).expect("it is appended");
+            reader.refresh().expect("the log is read");
+        }
+        let in_memory = || reader.view().streams.counts().1;
+        assert_eq!(in_memory(), SELDOM);
+        store.work_in_background().expect("the background works");
+        let until = now() + Duration::from_secs(10);
+        while in_memory() > SELDOM / 2 && now() < until {
+            reader.refresh().expect("the log is read");
+        }
+        assert!(in_memory() <= SELDOM / 2, "{} streams are in memory", in_memory());
+    }
+
+    /// Where the sections of a stream lie is remembered no longer than no index says it.
+    #[test]
+    fn p20_a_reader_forgets_places_in_segments_that_have_an_index() {
+        const SECTIONS: u64 = 2000;
+        let (store, reader) = written_and_read(usize::MAX);
+        for number in 0..SECTIONS {
+            append(&store, number);
+            reader.refresh().expect("the log is read");
+        }
+        let stream = reader.view().stream("often").expect("it is looked up").expect("it is there");
+        let is_remembered = |revision: &u64| stream.place_before(Revision(*revision)).is_some();
+        let from = (0..SECTIONS).find(is_remembered).expect("the last one is");
+        assert!(from > SECTIONS - 300, "places are remembered from revision {from} on");
     }
 }

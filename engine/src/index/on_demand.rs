@@ -9,11 +9,15 @@
 //!    in the directory has found that there was none.
 //! 2. What a directory says enters the table only while it is the one that is asked: an older one may say what no longer is.
 //! 3. Who has to find a stream again that was loaded keeps out who lets go of them, or takes what it needs at once.
+//!
+//! A process that only reads has no thread that looks after this. There streams leave when one is loaded that has no room, as far as
+//! the directory has them that is asked; and for a newer one when what others append is taken in (`follow/view.rs`).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use foldhash::HashMap;
 
@@ -26,7 +30,7 @@ use crate::index::find::section_of;
 use crate::index::streams::{Stream, StreamTable};
 use crate::index::type_names::TypeNames;
 use crate::segment::set::SegmentSet;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock, now};
 
 /// So many names are kept of streams of which nothing else was asked for.
 const NAMES_KEPT: usize = 1 << 16;
@@ -34,6 +38,8 @@ const NAMES_KEPT: usize = 1 << 16;
 const FORGOTTEN_AT_ONCE: usize = 256;
 /// So many streams are looked at before some of them are let go of.
 const LET_GO_AT_ONCE: usize = 64;
+/// To look for a newer directory takes at most one part in so many of the time, beside once a segment.
+const LOOKING_SHARE: u32 = 50;
 /// So many are shown at once.
 const SHOWN_AT_ONCE: usize = 4096;
 /// A frame is searched for a section only where its plain part is no longer.
@@ -52,6 +58,29 @@ pub(crate) struct LogRead {
     pub(crate) retries: Vec<(BatchId, Position)>,
 }
 
+/// How many streams have room in memory.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) kept: usize,
+    /// Where in the table it is looked next for some that can leave.
+    hand: usize,
+    /// Before it, no newer directory is looked for.
+    again_at: Option<Instant>,
+}
+
+impl Room {
+    /// Whether so many streams are too many, and a newer directory may be looked for.
+    pub(crate) fn is_wanted(&self, in_memory: u64) -> bool {
+        in_memory > self.kept as u64 && self.again_at.is_none_or(|at| now() >= at)
+    }
+
+    /// One was looked for from a moment on. That streams leave then takes its time once for each.
+    pub(crate) fn looked_since(&mut self, begun: Instant) {
+        let over = now();
+        self.again_at = Some(over + (over - begun) * LOOKING_SHARE);
+    }
+}
+
 /// The streams of an open store.
 pub(crate) struct Streams {
     table: RwLock<StreamTable>,
@@ -62,6 +91,8 @@ pub(crate) struct Streams {
     opened: Option<Arc<Directory>>,
     read_log: Box<ReadLog>,
     reading: Mutex<()>,
+    /// Of a process that only reads. Who holds it keeps streams from leaving.
+    room: Mutex<Room>,
     /// The log was read in place of a directory.
     is_bad: AtomicBool,
     unknown_until: AtomicU64,
@@ -90,6 +121,7 @@ impl Streams {
             opened,
             read_log,
             reading: Mutex::new(()),
+            room: Mutex::new(Room { kept: usize::MAX, hand: 0, again_at: None }),
             is_bad: AtomicBool::new(false),
             unknown_until: AtomicU64::new(0),
             retries: Mutex::new(None),
@@ -118,7 +150,7 @@ impl Streams {
     }
 
     /// Forgets the places before `border`, but for the last of each stream: indexes of segments lead to what lies there.
-    pub(crate) fn forget_places(&self, border: Position) {
+    fn forget_places(&self, border: Position) {
         let mut left = self.table.read().with_places();
         while left > 0 {
             let count = left.min(FORGOTTEN_AT_ONCE);
@@ -154,7 +186,7 @@ impl Streams {
     }
 
     /// Sees to it that the stream of this name is in memory, if there is one, where it stays while streams are not
-    /// [let go of](Self::let_go).
+    /// [let go of](Self::forget).
     ///
     /// # Errors
     /// As reading the log.
@@ -214,7 +246,10 @@ impl Streams {
                         continue;
                     }
                     if table.load(entry).is_some() {
-                        return Ok(look(&table));
+                        let found = look(&table);
+                        drop(table);
+                        self.make_room();
+                        return Ok(found);
                     }
                 }
                 Ok(Some(_)) | Err(_) => {}
@@ -223,10 +258,58 @@ impl Streams {
         }
     }
 
+    /// From now on, who loads a stream lets others go where more than `kept` are in memory: for a process that has no thread for it.
+    pub(crate) fn keep(&self, kept: usize) {
+        self.room.lock().kept = kept;
+    }
+
+    /// Until it is dropped no stream leaves but by who holds it: for who takes in what others append.
+    pub(crate) fn stay(&self) -> MutexGuard<'_, Room> {
+        self.room.lock()
+    }
+
+    /// Lets go, in turn, of as many streams as there are in memory without having room, as far as the directory that is asked has them
+    /// as they are. Of few at a time: who loads one waits for it.
+    fn make_room(&self) {
+        // Who takes in what others append may have loaded it, and has to find it again.
+        let Some(mut room) = self.room.try_lock() else { return };
+        let Some(asked) = self.directory() else { return };
+        let covered = asked.covered();
+        let some: Vec<Stream> = {
+            let table = self.table.read();
+            let Some(more) = table.in_memory().checked_sub(room.kept).filter(|more| *more > 0) else { return };
+            let first = if room.hand < table.loaded() { room.hand } else { 0 };
+            let is_covered = |stream: &&Stream| {
+                room.hand = stream.slot as usize + 1;
+                stream.last_place < covered
+            };
+            let seen = table.some(first..first + LET_GO_AT_ONCE);
+            seen.iter().filter(is_covered).take(more).cloned().collect()
+        };
+        self.let_go_as_in(&asked, some, || ());
+    }
+
+    /// What is remembered of streams is forgotten as far as it lies before `border`, where indexes and the directory have it: places,
+    /// and of more streams than are `kept` those that were left alone longest. `alone` is as [`let_go`](Self::let_go) says.
+    pub(crate) fn forget<G>(
+        &self,
+        border: Position,
+        kept: usize,
+        newest: impl FnOnce() -> Option<Arc<Directory>>,
+        alone: impl Fn() -> G,
+    ) {
+        self.forget_places(border);
+        if let Some(more) = self.more_than(kept)
+            && let Some(newest) = newest()
+        {
+            self.let_go(&newest, more, alone);
+        }
+    }
+
     /// Lets go of streams of which nothing was appended from `border` on, where `newest`, the directory of a later checkpoint than
     /// that of opening, has them as they are; it is asked from then on. `alone` keeps out who changes the table or rests on
     /// what it has seen there; it is held for few streams at a time.
-    pub(crate) fn let_go<G>(&self, newest: &Arc<Directory>, border: Position, alone: impl Fn() -> G) {
+    fn let_go<G>(&self, newest: &Arc<Directory>, border: Position, alone: impl Fn() -> G) {
         let covered = newest.covered();
         {
             let _alone = alone();
@@ -244,21 +327,26 @@ impl Streams {
         self.each(|stream| idle.extend((stream.last_place < border.min(covered)).then_some(stream.id)));
         idle.sort_unstable(); // so that each look into the directory is near the last one
         for some in idle.chunks(LET_GO_AT_ONCE) {
-            let mut there = {
+            let there = {
                 let table = self.table.read();
-                some.iter().filter_map(|stream| table.newest_of(*stream).cloned()).collect::<Vec<Stream>>()
+                some.iter().filter_map(|stream| table.newest_of(*stream).cloned()).collect()
             };
-            there.retain(|stream| newest.by_id(stream.id).ok().flatten().is_some_and(|entry| stream.is_as_in(&entry)));
-            let _alone = alone();
-            let mut table = self.table.write();
-            there.iter().for_each(|stream| table.let_go(stream));
+            self.let_go_as_in(newest, there, &alone);
         }
         self.table.write().shrink();
     }
 
+    /// Lets go of those that a directory has as they are, and that are so still.
+    fn let_go_as_in<G>(&self, directory: &Directory, mut streams: Vec<Stream>, alone: impl Fn() -> G) {
+        streams.retain(|stream| directory.by_id(stream.id).ok().flatten().is_some_and(|entry| stream.is_as_in(&entry)));
+        let _alone = alone();
+        let mut table = self.table.write();
+        streams.iter().for_each(|stream| table.let_go(stream));
+    }
+
     /// Where those lie that were left alone longest of the streams in memory, so that `kept` are not among them; `None` where
     /// there are no more.
-    pub(crate) fn more_than(&self, kept: usize) -> Option<Position> {
+    fn more_than(&self, kept: usize) -> Option<Position> {
         if self.table.read().in_memory() <= kept {
             return None;
         }

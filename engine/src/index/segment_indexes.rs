@@ -19,6 +19,9 @@ use crate::segment::set::{Known, SegmentSet, is_too_many_mapped};
 use crate::storage::Storage;
 use crate::sync::{AtomicBool, Mutex, Ordering, RwLock};
 
+/// The newest segment that has an index is one of so many, where indexes are made at all: those that are made wait for no more.
+const LOOKED_AT: usize = 32;
+
 /// The index of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentIndex {
@@ -174,6 +177,14 @@ impl SegmentIndexes {
         if self.slots.read().values().any(|slot| slot.index.is_none()) {
             self.slots.write().retain(|_, slot| slot.index.is_some());
         }
+    }
+
+    /// Where the newest of the segments ends that have an index, as far as it is one of the last; else the start of the log.
+    pub(crate) fn indexed_end(&self) -> Position {
+        let all = self.set.all();
+        let mut finished = all.iter().rev().filter(|known| known.end.is_some()).take(LOOKED_AT);
+        let indexed = finished.find(|known| self.of(known).is_some());
+        indexed.and_then(|known| known.end).unwrap_or(Position::ZERO)
     }
 
     /// How many bytes an ordinal stands for.

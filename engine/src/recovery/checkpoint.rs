@@ -156,16 +156,18 @@ pub struct DirectoryStat {
     pub streams: u64,
 }
 
-/// The newest checkpoint that fits the log.
-pub(crate) fn newest(set: &SegmentSet) -> Option<Resumed> {
+/// The newest checkpoint that fits the log, of those that do not reach behind `end`: what lies behind the end of what was taken in
+/// must not be known already when it is.
+pub(crate) fn newest(set: &SegmentSet, end: Position) -> Option<Resumed> {
     let mut held: Vec<Held> = [0, 1].into_iter().filter_map(|number| hold(set, number)).collect();
+    held.retain(|held| held.checkpoint.at <= end);
     held.sort_unstable_by_key(|held| std::cmp::Reverse(held.checkpoint.generation));
     held.iter().find_map(|held| fitting(set, held))
 }
 
 /// What the newest checkpoint that fits the log says.
 pub(crate) fn stat(set: &SegmentSet) -> Option<DirectoryStat> {
-    let Resumed { checkpoint, directory, .. } = newest(set)?;
+    let Resumed { checkpoint, directory, .. } = newest(set, Position::MAX)?;
     let (covered, runs) = (checkpoint.at, checkpoint.runs.len() as u64);
     Some(DirectoryStat { covered, runs, bytes: directory.bytes(), streams: checkpoint.streams })
 }

@@ -173,7 +173,7 @@ impl Derive for Cutter {
     }
 
     fn directory(&self, writer: &Writer) -> Option<Arc<Directory>> {
-        checkpoint::newest(&writer.set).map(|newest| newest.directory)
+        checkpoint::newest(&writer.set, writer.marks.get().committed).map(|newest| newest.directory)
     }
 
     fn has_gathered(&self) -> bool {
