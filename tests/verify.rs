@@ -373,6 +373,16 @@ fn files_beside_the_log_are_noted_and_harm_nobody() {
     let has = |words: &str| report.notes.iter().any(|note| note.contains(words));
     assert!(has("notes.txt") && has("identity-0000000000000001.new") && has("watermark"), "{:?}", report.notes);
     assert_eq!(report.notes.len(), 3, "{:?}", report.notes);
+    // What the note advises helps, and no less does.
+    for is_deleted in [false, true] {
+        if is_deleted {
+            storage.remove("watermark").unwrap();
+        }
+        drop(Store::open_on(Arc::new(storage.clone()), compressing()).unwrap());
+        let report = verify(&storage);
+        assert!(report.is_clean(), "{report:#?}");
+        assert_eq!(!report.notes.iter().any(|note| note.contains("watermark")), is_deleted, "{:?}", report.notes);
+    }
 }
 
 #[test]

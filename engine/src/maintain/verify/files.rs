@@ -24,6 +24,10 @@ use crate::{Error, ErrorKind, Result};
 /// What a note says of a file that is made from the log.
 const REINDEX: &str = "it is derived: nothing is lost, and `treering reindex` makes it anew";
 
+/// What a note says of the file of watermarks, of which a writer writes no more than its slots.
+const DELETE: &str =
+    "it is derived: nothing is lost; deleted while nobody writes to the store, it is made anew by the next writer";
+
 /// Reads the identity file; where it is lost, what the segments repeat of it.
 pub(in crate::maintain) fn identity(
     storage: &dyn Storage,
@@ -177,9 +181,7 @@ fn wrong_index(found: &Found, known: &Known, end: Position) -> Option<String> {
 /// Notes what is wrong with the watermark file, which is derived.
 fn watermark(found: &Found, notes: &mut Vec<String>) {
     let name = file_name::WATERMARK;
-    let mut note = |what: String| {
-        notes.push(format!("{name}: {what}; it is derived: nothing is lost, and the next writer makes it anew"))
-    };
+    let mut note = |what: String| notes.push(format!("{name}: {what}; {DELETE}"));
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
     let read = found.set.storage.open(name, Access::Read).and_then(|file| {
         let read = file.read_at(&mut bytes, 0)?;
