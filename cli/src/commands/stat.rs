@@ -192,6 +192,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// How the files are that are made from the log.
 fn derived(out: &mut Out, stat: &Stat, directory: Option<&Directory>) -> Outcome {
     match stat.indexed_segments {
+        0 if stat.unindexed_segments == 0 => out.line("indexes     none needed yet")?,
         0 => out.line("indexes     none")?,
         indexed => out.line(format_args!(
             "indexes     {} of {} ({:.1} % of the log)",
