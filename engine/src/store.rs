@@ -136,7 +136,8 @@ impl Store {
         let opened = open::for_writing(storage, &options)?;
         let open::OpenedWriter { writer, watermark, report, coded } = opened;
         let covered = writer.streams.claims_from();
-        let cutter = Cutter::new(Arc::clone(&writer.set.storage), writer.set.store, covered);
+        let noted = Arc::clone(&writer.noted);
+        let cutter = Cutter::new(Arc::clone(&writer.set.storage), writer.set.store, covered, noted);
         writer.indexer.lock().do_first(Box::new(cutter));
         let keeper = writer.options.background_threads.then(|| keeper::start(&writer, &watermark)).transpose();
         let keeper = keeper.map_err(|error| Error::io("start a thread for", "the background work", error))?;

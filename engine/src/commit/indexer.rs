@@ -50,11 +50,12 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
     /// The newest directory of streams that there is of what this process has taken in, whoever made it.
     fn directory(&self, writer: &Writer) -> Option<Arc<Directory>>;
 
-    /// Whether it holds what it has gathered for the index of a finished segment.
-    fn has_gathered(&self) -> bool;
+    /// Whether it holds what it has gathered for the index of a finished segment. What is of segments before `from` is given up.
+    fn has_gathered(&mut self, from: SegmentOrdinal) -> bool;
 
-    /// What it has gathered for the index of this segment; what it has of those before is given up.
-    fn take_gathered(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild>;
+    /// What it has gathered for the index of this segment, which ended at `end` and is durable, and reads the rest of, where it has
+    /// begun; what it has of those before is given up.
+    fn take_gathered(&mut self, ordinal: SegmentOrdinal, end: Position) -> Option<IndexBuild>;
 }
 
 /// The work on indexes, and how far it is.
@@ -93,7 +94,9 @@ impl Indexer {
         if writer.poison.is_set() {
             return false;
         }
-        if !writer.turns.is_worker() {
+        let is_worker = writer.turns.is_worker();
+        writer.noted.want(is_worker && writer.options.derives);
+        if !is_worker {
             self.look_on(writer);
             return false; // when the other one is gone, what comes asks again
         }
@@ -104,7 +107,7 @@ impl Indexer {
             return false;
         }
         // What was gathered for an index is written, behind those before it, before more is: it takes megabytes.
-        let has_gathered = self.first.as_ref().is_some_and(|first| first.has_gathered());
+        let has_gathered = self.first.as_mut().is_some_and(|first| first.has_gathered(self.next));
         if has_gathered && self.index(writer) {
             return true;
         }
@@ -146,7 +149,7 @@ impl Indexer {
         clear_void(writer);
         if let Some(first) = &mut self.first {
             first.make_anew(writer);
-            let _ = first.take_gathered(SegmentOrdinal(u64::MAX)); // all are walked below, one after the other
+            let _ = first.take_gathered(SegmentOrdinal(u64::MAX), Position::MAX); // all are walked below, one after the other
         }
         let durable = writer.marks.get().durable;
         let mut all = writer.set.all();
@@ -177,7 +180,7 @@ impl Indexer {
             return writer.marks.get().durable >= end;
         }
         self.next = SegmentOrdinal(known.file_end.0 / writer.set.store.segment_bytes);
-        let gathered = self.first.as_mut().and_then(|first| first.take_gathered(known.ordinal));
+        let gathered = self.first.as_mut().and_then(|first| first.take_gathered(known.ordinal, end));
         let Some(build) = gathered.filter(|build| build.end() == end).or_else(|| begun(writer, &known, end)) else {
             self.has_gap = true;
             return true;

@@ -15,6 +15,7 @@ pub(crate) mod group;
 pub(crate) mod index_state;
 pub(crate) mod indexer;
 pub(crate) mod keeper;
+pub(crate) mod notes;
 mod pending;
 pub(crate) mod retry;
 pub(crate) mod roll;

@@ -111,6 +111,7 @@ impl Writer {
         tail.is_name_durable = true;
         tail.has_asked_to_prepare = false;
         tail.index.begin(tail.at);
+        tail.notes.begin(tail.at);
         if let Some(mapped) = tail.output.next_segment(allocated) {
             self.signals.leave(mapped);
         }
@@ -233,6 +234,7 @@ impl Writer {
         let (position, frame_len) = (tail.at, tail.scratch.len() as u32);
         self.put_engine_frame(tail, KIND_SEAL, 0, plain_len)?;
         tail.index.note_other(KIND_SEAL, frame_len);
+        tail.notes.note_seal(position..tail.at);
         tail.seals =
             SealState { last: position, hash: seal.hash, next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)) };
         self.write_due_index_block(tail);

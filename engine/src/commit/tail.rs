@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::commit::index_state::IndexState;
+use crate::commit::notes::Notes;
 use crate::commit::retry::RetryWindow;
 use crate::commit::share::Follow;
 use crate::ids::{Epoch, Position, SegmentOrdinal};
@@ -64,6 +65,7 @@ pub(crate) struct Tail {
     /// Greatest `recorded_at` of the log.
     pub(crate) max_recorded_at: i64,
     pub(crate) index: IndexState,
+    pub(crate) notes: Notes,
     pub(crate) retries: RetryWindow,
     pub(crate) seals: SealState,
     pub(crate) output: Output,

@@ -17,6 +17,7 @@ use crate::commit::group::Group;
 use crate::commit::index_state::Noted;
 use crate::commit::indexer::Indexer;
 use crate::commit::keeper::Signals;
+use crate::commit::notes::{NewBatch, Notes};
 use crate::commit::pending::Pending;
 use crate::commit::roll::NextSegment;
 use crate::commit::tail::{Tail, write_error};
@@ -25,6 +26,7 @@ use crate::format::index_block::NamedStream;
 use crate::format::item::Item;
 use crate::ids::{BatchId, BootId, FilePlace, Incarnation, Position, Revision, StreamId};
 use crate::index::find::Finder;
+use crate::index::noted::Waiting;
 use crate::index::on_demand::Streams;
 use crate::index::segment_indexes::SegmentIndexes;
 use crate::index::streams::Placed;
@@ -59,6 +61,8 @@ pub(crate) struct Writer {
     pub(crate) finder: Arc<Finder>,
     /// Taken only by who does the work on indexes.
     pub(crate) indexer: Mutex<Indexer>,
+    /// What was noted for him of what is appended.
+    pub(crate) noted: Arc<Waiting>,
 }
 
 /// What opening makes a writer of.
@@ -118,12 +122,17 @@ impl fmt::Debug for Writer {
 impl Writer {
     /// A writer that stands where opening has found the end of the log.
     pub(crate) fn new(parts: Parts) -> Writer {
-        let Parts { set, streams, marks, options, life, tail, files, doubts, turns, control } = parts;
+        let Parts { set, streams, marks, options, life, mut tail, files, doubts, turns, control } = parts;
+        let noted = Arc::new(Waiting::default());
+        noted.want(options.derives);
+        let stretch = Some(tail.at).filter(|_| !tail.index.has_frames()); // of one that is begun its frames are read
+        tail.notes = Notes::waiting_in(Arc::clone(&noted), stretch);
         let next_segment = NextSegment { ordinal: tail.segment.next_ordinal(), prepared: None };
         let indexes = Arc::new(SegmentIndexes::new(Arc::clone(&set)));
         Writer {
             finder: Arc::new(Finder::new(Arc::clone(&set), Arc::clone(&streams), indexes)),
             indexer: Mutex::default(),
+            noted,
             set,
             streams,
             marks,
@@ -355,6 +364,13 @@ impl Writer {
             count: (section.last_revision.0 - section.first_revision.0 + 1) as u32,
         });
         tail.index.note_batch(tail.scratch.len() as u32, noted);
+        if items.is_empty() && self.options.compression.is_none() {
+            let given = batch.is_id_given.then_some(batch.id);
+            let recorded_at = encoded.recorded_at;
+            let new = NewBatch { sections: &batch.sections, existing, given, recorded_at };
+            let end = Position(position.0 + tail.scratch.len() as u64);
+            tail.notes.note_batch(position..end, tail.segment.first_frame(), new);
+        }
         for (item, number) in items.iter().zip(0..) {
             if let Item::Fork { name, parent, revision, .. } = item {
                 tail.index.note_fork(StreamId(first_position.0 + number), name, (*parent, *revision));
@@ -434,6 +450,7 @@ impl Writer {
         self.put_engine_frame(tail, KIND_INDEX_BLOCK, flags, plain_len)?;
         tail.is_left = flags & FLAG_LEFT != 0;
         tail.index.note_block(position, tail.at);
+        tail.notes.note_block(position..tail.at);
         self.set.set_last_index_block(position);
         self.signals.note_index_due(tail.at);
         Ok(())

@@ -4,6 +4,8 @@
 //! the segment its name and parent. So boundaries behind damage come from a proven place, and finding a stream reads
 //! blocks instead of events. Nothing in it is true that the frames do not say; it may be skipped.
 
+use smallvec::SmallVec;
+
 use super::Fault;
 use super::frame::{self, FRAME_HEADER_BYTES, Frame, KIND_BATCH, KIND_INDEX_BLOCK};
 use super::wire::{Few, Wire, back, put_bytes, put_var, text};
@@ -279,7 +281,7 @@ pub struct IndexedFrame {
     /// Its kind.
     pub kind: u8,
     /// Its sections, where it is a batch.
-    pub sections: Vec<IndexedSection>,
+    pub sections: SmallVec<[IndexedSection; 1]>,
 }
 
 impl<'a> IndexBlock<'a> {
@@ -332,7 +334,7 @@ impl<'a> IndexBlock<'a> {
         for _ in 0..self.frame_count {
             let len = wire.var_up_to(limits::FRAME_BYTES_MAX / 8, "the length of a frame")? * 8;
             let shape = wire.var()?;
-            let mut frame = IndexedFrame { position: at, len, kind: KIND_BATCH, sections: Vec::new() };
+            let mut frame = IndexedFrame { position: at, len, kind: KIND_BATCH, sections: SmallVec::new() };
             if shape == 0 {
                 frame.kind = wire.u8()?;
             } else {

@@ -10,7 +10,7 @@ use foldhash::HashMap;
 
 use crate::format::batch::{Entry, Section, Sections};
 use crate::format::frame::{Frame, KIND_BATCH};
-use crate::format::index_block::jump_target;
+use crate::format::index_block::{IndexBlock, IndexedFrame, jump_target};
 use crate::format::open::open_position;
 use crate::format::segment_index::postings::{self, Jump, NewStream, ROWS_A_TOP};
 use crate::format::segment_index::{SegmentIndexHead, types};
@@ -19,6 +19,7 @@ use crate::format::wire::put_var;
 use crate::format::{Fault, file_name};
 use crate::ids::{Position, Revision, SegmentOrdinal, StreamId};
 use crate::index::find::section_of;
+use crate::index::noted::{Noted, TypeRun};
 use crate::index::segment_indexes::{SegmentIndex, SegmentIndexes};
 use crate::index::side_file::SideWriter;
 use crate::segment::one::Segment;
@@ -178,6 +179,20 @@ impl IndexBuild {
         (self.at, self.previous_check) = (frame.end(), Some(frame.frame_check()));
     }
 
+    /// Whether the frames before were handed over, and no other.
+    pub(crate) fn is_at(&self, at: Position) -> bool {
+        self.at == at
+    }
+
+    /// Frames follow that are known by what was noted of them.
+    pub(crate) fn begin_noted<'b>(&'b mut self, noted: &'b Noted) -> NotedFrames<'b> {
+        let slots = noted.types.iter().map(|name| self.found.slot_of(name)).collect();
+        let found = &mut self.found;
+        found.recorded_at.0 = found.recorded_at.0.min(noted.recorded_at.0);
+        found.recorded_at.1 = found.recorded_at.1.max(noted.recorded_at.1);
+        NotedFrames { build: self, slots, reach_back: noted.reach_back.iter(), runs: noted.runs.iter(), left: None }
+    }
+
     /// The segment ended there. `false` where not all frames before it were handed over.
     pub(crate) fn end_at(&mut self, end: Position) -> bool {
         self.end = end;
@@ -229,6 +244,9 @@ impl IndexBuild {
         if counts != [head.frames, head.batches, head.events, head.sections] || lengths != [head.streams, head.types] {
             return Some("it counts otherwise than the segment".into());
         }
+        if found.recorded_at != head.recorded_at {
+            return Some("it says otherwise than the segment when events were recorded".into());
+        }
         for stream in &found.streams {
             let mut at = stream.first;
             let mut walk = || -> std::result::Result<bool, Fault> {
@@ -255,9 +273,20 @@ impl IndexBuild {
         }
         for (name, slot) in &found.type_slots {
             let of_type = &found.types[*slot as usize];
-            match types::find(file, head, name) {
-                Ok(Some(record)) if (record.events, record.frames) == (of_type.events, of_type.frames) => {}
-                Ok(_) => return Some("it counts the events of a type otherwise than the segment".into()),
+            let is_same = || {
+                let Some(record) = types::find(file, head, name)? else { return Ok(false) };
+                let counts = (record.events, record.frames) == (of_type.events, of_type.frames);
+                let (mut listed, mut before) = (Vec::new(), found.base);
+                let Some(mut places) = record.places().filter(|_| counts) else { return Ok(counts) };
+                while let Some(place) = places.next(file, head)? {
+                    put_var(&mut listed, (place.0 - before.0) / 8);
+                    before = place;
+                }
+                Ok::<_, Fault>(listed == of_type.postings)
+            };
+            match is_same() {
+                Ok(true) => {}
+                Ok(false) => return Some("it says otherwise than the segment where events of a type lie".into()),
                 Err(fault) => return Some(fault.to_string()),
             }
         }
@@ -405,6 +434,63 @@ fn links(
     found().map_or((0, None), |(number, jump)| (number, Some(jump)))
 }
 
+/// Frames of a stretch that are handed over as they were noted.
+#[derive(Debug)]
+pub(crate) struct NotedFrames<'b> {
+    build: &'b mut IndexBuild,
+    /// The slot of each type of the stretch.
+    slots: Vec<u32>,
+    reach_back: std::slice::Iter<'b, (StreamId, Position)>,
+    runs: std::slice::Iter<'b, TypeRun>,
+    /// The run that is not at its end.
+    left: Option<TypeRun>,
+}
+
+impl NotedFrames<'_> {
+    /// The next frame, as the index block lists it.
+    pub(crate) fn take_frame(&mut self, frame: &IndexedFrame, block: &IndexBlock<'_>) -> Result<(), Fault> {
+        let found = &mut self.build.found;
+        let events = frame.sections.iter().map(|section| u64::from(section.count)).sum();
+        found.count_frame(frame.position, frame.kind, events)?;
+        if frame.kind != KIND_BATCH {
+            return Ok(());
+        }
+        for section in &frame.sections {
+            let stream = block.streams[section.stream as usize].stream;
+            let reach_back = self.reach_back.as_slice().first().filter(|(noted, _)| *noted == stream).map(|it| it.1);
+            if reach_back.is_some() {
+                self.reach_back.next();
+            }
+            let last_revision = Revision(section.first_revision.0 + u64::from(section.count) - 1);
+            found.add_section(stream, reach_back, section.first_revision, last_revision)?;
+        }
+        let run = self.left.take().or_else(|| self.runs.next().copied());
+        let run = run.ok_or_else(|| Fault::bad("a frame whose types were not noted"))?;
+        self.add_run(run);
+        if run.frames > 1 {
+            self.left = Some(TypeRun { frames: run.frames - 1, ..run });
+            return Ok(());
+        }
+        while let Some(more) = self.runs.as_slice().first().filter(|more| more.frames == 0) {
+            self.add_run(*more);
+            self.runs.next();
+        }
+        Ok(())
+    }
+
+    fn add_run(&mut self, run: TypeRun) {
+        let found = &mut self.build.found;
+        let slot = self.slots[run.name as usize];
+        found.note_type(slot);
+        found.types[slot as usize].events += u64::from(run.events);
+    }
+
+    /// All frames up to `at` were handed over, where a frame follows that continues `previous_check`.
+    pub(crate) fn end(self, at: Position, previous_check: u64) {
+        (self.build.at, self.build.previous_check) = (at, Some(previous_check));
+    }
+}
+
 impl Found {
     /// Takes a frame in.
     fn take(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
@@ -425,13 +511,17 @@ impl Found {
     }
 
     fn begin_frame(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+        self.frame_recorded_at = frame.recorded_at();
+        self.count_frame(frame.position, frame.kind(), u64::from(frame.events()))
+    }
+
+    fn count_frame(&mut self, position: Position, kind: u8, events: u64) -> Result<(), Fault> {
         self.frames += 1;
-        self.last_frame = frame.position;
-        if frame.kind() == KIND_BATCH {
+        self.last_frame = position;
+        if kind == KIND_BATCH {
             self.batches += 1;
-            self.events += u64::from(frame.events());
-            self.frame_recorded_at = frame.recorded_at();
-            self.units = u32::try_from((frame.position.0 - self.base.0) / 8)
+            self.events += events;
+            self.units = u32::try_from((position.0 - self.base.0) / 8)
                 .map_err(|_| Fault::bad("a frame lies too far behind the segment's begin"))?;
         }
         Ok(())
@@ -457,10 +547,21 @@ impl Found {
 
     /// The slot of a type that the batch holds.
     fn type_slot(&mut self, name: &[u8]) -> u32 {
-        let slot = match &self.recent_type {
+        let slot = self.slot_of(name);
+        self.note_type(slot);
+        slot
+    }
+
+    /// The slot of a type.
+    fn slot_of(&mut self, name: &[u8]) -> u32 {
+        match &self.recent_type {
             Some((recent, slot)) if **recent == *name => *slot,
             _ => self.type_slot_of_any(name),
-        };
+        }
+    }
+
+    /// The batch holds events of a type.
+    fn note_type(&mut self, slot: u32) {
         let of_type = &mut self.types[slot as usize];
         let units = u64::from(self.units);
         if of_type.units != units {
@@ -468,7 +569,6 @@ impl Found {
             of_type.units = units;
             of_type.frames += 1;
         }
-        slot
     }
 
     fn type_slot_of_any(&mut self, name: &[u8]) -> u32 {

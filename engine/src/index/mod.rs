@@ -5,6 +5,7 @@ pub(crate) mod directory;
 pub(crate) mod find;
 pub(crate) mod forks;
 pub(crate) mod known_places;
+pub(crate) mod noted;
 pub(crate) mod number;
 pub(crate) mod older;
 pub(crate) mod on_demand;

@@ -20,6 +20,7 @@ use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
 use crate::index::build::IndexBuild;
 use crate::index::directory::{Directory, Place, Rows};
+use crate::index::noted::Waiting;
 use crate::index::on_demand::{ReadLog, Streams};
 use crate::index::side_file::SideWriter;
 use crate::limits::RETRY_WINDOW_BATCHES;
@@ -37,6 +38,8 @@ const DUE_STRIDES: u64 = 2;
 const CATCH_UP_SHARE: u64 = 4;
 /// … but no further than so many bytes: what one stretch adds is held in memory.
 const STRETCH_BYTES_MAX: u64 = 16 << 20;
+/// So far behind the last checkpoint a segment may end that is read for its index before the next one is due.
+const GATHER_BYTES_MAX: u64 = 2 * STRETCH_BYTES_MAX;
 
 /// Writes checkpoints.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub(crate) struct Cutter {
     is_anew: bool,
     /// The index block that the next checkpoint may stand behind: one that is durable, or will be soon.
     block: Option<Position>,
+    /// What the writer of this process notes of what it appends.
+    noted: Arc<Waiting>,
 }
 
 /// Where it stands in the log.
@@ -73,8 +78,10 @@ struct Reading {
 
 impl Cutter {
     /// For a store that was opened for writing from the checkpoint at `covered`; zero where there was none.
-    pub(crate) fn new(storage: Arc<dyn Storage>, store: StoreBlock, covered: Position) -> Cutter {
-        Cutter { storage, store, covered, reading: None, again_at: Position::ZERO, is_anew: false, block: None }
+    /// What is `noted` is taken in place of frames.
+    pub(crate) fn new(storage: Arc<dyn Storage>, store: StoreBlock, covered: Position, noted: Arc<Waiting>) -> Cutter {
+        let again_at = Position::ZERO;
+        Cutter { storage, store, covered, reading: None, again_at, is_anew: false, block: None, noted }
     }
 
     /// Writes the next checkpoint, if one is due of what is durable. `last_block` is the last index block that was written.
@@ -87,10 +94,12 @@ impl Cutter {
             self.block = Some(last_block);
         }
         let next = *self.block.get_or_insert(last_block);
-        if next >= durable || durable < self.again_at {
+        // Far behind, a block on the way will do.
+        let is_far = durable.0 > self.covered.0.saturating_add(STRETCH_BYTES_MAX);
+        if next >= durable && !is_far || durable < self.again_at {
             return false;
         }
-        match self.try_step(durable, next, due) {
+        match self.try_step(durable, next.min(durable), due) {
             Ok(is_more) => is_more,
             // What was begun is forgotten, so that nothing half true is kept.
             Err(error) if error.kind() == ErrorKind::Damage && !self.is_anew => {
@@ -113,20 +122,28 @@ impl Cutter {
         self.reading = None;
     }
 
+    /// Begins to read at the checkpoint that was found, where it has not yet and can.
+    fn begin_reading(&mut self) -> Result<()> {
+        if self.reading.is_none() {
+            match Reading::begin(&self.storage, self.store, self.covered)? {
+                Some(mut reading) => {
+                    reading.replay.noted = Some(Arc::clone(&self.noted));
+                    self.reading = Some(Box::new(reading));
+                }
+                None => self.again_at = Position::MAX,
+            }
+        }
+        Ok(())
+    }
+
     /// Goes on to the index block at `block`, all of which is durable, if that is far enough.
     fn try_step(&mut self, durable: Position, block: Position, due: u64) -> Result<bool> {
         let is_due = |covered: Position| block.0 >= covered.0.saturating_add(due);
-        let reading = match &mut self.reading {
-            Some(reading) => reading,
-            None if !is_due(self.covered) => return Ok(false),
-            None => {
-                let Some(reading) = Reading::begin(&self.storage, self.store, self.covered)? else {
-                    self.again_at = Position::MAX;
-                    return Ok(false);
-                };
-                self.reading.insert(Box::new(reading))
-            }
-        };
+        if self.reading.is_none() && !is_due(self.covered) {
+            return Ok(false);
+        }
+        self.begin_reading()?;
+        let Some(reading) = &mut self.reading else { return Ok(false) };
         let covered = reading.directory.covered();
         if !is_due(covered) {
             return Ok(false);
@@ -137,6 +154,7 @@ impl Cutter {
             false => Position(block.0 + 1),
         };
         reading.replay.witness = reading.replay.witness.max(durable);
+        let before = reading.replay.at;
         reading.replay.follow_to_block(durable, upto)?;
         if reading.is_unfit()? {
             self.again_at = Position::MAX;
@@ -147,7 +165,8 @@ impl Cutter {
             reading.cut()?;
             self.covered = reading.directory.covered();
         }
-        Ok(is_there)
+        // It pauses where a segment ended, so that whoever makes the indexes takes what was gathered of it.
+        Ok(is_there || reading.replay.at > before && self.has_gathered(SegmentOrdinal(0)))
     }
 }
 
@@ -176,13 +195,24 @@ impl Derive for Cutter {
         checkpoint::newest(&writer.set, writer.marks.get().committed).map(|newest| newest.directory)
     }
 
-    fn has_gathered(&self) -> bool {
-        let gather = self.reading.as_ref().and_then(|reading| reading.replay.gather.as_ref());
-        gather.is_some_and(|gather| gather.first().is_some())
+    fn has_gathered(&mut self, from: SegmentOrdinal) -> bool {
+        let gather = self.reading.as_mut().and_then(|reading| reading.replay.gather.as_mut());
+        gather.is_some_and(|gather| gather.has_finished(from))
     }
 
-    fn take_gathered(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild> {
-        self.reading.as_mut()?.replay.gather.as_mut()?.take(ordinal)
+    fn take_gathered(&mut self, ordinal: SegmentOrdinal, end: Position) -> Option<IndexBuild> {
+        if self.again_at == Position::MAX || end.0 > self.covered.0.saturating_add(GATHER_BYTES_MAX) {
+            return None;
+        }
+        // What is left of it is read now, by who will need it, and not by somebody else from its beginning.
+        let gathered = self.begin_reading().and_then(|()| {
+            let Some(reading) = &mut self.reading else { return Ok(None) };
+            reading.replay.witness = reading.replay.witness.max(end);
+            while reading.replay.at < end && reading.replay.follow_to_block(end, Position::MAX)? {}
+            Ok(reading.replay.gather.as_mut().and_then(|gather| gather.take(ordinal, end)))
+        });
+        // Where it fails, the next step begins anew where the last checkpoint stands, and says what that means.
+        gathered.inspect_err(|_| self.reading = None).ok().flatten()
     }
 }
 
@@ -356,9 +386,10 @@ fn streams_on(set: &Arc<SegmentSet>, directory: &Directory, count: u64) -> Arc<S
 #[cfg(all(test, feature = "unstable"))]
 mod tests {
     use super::*;
+    use crate::ids::BatchId;
     use crate::index::segment_indexes::SegmentIndex;
     use crate::storage::mem::MemStorage;
-    use crate::{Batch, Expected, NewEvent, Options, Store};
+    use crate::{Batch, Expected, Fork, NewEvent, Options, Store};
 
     /// While much is written, the newest index block is never durable yet when the durable mark rises.
     #[test]
@@ -377,7 +408,7 @@ mod tests {
                 blocks.push(set.last_index_block());
             }
         }
-        let mut cutter = Cutter::new(storage, set.store, Position::ZERO);
+        let mut cutter = Cutter::new(storage, set.store, Position::ZERO, Arc::default());
         for (before, newest) in blocks.iter().zip(&blocks[1..]) {
             let _ = cutter.step_to(*before, *newest, STRIDE_BYTES);
             let behind = before.0.saturating_sub(cutter.covered.0);
@@ -415,14 +446,14 @@ mod tests {
         let finished: Vec<Known> = set.all().into_iter().filter(|known| known.end.is_some()).collect();
         assert!(finished.len() > 5, "{} segments ended", finished.len());
         let mut finished = finished.iter();
-        let mut cutter = Cutter::new(Arc::clone(&storage), set.store, Position::ZERO);
+        let mut cutter = Cutter::new(Arc::clone(&storage), set.store, Position::ZERO, Arc::default());
         for block in blocks {
             let _ = cutter.step_to(writer.marks.get().durable, block, STRIDE_BYTES);
-            if !cutter.has_gathered() {
+            if !cutter.has_gathered(SegmentOrdinal(0)) {
                 continue;
             }
             let known = finished.next().unwrap();
-            let gathered = cutter.take_gathered(known.ordinal).unwrap();
+            let gathered = cutter.take_gathered(known.ordinal, known.end.unwrap()).unwrap();
             let end = known.end.unwrap();
             assert_eq!((gathered.ordinal(), gathered.end()), (known.ordinal, end));
             gathered.publish(set, indexes, &|| true).unwrap();
@@ -436,20 +467,172 @@ mod tests {
         assert_eq!(finished.len(), 0, "each was gathered");
     }
 
-    /// What was gathered of a segment of many streams takes megabytes: of those that nobody takes few are held.
+    /// Far behind, a step would lead over many segments: what is gathered of each is handed out.
     #[test]
-    fn p20_what_was_gathered_is_held_of_two_segments() {
+    fn p15_catching_up_reads_each_segment_once_too() {
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let (store, blocks) = written(&storage, 4 << 10);
+        let writer = store.writer().unwrap();
+        let (durable, newest) = (writer.marks.get().durable, *blocks.last().unwrap());
+        let mut cutter = Cutter::new(Arc::clone(&storage), writer.set.store, Position::ZERO, Arc::default());
+        for known in writer.set.all().iter().filter(|known| known.end.is_some()) {
+            assert!(cutter.step_to(durable, newest, 1));
+            let gathered = cutter.reading.as_mut().unwrap().replay.gather.as_mut().unwrap();
+            assert!(gathered.take(known.ordinal, known.end.unwrap()).is_some(), "{:?}", known.ordinal);
+        }
+    }
+
+    /// What was gathered of a segment of many streams takes megabytes: of those that nobody takes one is held.
+    #[test]
+    fn p20_what_was_gathered_is_held_of_one_segment() {
         const STRIDE_BYTES: u64 = 4 << 10;
         let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
         let (store, blocks) = written(&storage, STRIDE_BYTES);
         let writer = store.writer().unwrap();
-        let mut cutter = Cutter::new(Arc::clone(&storage), writer.set.store, Position::ZERO);
+        let mut cutter = Cutter::new(Arc::clone(&storage), writer.set.store, Position::ZERO, Arc::default());
         for block in blocks {
             let _ = cutter.step_to(writer.marks.get().durable, block, STRIDE_BYTES);
         }
+        let reading = cutter.reading.as_ref().unwrap();
+        let standing_in = reading.replay.segment.as_ref().unwrap().ordinal();
         let all = writer.set.all();
-        let held = all.iter().filter(|known| cutter.take_gathered(known.ordinal).is_some());
-        assert_eq!(held.count(), 2);
-        assert!(!cutter.has_gathered());
+        let before = all.iter().filter(|known| known.ordinal < standing_in);
+        let held = before.filter(|known| cutter.take_gathered(known.ordinal, known.end.unwrap()).is_some());
+        assert_eq!(held.count(), 1);
+        assert!(!cutter.has_gathered(SegmentOrdinal(0)));
+    }
+
+    /// A segment that ended while the next checkpoint is not due is read to its end by who has begun to.
+    #[test]
+    fn p15_a_segment_is_read_once_also_where_it_ends_before_a_checkpoint_is_due() {
+        const STRIDE_BYTES: u64 = 4 << 10;
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let (store, _) = written(&storage, STRIDE_BYTES);
+        let writer = store.writer().unwrap();
+        let mut cutter = Cutter::new(Arc::clone(&storage), writer.set.store, Position::ZERO, Arc::default());
+        for known in writer.set.all().iter().filter(|known| known.end.is_some()) {
+            assert!(cutter.take_gathered(known.ordinal, known.end.unwrap()).is_some(), "{:?}", known.ordinal);
+        }
+        assert_eq!(cutter.covered, Position::ZERO, "no checkpoint was written");
+    }
+
+    /// The id that the batch of a step is given, where it is.
+    fn id_of(step: u64) -> BatchId {
+        BatchId([step.to_le_bytes(), [9; 8]].concat().try_into().expect("they are 16"))
+    }
+
+    /// A store in which everything happens that a writer does, and what became of it in order: index blocks, ends of segments.
+    fn lived(storage: &Arc<dyn Storage>, mut each: impl FnMut(&Writer)) -> Store {
+        let mut options = Options::new().segment_bytes(64 << 10).index_stride_bytes(4 << 10).background_threads(false);
+        options.derives = false;
+        let store = Store::open_on(Arc::clone(storage), options).expect("the store opens");
+        let writer = store.writer().expect("it is open for writing");
+        writer.noted.want(true);
+        let types = ["a", "b", "tool_call", "tool_result", "message"];
+        let (mut number, mut forks) = (7u64, Vec::new());
+        let mut draw = |below: u64| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (number >> 33) % below
+        };
+        for step in 0..3000u64 {
+            let mut events = Vec::new();
+            for index in 0..(if draw(5) == 0 { draw(40) + 1 } else { 1 }) {
+                let event = NewEvent::new(types[draw(if step % 2 == 0 { 2 } else { 5 }) as usize], &[7; 90]);
+                events.push(if draw(4) == 0 { event.recorded_at((step + index) as i64 * 1000 - 5000) } else { event });
+            }
+            let names = [0, 1, 2].map(|part| format!("stream {}", 3 * draw(10 + step / 100) + part));
+            let batch = match draw(20) {
+                0 | 1 => Batch::with_id(id_of(step)).section(&names[0], Expected::Any, &events),
+                2 | 3 => {
+                    let middle = events.len().div_ceil(2);
+                    let batch = Batch::new().section(&names[0], Expected::Any, &events[..middle]);
+                    let batch = batch.section(&names[1], Expected::Any, &events[middle - 1..]);
+                    batch.section(&names[2], Expected::Any, &events)
+                }
+                4 if step % 9 == 0 => {
+                    let fork = format!("fork {step}");
+                    if store.fork(&Fork::new(&names[0], &fork)).is_ok() {
+                        forks.push((step + draw(100), fork));
+                    }
+                    Batch::to(&names[1], Expected::Any, &events)
+                }
+                _ => Batch::to(&names[0], Expected::Any, &events),
+            };
+            let _ = store.append(&batch).expect("the append is taken");
+            for (_, fork) in forks.extract_if(.., |(due, _)| *due <= step) {
+                let _ = store.append(&Batch::to(&fork, Expected::Any, &events)).expect("the append is taken");
+            }
+            if let Some(mut sealing) = writer.begin_seal().expect("it is looked for") {
+                while !writer.seal_step(&mut sealing).expect("the seal is appended") {}
+            }
+            each(writer);
+        }
+        store
+    }
+
+    /// What is derived is the same, byte for byte of what it says, whether frames were read or were noted as they were appended.
+    #[test]
+    fn p11_what_is_made_of_what_was_noted_says_what_the_frames_say() {
+        const STRIDE_BYTES: u64 = 4 << 10;
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let mut cutter = None;
+        let mut published = Vec::new();
+        let store = lived(&storage, |writer| {
+            let set = &writer.set;
+            let cutter = cutter.get_or_insert_with(|| {
+                Cutter::new(Arc::clone(&storage), set.store, Position::ZERO, Arc::clone(&writer.noted))
+            });
+            while cutter.step_to(writer.marks.get().durable, set.last_index_block(), 2 * STRIDE_BYTES) {
+                // As who makes the indexes does it.
+                let next = SegmentOrdinal(published.len() as u64);
+                let Some(known) = set.all().get(published.len()).cloned() else { continue };
+                let Some(end) = known.end.filter(|_| cutter.has_gathered(next)) else { continue };
+                let gathered = cutter.take_gathered(known.ordinal, end).expect("it was gathered");
+                gathered.publish(set, &writer.finder.indexes, &|| true).expect("it is written");
+                published.push((known, end));
+            }
+        });
+        let writer = store.writer().unwrap();
+        let (set, durable) = (&writer.set, writer.marks.get().durable);
+        assert!(published.len() > 10, "{} indexes", published.len());
+        for (known, end) in &published {
+            let mut walked = IndexBuild::begin(Arc::new(set.open_with(known, Access::Read).unwrap()), *end);
+            while !walked.step(u64::MAX).unwrap() {}
+            let index = SegmentIndex::open(&*storage, known.ordinal, set.store.store).unwrap();
+            assert_eq!(walked.difference(&index), None, "{:?}", known.ordinal);
+        }
+
+        let noted = *cutter.unwrap().reading.unwrap();
+        let mut anew = Cutter::new(Arc::clone(&storage), set.store, Position::ZERO, Arc::default());
+        while anew.step_to(durable, noted.replay.index.last_block(), 1) {}
+        let read = *anew.reading.unwrap();
+        let (few, all) = (noted.replay.frames_read, read.replay.frames_read);
+        assert!(few < all / 2, "{few} of {all} frames were read");
+        let both = [&noted, &read].map(|reading| Checkpoint {
+            generation: 0,
+            runs: Vec::new(),
+            ..reading.last.clone().unwrap()
+        });
+        assert_eq!(both[0], both[1]);
+        assert!(both[0].last_seal > Position::ZERO);
+        let rows = |reading: &Reading| {
+            let mut streams = Vec::new();
+            let each = |entry| {
+                streams.push(format!("{entry:?}"));
+                std::ops::ControlFlow::Continue(())
+            };
+            reading.directory.with_prefix("", each).unwrap();
+            streams.sort();
+            streams
+        };
+        assert!(rows(&read).len() > 100 && rows(&noted) == rows(&read));
+        assert_eq!(noted.directory.segments().unwrap(), read.directory.segments().unwrap());
+        let mut given = 0;
+        for step in 0..3000 {
+            let retries = [&noted, &read].map(|reading| reading.directory.retry_of(id_of(step), 0).unwrap());
+            assert_eq!(retries[0], retries[1], "batch {step}");
+            given += u32::from(retries[0].is_some());
+        }
+        assert!(given > 100, "{given} batches have ids");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::commit::durable::Files;
 use crate::commit::keeper::{self, WatermarkFile};
+use crate::commit::notes::Notes;
 use crate::commit::tail::{Output, Tail};
 use crate::commit::writer::{Doubts, Life, Parts, Writer, page_owner};
 use crate::error::ErrorKind;
@@ -558,6 +559,7 @@ fn tail_at(found: &Found, segment: Arc<Segment>, output: Output) -> Tail {
         takeover: replay.takeover,
         max_recorded_at: replay.max_recorded_at,
         index,
+        notes: Notes::default(),
         retries: replay.retries.clone(),
         seals: replay.seals,
         output,

@@ -12,10 +12,10 @@ use crate::error::{Damage, DamageClass};
 use crate::format::Fault;
 use crate::format::frame::{FLAG_GIVEN_ID, FLAG_LEFT, Frame, KIND_BATCH, KIND_INDEX_BLOCK, KIND_SEAL};
 use crate::format::open::{Predecessor, open_position};
-use crate::format::seal::Seal;
 use crate::format::segment_header::HEAD_BLOCK_BYTES;
 use crate::format::watermark::Watermark;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
+use crate::index::noted::Waiting;
 use crate::index::on_demand::Streams;
 use crate::planted::{Plant, planted};
 use crate::recovery::checkpoint::Resumed;
@@ -33,6 +33,7 @@ mod batches;
 mod follow;
 mod gather;
 mod lost;
+mod noted;
 
 pub(crate) use gather::Gather;
 pub(crate) use lost::Lost;
@@ -89,6 +90,8 @@ pub(crate) struct Replay {
     pause_behind: Position,
     /// Who reads for what is derived alone gathers what the indexes of segments say.
     pub(crate) gather: Option<Gather>,
+    /// What was noted of stretches that this process appended, in place of their frames.
+    pub(crate) noted: Option<Arc<Waiting>>,
     /// Why a stream could not be looked up.
     failed: Option<Error>,
 }
@@ -134,6 +137,7 @@ impl Replay {
             from: Position::ZERO,
             pause_behind: Position::MAX,
             gather: None,
+            noted: None,
             failed: None,
         }
     }
@@ -494,6 +498,10 @@ impl Replay {
             if self.at >= self.pause_behind && self.is_behind_block() {
                 return Ok(None);
             }
+            if self.take_noted(segment, limit)? {
+                scan = Scan::resume(segment, self.at, Some(self.previous_check), limit, Proof::Header);
+                continue;
+            }
             match scan.next() {
                 Step::End => return Ok(None),
                 Step::Bad(fault) => return Ok(Some(fault)),
@@ -539,12 +547,7 @@ impl Replay {
             }
             kind => {
                 if kind == KIND_SEAL {
-                    let seal = Seal::decode(frame)?;
-                    self.seals = SealState {
-                        last: frame.position,
-                        hash: seal.hash,
-                        next: SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span)),
-                    };
+                    self.take_seal(frame)?;
                 }
                 if self.gather.is_none() {
                     self.index.note_other(kind, header.frame_len);

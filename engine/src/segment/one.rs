@@ -491,6 +491,17 @@ impl Segment {
         }
     }
 
+    /// Copies bytes of the file, for who reads a place only once: nothing is mapped for it.
+    ///
+    /// # Errors
+    /// What the system says; where the file was let go of, or ends before them.
+    pub(crate) fn copy(&self, from: Position, bytes: &mut [u8]) -> io::Result<()> {
+        match self.open_file()?.read_at(bytes, from.0 - self.base.0)? == bytes.len() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
     /// The frame at a position, which must end at `limit` or before.
     #[inline(always)]
     pub(crate) fn frame(&self, position: Position, limit: Position) -> Result<Frame<'_>, Fault> {

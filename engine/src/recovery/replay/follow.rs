@@ -81,6 +81,9 @@ impl Replay {
             );
             self.lost_end = None;
             self.enter(opened);
+            if self.gather.as_mut().is_some_and(|gather| gather.has_finished(SegmentOrdinal(0))) {
+                break; // it is to be taken before there is another one
+            }
         }
         self.set.prove_end(self.at);
         Ok(self.at != before)

@@ -2,39 +2,46 @@
 //! for that alone.
 //!
 //! A segment is gathered from its first frame to its end, or not at all: whoever makes its index then walks it himself. So it is
-//! where reading began inside of it, where a frame could not be taken in, and where more segments were read than are held here.
+//! where reading began inside of it, where a frame could not be taken in, and where nobody took it before the next one ended: each
+//! takes megabytes, and one is held.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::format::batch::{Entry, Section};
 use crate::format::frame::Frame;
 use crate::ids::{Position, SegmentOrdinal};
-use crate::index::build::IndexBuild;
+use crate::index::build::{IndexBuild, NotedFrames};
+use crate::index::noted::Noted;
 use crate::segment::one::Segment;
-
-/// So many finished segments are held for whoever writes their indexes: each takes megabytes.
-const GATHERED_MAX: usize = 2;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Gather {
     /// The segment that is being read.
     current: Option<IndexBuild>,
-    /// Those that were read to their ends, oldest first.
-    finished: VecDeque<IndexBuild>,
+    /// The last one that was read to its end, until it is taken.
+    finished: Option<IndexBuild>,
 }
 
 impl Gather {
-    /// The first of the segments that are held.
-    pub(crate) fn first(&self) -> Option<SegmentOrdinal> {
-        self.finished.front().map(IndexBuild::ordinal)
+    /// Whether it holds a segment that was read to its end. One before `from` is given up.
+    pub(crate) fn has_finished(&mut self, from: SegmentOrdinal) -> bool {
+        self.finished.take_if(|build| build.ordinal() < from);
+        self.finished.is_some()
     }
 
-    /// Hands out what was gathered of a segment; what is held of those before is given up.
-    pub(crate) fn take(&mut self, ordinal: SegmentOrdinal) -> Option<IndexBuild> {
-        self.finished.retain(|build| build.ordinal() >= ordinal);
-        if self.first() == Some(ordinal) { self.finished.pop_front() } else { None }
+    /// Whether the segment is being gathered.
+    pub(crate) fn is_in(&self, ordinal: SegmentOrdinal) -> bool {
+        self.current.as_ref().is_some_and(|build| build.ordinal() == ordinal)
+    }
+
+    /// Hands out what was gathered of a segment that ended at `end`, if that is all; what is held of those before is given up.
+    pub(crate) fn take(&mut self, ordinal: SegmentOrdinal, end: Position) -> Option<IndexBuild> {
+        if self.is_in(ordinal) {
+            self.finished = self.current.take().and_then(|mut build| build.end_at(end).then_some(build));
+        }
+        let is_meant = |build: &mut IndexBuild| build.ordinal() <= ordinal;
+        self.finished.take_if(is_meant).filter(|build| build.ordinal() == ordinal)
     }
 
     /// The segment before ended at `end`, and the log goes on in `segment`.
@@ -42,14 +49,19 @@ impl Gather {
         if let Some(mut build) = self.current.take()
             && build.end_at(end)
         {
-            self.finished.push_back(build);
+            self.finished = Some(build);
         }
-        self.current = (self.finished.len() < GATHERED_MAX).then(|| IndexBuild::gather(Arc::clone(segment)));
+        self.current = Some(IndexBuild::gather(Arc::clone(segment)));
     }
 
     /// Nothing can come any more of what was gathered of the segment that is being read.
     pub(super) fn give_up(&mut self) {
         self.current = None;
+    }
+
+    /// Frames follow that are known by what was noted of them, from `at` on; `None` where their segment is not gathered.
+    pub(super) fn begin_noted<'g>(&'g mut self, noted: &'g Noted, at: Position) -> Option<NotedFrames<'g>> {
+        self.current.as_mut().filter(|build| build.is_at(at)).map(|build| build.begin_noted(noted))
     }
 
     /// A frame of the log: its sections and their entries follow.
