@@ -12,7 +12,7 @@ use crate::Result;
 use crate::commit::writer::Writer;
 use crate::format::file_name::{self, FileKind};
 use crate::ids::{Position, SegmentOrdinal};
-use crate::index::build::{IndexBuild, NotIndexed};
+use crate::index::build::{IndexBuild, Memory, NotIndexed};
 use crate::index::directory::Directory;
 use crate::index::segment_indexes::SegmentIndex;
 use crate::segment::set::Known;
@@ -53,9 +53,15 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
     /// Whether it holds what it has gathered for the index of a finished segment. What is of segments before `from` is given up.
     fn has_gathered(&mut self, from: SegmentOrdinal) -> bool;
 
-    /// What it has gathered for the index of this segment, which ended at `end` and is durable, and reads the rest of, where it has
-    /// begun; what it has of those before is given up.
+    /// What it has gathered for the index of this segment, which ended at `end` and is durable, and reads the rest of, where it is
+    /// near; what it has of those before is given up.
     fn take_gathered(&mut self, ordinal: SegmentOrdinal, end: Position) -> Option<IndexBuild>;
+
+    /// Gives back what something gathered took up.
+    fn give_back(&mut self, memory: Memory);
+
+    /// Whether its next steps lead through this segment, which ended at `end`: up to there lies more than is read at once.
+    fn will_gather(&self, ordinal: SegmentOrdinal, end: Position) -> bool;
 }
 
 /// The work on indexes, and how far it is.
@@ -179,6 +185,9 @@ impl Indexer {
             writer.signals.note_index_due(end);
             return writer.marks.get().durable >= end;
         }
+        if self.first.as_ref().is_some_and(|first| first.will_gather(known.ordinal, end)) {
+            return false;
+        }
         self.next = SegmentOrdinal(known.file_end.0 / writer.set.store.segment_bytes);
         let gathered = self.first.as_mut().and_then(|first| first.take_gathered(known.ordinal, end));
         let Some(build) = gathered.filter(|build| build.end() == end).or_else(|| begun(writer, &known, end)) else {
@@ -215,6 +224,9 @@ impl Indexer {
                 let goes_on = || !writer.signals.is_stopping() && !writer.poison.is_set();
                 let made = build.publish(&writer.set, &writer.finder.indexes, &goes_on);
                 writer.finder.indexes.look_again(ordinal);
+                if let (Some(first), Some(memory)) = (&mut self.first, build.into_memory()) {
+                    first.give_back(memory);
+                }
                 match made {
                     Ok(()) | Err(NotIndexed::Needless) => self.passed(writer, end),
                     // Without it readers go the longer way, and the next opening tries again.

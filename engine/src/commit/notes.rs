@@ -146,28 +146,32 @@ mod tests {
         let second = stretch(&mut notes, first, 3);
         let third = stretch(&mut notes, second, 3);
         let end = stretch(&mut notes, third, 3);
-        assert!(waiting.take(Position(first.0 - 8), end).is_none(), "nothing begins there");
-        assert!(waiting.take(first, Position(second.0 - 8)).is_none(), "its block is not durable");
-        let noted = waiting.take(first, second).unwrap();
+        let mut noted = Noted::default();
+        assert!(!waiting.take(Position(first.0 - 8), end, &mut noted), "nothing begins there");
+        assert!(!waiting.take(first, Position(second.0 - 8), &mut noted), "its block is not durable");
+        assert!(waiting.take(first, second, &mut noted));
         assert_eq!(noted.stretch(), first..Position(second.0 - BLOCK_BYTES));
         assert_eq!(noted.block(), Position(second.0 - BLOCK_BYTES)..second);
+        assert_eq!((noted.reach_back.len(), noted.recorded_at), (3, (5, 5)));
         assert_eq!(noted.runs, [TypeRun { frames: 3, name: 0, events: 1 }]);
-        assert!(waiting.take(first, end).is_none(), "it was taken");
-        assert!(waiting.take(third, end).is_some() && waiting.take(second, end).is_none());
+        assert!(!waiting.take(first, end, &mut noted), "it was taken");
+        assert!(waiting.take(third, end, &mut noted) && !waiting.take(second, end, &mut noted));
+        assert_eq!(noted.stretch().start, third);
         assert_eq!(waiting.held().0, 0);
         let _ = stretch(&mut notes, end, 3);
         waiting.want(false);
-        assert!(waiting.take(end, Position::MAX).is_none());
+        assert!(!waiting.take(end, Position::MAX, &mut noted));
     }
 
     #[test]
     fn a_stretch_with_a_frame_that_was_not_noted_is_not_noted() {
         let (mut notes, waiting, first) = begun();
+        let mut noted = Noted::default();
         let behind = Position(first.0 + 64);
         let second = stretch(&mut notes, behind, 3);
-        assert!(waiting.take(first, second).is_none() && waiting.take(behind, second).is_none());
+        assert!(!waiting.take(first, second, &mut noted) && !waiting.take(behind, second, &mut noted));
         let third = stretch(&mut notes, second, 3);
         notes.note_block(Position(third.0 + 64)..Position(third.0 + 128));
-        assert!(waiting.take(second, third).is_some() && waiting.take(third, Position::MAX).is_none());
+        assert!(waiting.take(second, third, &mut noted) && !waiting.take(third, Position::MAX, &mut noted));
     }
 }

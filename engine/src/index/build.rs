@@ -86,9 +86,30 @@ struct StreamSoFar {
     first: u32,
     last: u32,
     last_revision: Revision,
-    /// Where the frame of its last section lies, as in a posting.
-    last_units: u32,
-    reach_back: Option<Position>,
+    /// Zero: there is nothing before.
+    reach_back: Position,
+}
+
+impl StreamSoFar {
+    fn reach_back(&self) -> Option<Position> {
+        Some(self.reach_back).filter(|place| *place != Position::ZERO)
+    }
+}
+
+/// What a build took up, for the next one: megabytes for a segment of many streams, which would lie in pieces otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    sections: Vec<Posting>,
+    streams: Vec<StreamSoFar>,
+    stream_slots: HashMap<StreamId, u32>,
+}
+
+impl Memory {
+    fn bytes(&self) -> usize {
+        self.sections.capacity() * size_of::<Posting>()
+            + self.streams.capacity() * size_of::<StreamSoFar>()
+            + self.stream_slots.capacity() * size_of::<(StreamId, u32)>()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +173,27 @@ impl IndexBuild {
     pub(crate) fn gather(segment: Arc<Segment>) -> IndexBuild {
         let end = segment.file_end();
         IndexBuild::begin(segment, end)
+    }
+
+    /// Whether no section was found yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.sections.is_empty()
+    }
+
+    /// Goes on in the memory of another one, where it is empty.
+    pub(crate) fn take_up(&mut self, memory: Memory) {
+        let Memory { mut sections, mut streams, mut stream_slots } = memory;
+        sections.clear();
+        streams.clear();
+        stream_slots.clear();
+        (self.found.sections, self.found.streams, self.found.stream_slots) = (sections, streams, stream_slots);
+    }
+
+    /// The memory that it took, if that is not more than the next one may want.
+    pub(crate) fn into_memory(self) -> Option<Memory> {
+        const KEPT_BYTES_MAX: usize = 16 << 20;
+        let Found { sections, streams, stream_slots, .. } = self.found;
+        Some(Memory { sections, streams, stream_slots }).filter(|memory| memory.bytes() <= KEPT_BYTES_MAX)
     }
 
     /// A frame is handed over, its sections and their entries follow, then [`end_frame`](Self::end_frame). Where it fails, or
@@ -252,7 +294,7 @@ impl IndexBuild {
             let mut walk = || -> std::result::Result<bool, Fault> {
                 let Some(record) = index.find(stream.id)? else { return Ok(false) };
                 let mut is_same =
-                    record.last_revision == stream.last_revision && record.reach_back == stream.reach_back;
+                    record.last_revision == stream.last_revision && record.reach_back == stream.reach_back();
                 for number in 0..record.chunks() {
                     record.chunk(file, head, number)?.walk(file, head, |revision, place| {
                         let here = found.sections.get(at as usize);
@@ -295,7 +337,7 @@ impl IndexBuild {
 
     /// Writes the file, after all frames were walked. What `goes_on` says is asked now and then.
     pub(crate) fn publish(
-        mut self,
+        &mut self,
         set: &SegmentSet,
         older: &SegmentIndexes,
         goes_on: &dyn Fn() -> bool,
@@ -343,8 +385,8 @@ impl IndexBuild {
                 sections.push((posting.first_revision, Position(base.0 + 8 * u64::from(posting.units))));
                 at = posting.next;
             }
-            let (number, jump) = links(set, older, stream.id, sections[0].0, stream.reach_back);
-            let reach_back = stream.reach_back;
+            let reach_back = stream.reach_back();
+            let (number, jump) = links(set, older, stream.id, sections[0].0, reach_back);
             let new = NewStream { number, last_revision: stream.last_revision, reach_back, jump };
             postings::put_row(&mut rows, stream.id, offset(file)?);
             out.clear();
@@ -599,16 +641,16 @@ impl Found {
         match self.stream_slots.get(&stream) {
             Some(slot) => {
                 let known = &mut self.streams[*slot as usize];
-                if first_revision <= known.last_revision || units <= known.last_units {
+                if first_revision <= known.last_revision || units <= self.sections[known.last as usize].units {
                     return Err(Fault::bad("a section does not follow the one before it in its stream"));
                 }
                 self.sections[known.last as usize].next = number;
-                (known.last, known.last_revision, known.last_units) = (number, last_revision, units);
+                (known.last, known.last_revision) = (number, last_revision);
             }
             None => {
                 self.stream_slots.insert(stream, self.streams.len() as u32);
-                let (first, last, last_units) = (number, number, units);
-                self.streams.push(StreamSoFar { id: stream, first, last, last_revision, last_units, reach_back });
+                let (first, last, reach_back) = (number, number, reach_back.unwrap_or_default());
+                self.streams.push(StreamSoFar { id: stream, first, last, last_revision, reach_back });
             }
         }
         Ok(())

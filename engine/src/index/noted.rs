@@ -173,18 +173,14 @@ impl Kept {
         self.given.extend(noted.given.drain(..));
     }
 
-    fn pop(&mut self) -> Option<Noted> {
-        let Stretch { start, at, end, recorded_at, reach_back, types, runs, given } = self.stretches.pop_front()?;
-        Some(Noted {
-            start,
-            at,
-            end,
-            recorded_at,
-            reach_back: self.reach_back.drain(..reach_back).collect(),
-            types: self.types.drain(..types).collect(),
-            runs: self.runs.drain(..runs).collect(),
-            given: self.given.drain(..given).collect(),
-        })
+    fn pop_into(&mut self, noted: &mut Noted) {
+        let Some(stretch) = self.stretches.pop_front() else { return };
+        noted.begin(stretch.start);
+        (noted.at, noted.end, noted.recorded_at) = (stretch.at, stretch.end, stretch.recorded_at);
+        noted.reach_back.extend(self.reach_back.drain(..stretch.reach_back));
+        noted.types.extend(self.types.drain(..stretch.types));
+        noted.runs.extend(self.runs.drain(..stretch.runs));
+        noted.given.extend(self.given.drain(..stretch.given));
     }
 
     /// Has the memory for all that may wait, and says whether there is room for what was noted.
@@ -225,15 +221,18 @@ impl Waiting {
         }
     }
 
-    /// What was noted of the stretch that begins at `start` and whose block ends at `limit` or before. What is of stretches before it is
-    /// given up.
-    pub(crate) fn take(&self, start: Position, limit: Position) -> Option<Noted> {
+    /// Takes into `noted` what was noted of the stretch that begins at `start` and whose block ends at `limit` or before; `false` where
+    /// there is none. What is of stretches before it is given up.
+    pub(crate) fn take(&self, start: Position, limit: Position, noted: &mut Noted) -> bool {
         let kept = &mut *self.kept.lock();
         while kept.stretches.front().is_some_and(|stretch| stretch.start < start) {
-            kept.pop();
+            kept.pop_into(noted);
         }
         let is_it = kept.stretches.front().is_some_and(|stretch| stretch.start == start && stretch.end <= limit);
-        if is_it { kept.pop() } else { None }
+        if is_it {
+            kept.pop_into(noted);
+        }
+        is_it
     }
 
     /// How many stretches wait, and how many entries that have room in all.

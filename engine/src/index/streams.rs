@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
+use smallvec::{SmallVec, smallvec};
 
 use crate::ids::{Position, Revision, StreamId};
 use crate::index::directory;
@@ -36,15 +37,18 @@ pub(crate) struct Stream {
     /// The frame that holds its last section; of a fork that has none yet, the one that made it.
     pub(crate) last_place: Position,
     /// First revision and frame of every so many sections, in order, as far back as the indexes of segments do not reach.
-    places: Vec<(Revision, Position)>,
+    places: Places,
     sections: u32,
 }
+
+/// Most streams have one place: it lies in the stream.
+type Places = SmallVec<[(Revision, Position); 1]>;
 
 impl From<directory::Entry> for Stream {
     /// A stream that is not in the table: its slot is none.
     fn from(entry: directory::Entry) -> Stream {
         let directory::Entry { stream, name, first, head, head_position, last_place } = entry;
-        let (places, sections) = (Vec::new(), 0);
+        let (places, sections) = (Places::new(), 0);
         let (name, slot) = (name.into(), Stream::NO_SLOT);
         Stream { name, id: stream, slot, first, head, head_position, last_event: head, last_place, places, sections }
     }
@@ -66,7 +70,7 @@ impl Stream {
             head_position: placed.head_position(),
             last_event: head,
             last_place: placed.frame,
-            places: vec![(placed.first_revision, placed.frame)],
+            places: smallvec![(placed.first_revision, placed.frame)],
             sections: 1,
         }
     }
@@ -98,7 +102,7 @@ impl Stream {
     fn continued_by(self, since: Stream) -> Stream {
         let mut places = self.places;
         let last = places.last().map_or(Position::ZERO, |(_, place)| *place);
-        places.extend(since.places.iter().filter(|(_, place)| *place > last));
+        places.extend(since.places.iter().copied().filter(|(_, place)| *place > last));
         Stream { name: self.name, first: self.first, places, ..since }
     }
 
@@ -395,7 +399,7 @@ impl StreamTable {
             head_position: Position(stream.0),
             last_event: revision,
             last_place: frame,
-            places: Vec::new(),
+            places: Places::new(),
             sections: 0,
         });
         self.by_name.insert(name, index);
@@ -479,7 +483,9 @@ impl StreamTable {
             let before = stream.places.partition_point(|(_, place)| *place < border);
             if before > 1 {
                 stream.places.drain(..before - 1);
-                stream.places.shrink_to(4 + 2 * stream.places.len());
+                if stream.places.len() == 1 || stream.places.capacity() > 4 + 2 * stream.places.len() {
+                    stream.places.shrink_to_fit();
+                }
             }
             if stream.places.len() > 1 {
                 self.placed.push_back(id);

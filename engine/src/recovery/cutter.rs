@@ -18,7 +18,7 @@ use crate::format::file_name;
 use crate::format::side_file::SideKind;
 use crate::format::store_block::StoreBlock;
 use crate::ids::{Position, SegmentOrdinal};
-use crate::index::build::IndexBuild;
+use crate::index::build::{IndexBuild, Memory};
 use crate::index::directory::{Directory, Place, Rows};
 use crate::index::noted::Waiting;
 use crate::index::on_demand::{ReadLog, Streams};
@@ -26,7 +26,7 @@ use crate::index::side_file::SideWriter;
 use crate::limits::RETRY_WINDOW_BATCHES;
 use crate::recovery::checkpoint::{self, Resumed};
 use crate::recovery::decision;
-use crate::recovery::replay::{Gather, Replay};
+use crate::recovery::replay::{Gather, NotedStretches, Replay};
 use crate::segment::one::Segment;
 use crate::segment::set::{Known, SegmentSet};
 use crate::storage::{Access, Storage};
@@ -37,9 +37,7 @@ const DUE_STRIDES: u64 = 2;
 /// Far behind the log, checkpoints are this part of the way apart …
 const CATCH_UP_SHARE: u64 = 4;
 /// … but no further than so many bytes: what one stretch adds is held in memory.
-const STRETCH_BYTES_MAX: u64 = 16 << 20;
-/// So far behind the last checkpoint a segment may end that is read for its index before the next one is due.
-const GATHER_BYTES_MAX: u64 = 2 * STRETCH_BYTES_MAX;
+const STRETCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Writes checkpoints.
 #[derive(Debug)]
@@ -95,8 +93,7 @@ impl Cutter {
         }
         let next = *self.block.get_or_insert(last_block);
         // Far behind, a block on the way will do.
-        let is_far = durable.0 > self.covered.0.saturating_add(STRETCH_BYTES_MAX);
-        if next >= durable && !is_far || durable < self.again_at {
+        if next >= durable && !self.is_far(durable) || durable < self.again_at {
             return false;
         }
         match self.try_step(durable, next.min(durable), due) {
@@ -115,6 +112,11 @@ impl Cutter {
         }
     }
 
+    /// Whether more lies between the last checkpoint and a place than is read at once.
+    fn is_far(&self, place: Position) -> bool {
+        place.0 > self.covered.0.saturating_add(STRETCH_BYTES_MAX)
+    }
+
     /// The directory is made anew, from the first segment on.
     fn begin_anew(&mut self) {
         self.is_anew = true;
@@ -127,7 +129,7 @@ impl Cutter {
         if self.reading.is_none() {
             match Reading::begin(&self.storage, self.store, self.covered)? {
                 Some(mut reading) => {
-                    reading.replay.noted = Some(Arc::clone(&self.noted));
+                    reading.replay.noted = Some(NotedStretches::of(Arc::clone(&self.noted)));
                     self.reading = Some(Box::new(reading));
                 }
                 None => self.again_at = Position::MAX,
@@ -200,8 +202,23 @@ impl Derive for Cutter {
         gather.is_some_and(|gather| gather.has_finished(from))
     }
 
+    fn give_back(&mut self, memory: Memory) {
+        if let Some(gather) = self.reading.as_mut().and_then(|reading| reading.replay.gather.as_mut()) {
+            gather.give_back(memory);
+        }
+    }
+
+    fn will_gather(&self, ordinal: SegmentOrdinal, end: Position) -> bool {
+        let replay = self.reading.as_ref().map(|reading| &reading.replay);
+        let is_before = |replay: &Replay| match &replay.gather {
+            Some(gather) if gather.is_in(ordinal) => true,
+            _ => replay.segment.as_ref().is_some_and(|segment| segment.ordinal() < ordinal),
+        };
+        self.is_far(end) && end >= self.again_at && replay.is_none_or(is_before)
+    }
+
     fn take_gathered(&mut self, ordinal: SegmentOrdinal, end: Position) -> Option<IndexBuild> {
-        if self.again_at == Position::MAX || end.0 > self.covered.0.saturating_add(GATHER_BYTES_MAX) {
+        if self.again_at == Position::MAX || self.is_far(end) {
             return None;
         }
         // What is left of it is read now, by who will need it, and not by somebody else from its beginning.
@@ -453,7 +470,7 @@ mod tests {
                 continue;
             }
             let known = finished.next().unwrap();
-            let gathered = cutter.take_gathered(known.ordinal, known.end.unwrap()).unwrap();
+            let mut gathered = cutter.take_gathered(known.ordinal, known.end.unwrap()).unwrap();
             let end = known.end.unwrap();
             assert_eq!((gathered.ordinal(), gathered.end()), (known.ordinal, end));
             gathered.publish(set, indexes, &|| true).unwrap();
@@ -587,7 +604,7 @@ mod tests {
                 let next = SegmentOrdinal(published.len() as u64);
                 let Some(known) = set.all().get(published.len()).cloned() else { continue };
                 let Some(end) = known.end.filter(|_| cutter.has_gathered(next)) else { continue };
-                let gathered = cutter.take_gathered(known.ordinal, end).expect("it was gathered");
+                let mut gathered = cutter.take_gathered(known.ordinal, end).expect("it was gathered");
                 gathered.publish(set, &writer.finder.indexes, &|| true).expect("it is written");
                 published.push((known, end));
             }

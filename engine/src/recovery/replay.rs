@@ -15,7 +15,6 @@ use crate::format::open::{Predecessor, open_position};
 use crate::format::segment_header::HEAD_BLOCK_BYTES;
 use crate::format::watermark::Watermark;
 use crate::ids::{Incarnation, Position, SegmentOrdinal};
-use crate::index::noted::Waiting;
 use crate::index::on_demand::Streams;
 use crate::planted::{Plant, planted};
 use crate::recovery::checkpoint::Resumed;
@@ -37,6 +36,7 @@ mod noted;
 
 pub(crate) use gather::Gather;
 pub(crate) use lost::Lost;
+pub(crate) use noted::NotedStretches;
 
 /// What the log holds, as far as it was read.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub(crate) struct Replay {
     /// Who reads for what is derived alone gathers what the indexes of segments say.
     pub(crate) gather: Option<Gather>,
     /// What was noted of stretches that this process appended, in place of their frames.
-    pub(crate) noted: Option<Arc<Waiting>>,
+    pub(crate) noted: Option<NotedStretches>,
     /// Why a stream could not be looked up.
     failed: Option<Error>,
 }

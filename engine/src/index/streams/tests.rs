@@ -75,7 +75,7 @@ fn places_are_forgotten_of_few_streams_at_a_time() {
     for stream in 0..2 * MANY {
         let all = &places[stream as usize];
         let kept = all.partition_point(|(_, place)| *place < border).saturating_sub(1);
-        assert_eq!(last_place(&table, stream), all[kept..]);
+        assert_eq!(*last_place(&table, stream), all[kept..]);
     }
     // They have several still; once all lie before the border none has.
     assert_eq!(table.with_places(), MANY as usize);

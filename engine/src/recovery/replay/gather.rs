@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::format::batch::{Entry, Section};
 use crate::format::frame::Frame;
 use crate::ids::{Position, SegmentOrdinal};
-use crate::index::build::{IndexBuild, NotedFrames};
+use crate::index::build::{IndexBuild, Memory, NotedFrames};
 use crate::index::noted::Noted;
 use crate::segment::one::Segment;
 
@@ -21,6 +21,8 @@ pub(crate) struct Gather {
     current: Option<IndexBuild>,
     /// The last one that was read to its end, until it is taken.
     finished: Option<IndexBuild>,
+    /// What one before took up.
+    memory: Option<Memory>,
 }
 
 impl Gather {
@@ -28,6 +30,14 @@ impl Gather {
     pub(crate) fn has_finished(&mut self, from: SegmentOrdinal) -> bool {
         self.finished.take_if(|build| build.ordinal() < from);
         self.finished.is_some()
+    }
+
+    /// Gives back what something gathered took up.
+    pub(crate) fn give_back(&mut self, memory: Memory) {
+        match &mut self.current {
+            Some(current) if current.is_empty() => current.take_up(memory),
+            _ => self.memory = Some(memory),
+        }
     }
 
     /// Whether the segment is being gathered.
@@ -51,7 +61,11 @@ impl Gather {
         {
             self.finished = Some(build);
         }
-        self.current = Some(IndexBuild::gather(Arc::clone(segment)));
+        let mut build = IndexBuild::gather(Arc::clone(segment));
+        if let Some(memory) = self.memory.take() {
+            build.take_up(memory);
+        }
+        self.current = Some(build);
     }
 
     /// Nothing can come any more of what was gathered of the segment that is being read.

@@ -1,6 +1,8 @@
 //! Stretches that the writer of this process has appended: to who reads for what is derived alone, their index blocks and what was
 //! noted beside them say what their frames say. The blocks are read from the log, and prove themselves.
 
+use std::sync::Arc;
+
 use super::Replay;
 use crate::commit::tail::SealState;
 use crate::error::{Damage, DamageClass};
@@ -9,10 +11,26 @@ use crate::format::frame::{Frame, KIND_SEAL};
 use crate::format::index_block::{IndexBlock, IndexedFrame};
 use crate::format::seal::Seal;
 use crate::ids::Position;
-use crate::index::noted::Noted;
+use crate::index::noted::{Noted, Waiting};
 use crate::index::streams::{Placed, StreamTable};
 use crate::segment::one::Segment;
 use crate::{Error, Result};
+
+/// Where noted stretches come from, and the memory for one of them.
+#[derive(Debug)]
+pub(crate) struct NotedStretches {
+    waiting: Arc<Waiting>,
+    noted: Noted,
+    /// The bytes of its index block.
+    block: Vec<u8>,
+}
+
+impl NotedStretches {
+    /// What waits there is taken.
+    pub(crate) fn of(waiting: Arc<Waiting>) -> NotedStretches {
+        NotedStretches { waiting, noted: Noted::default(), block: Vec::new() }
+    }
+}
 
 impl Replay {
     /// Takes in the stretch that begins here, and the index block behind it, where it was noted and ends at `limit` or before.
@@ -20,24 +38,29 @@ impl Replay {
     /// # Errors
     /// [`Damage`](crate::ErrorKind::Damage) where the block does not say what was noted: some of it was taken in.
     pub(super) fn take_noted(&mut self, segment: &Segment, limit: Position) -> Result<bool> {
-        if !self.damage.is_empty() {
-            return Ok(false);
-        }
-        let Some(noted) = self.noted.as_ref().and_then(|noted| noted.take(self.at, limit)) else { return Ok(false) };
+        let Some(mut stretches) = self.noted.take() else { return Ok(false) };
+        let NotedStretches { waiting, noted, block } = &mut stretches;
+        let is_there = self.damage.is_empty() && waiting.take(self.at, limit, noted);
+        let taken = if is_there { self.take_stretch(noted, block, segment) } else { Ok(false) };
+        self.noted = Some(stretches);
+        taken
+    }
+
+    fn take_stretch(&mut self, noted: &Noted, bytes: &mut Vec<u8>, segment: &Segment) -> Result<bool> {
         let block = noted.block();
-        let mut bytes = vec![0; (block.end.0 - block.start.0) as usize];
-        if segment.copy(block.start, &mut bytes).is_err() {
+        bytes.clear();
+        bytes.resize((block.end.0 - block.start.0) as usize, 0);
+        if segment.copy(block.start, bytes).is_err() {
             return Ok(false); // who reads the frames is told
         }
-        let Ok(frame) = Frame::decode(&bytes, segment.seeds, block.start) else { return Ok(false) };
+        let Ok(frame) = Frame::decode(bytes, segment.seeds, block.start) else { return Ok(false) };
         let listed = frame.prove(segment.seeds).and_then(|()| IndexBlock::decode(&frame));
         let Some(listed) = listed.ok().filter(|listed| listed.links.stretch == self.at) else { return Ok(false) };
-        self.take_listed(&noted, &frame, &listed, segment).map_err(|fault| {
+        self.take_listed(noted, &frame, &listed, segment).map(|()| true).map_err(|fault| {
             let detail = format!("what was noted of it is not what its index block says: {fault}");
             let positions = noted.stretch();
             Error::from_damage(Damage::new(DamageClass::Damage, &segment.name, 0..0, positions, detail))
-        })?;
-        Ok(true)
+        })
     }
 
     /// As [`take_noted`](Self::take_noted): the frames that are listed in `block`, and the block.
