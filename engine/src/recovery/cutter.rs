@@ -305,6 +305,10 @@ impl Reading {
         let checkpoint = self.checkpoint()?;
         let name = file_name::checkpoint(checkpoint.generation);
         SideWriter::begin(&*storage, &name, SideKind::Checkpoint, store)?.publish(checkpoint.encode(), false)?;
+        if self.last.is_none() {
+            // The other one, where there is one, is not of what is made here, and would name files that go now.
+            let _ = storage.remove(&file_name::checkpoint(checkpoint.generation + 1));
+        }
         let needed = checkpoint::needed(self.last.iter().chain([&checkpoint]));
         self.files.retain(|number| {
             let is_needed = needed.contains(number);
@@ -482,6 +486,28 @@ mod tests {
             assert_eq!(walked.difference(&index), None);
         }
         assert_eq!(finished.len(), 0, "each was gathered");
+    }
+
+    /// Made anew, the directory has one checkpoint at first: none is left that names runs which are gone.
+    #[test]
+    fn p11_a_directory_that_is_made_anew_leaves_no_checkpoint_without_its_runs() {
+        let storage: Arc<dyn Storage> = Arc::new(MemStorage::new());
+        let (store, blocks) = written(&storage, 4 << 10);
+        let writer = store.writer().unwrap();
+        let (set, durable) = (&writer.set, writer.marks.get().durable);
+        let mut cutter = Cutter::new(Arc::clone(&storage), set.store, Position::ZERO, Arc::default());
+        for block in &blocks[..10] {
+            while cutter.step_to(durable, *block, 1) {}
+        }
+        for times in 1..4 {
+            assert_eq!(checkpoint::read_all(set).len(), if times == 1 { 2 } else { 1 });
+            cutter.begin_anew();
+            while cutter.reading.as_ref().is_none_or(|reading| reading.last.is_none()) {
+                let _ = cutter.step_to(durable, *blocks.last().unwrap(), 1);
+            }
+            let whole = [0, 1].into_iter().filter(|number| checkpoint::hold(set, *number).is_some()).count();
+            assert_eq!((whole, checkpoint::read_all(set).len()), (1, 1), "made anew {times} times");
+        }
     }
 
     /// Far behind, a step would lead over many segments: what is gathered of each is handed out.
