@@ -57,6 +57,9 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
     /// near; what it has of those before is given up.
     fn take_gathered(&mut self, ordinal: SegmentOrdinal, end: Position) -> Option<IndexBuild>;
 
+    /// Whether it takes what is noted of what this process appends.
+    fn takes_notes(&self) -> bool;
+
     /// Gives back what something gathered took up.
     fn give_back(&mut self, memory: Memory);
 
@@ -101,7 +104,8 @@ impl Indexer {
             return false;
         }
         let is_worker = writer.turns.is_worker();
-        writer.noted.want(is_worker && writer.options.derives);
+        let takes_notes = self.first.as_ref().is_some_and(|first| first.takes_notes());
+        writer.noted.want(is_worker && writer.options.derives && takes_notes);
         if !is_worker {
             self.look_on(writer);
             return false; // when the other one is gone, what comes asks again
@@ -155,7 +159,7 @@ impl Indexer {
         clear_void(writer);
         if let Some(first) = &mut self.first {
             first.make_anew(writer);
-            let _ = first.take_gathered(SegmentOrdinal(u64::MAX), Position::MAX); // all are walked below, one after the other
+            let _ = first.has_gathered(SegmentOrdinal(u64::MAX)); // all are walked below, one after the other
         }
         let durable = writer.marks.get().durable;
         let mut all = writer.set.all();
@@ -189,16 +193,13 @@ impl Indexer {
             return false;
         }
         self.next = SegmentOrdinal(known.file_end.0 / writer.set.store.segment_bytes);
-        let gathered = self.first.as_mut().and_then(|first| first.take_gathered(known.ordinal, end));
-        let Some(build) = gathered.filter(|build| build.end() == end).or_else(|| begun(writer, &known, end)) else {
-            self.has_gap = true;
+        if has_index(writer, &known, end) {
+            self.passed(writer, end);
             return true;
-        };
-        let index = SegmentIndex::open(&*writer.set.storage, known.ordinal, writer.set.store.store);
-        match index.is_some_and(|index| index.is_of(build.segment(), end)) {
-            true => self.passed(writer, end),
-            false => self.current = Some(build),
         }
+        let gathered = self.first.as_mut().and_then(|first| first.take_gathered(known.ordinal, end));
+        self.current = gathered.filter(|build| build.end() == end).or_else(|| begun(writer, &known, end));
+        self.has_gap |= self.current.is_none();
         true
     }
 
@@ -262,6 +263,12 @@ impl Indexer {
         let newest = || self.first.as_ref().and_then(|first| first.directory(writer));
         writer.streams.forget(border, writer.options.streams_kept, newest, || writer.tail.lock());
     }
+}
+
+/// Whether a finished segment has its index already.
+fn has_index(writer: &Writer, known: &Known, end: Position) -> bool {
+    let index = SegmentIndex::open(&*writer.set.storage, known.ordinal, writer.set.store.store);
+    index.is_some_and(|index| writer.set.open_with(known, Access::Read).is_ok_and(|segment| index.is_of(&segment, end)))
 }
 
 /// A build of which nothing is gathered yet; `None` where the segment cannot be read.

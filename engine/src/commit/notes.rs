@@ -70,7 +70,7 @@ impl Notes {
         noted.given.extend(batch.given.map(|id| (id, position)));
         let events = batch.sections.iter().flat_map(|section| section.events);
         let events = events.map(|event| (event.event_type, event.recorded_at.unwrap_or(batch.recorded_at)));
-        noted.add_events(events, &mut recent);
+        self.is_all = noted.add_events(events, &mut recent);
         self.recent = recent;
     }
 
@@ -138,6 +138,23 @@ mod tests {
         assert_eq!(waiting.held(), (2048, room));
         waiting.want(false);
         assert_eq!(waiting.held(), (0, 0));
+    }
+
+    /// Else a batch of many types would be looked through once for each, while the end of the log is held.
+    #[test]
+    fn p12_a_stretch_of_many_types_is_given_up_at_once() {
+        let names: Vec<String> = (0..1 << 17).map(|number| format!("type {number}")).collect();
+        let events: Vec<NewEvent<'_>> = names.iter().map(|name| NewEvent::new(name, "")).collect();
+        for (count, is_noted) in [(16, true), (17, false), (1 << 17, false)] {
+            let (mut notes, waiting, at) = begun();
+            let sections = [BatchSection { stream: "s", expected: Expected::Any, events: &events[..count] }];
+            let batch = NewBatch { sections: &sections, existing: &[None], given: None, recorded_at: 5 };
+            let end = Position(at.0 + FRAME_BYTES);
+            notes.note_batch(at..end, Position(8192), batch);
+            assert!(notes.current.types.len() <= 16 && notes.current.runs.len() <= 16);
+            notes.note_block(end..Position(end.0 + BLOCK_BYTES));
+            assert_eq!(waiting.take(at, Position::MAX, &mut Noted::default()), is_noted, "{count} types");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Making the index of a segment: one pass over its frames, then one over its streams.
 //!
 //! The frames are walked as readers walk them, by their chain: a segment with a frame that does not prove itself gets no
-//! index. Whoever walks them anyway, and proves as much, may hand them over one by one as he comes to them; those that he did not
-//! come to are walked here. What is gathered meanwhile takes 16 bytes a section, and goes through a buffer into the file.
+//! index. Whoever walks them anyway, and proves as much, may hand them over one by one as he comes to them, or, of what his own
+//! process has just appended, as they were noted then; those that he did not come to are walked here. What is gathered meanwhile takes 16 bytes a section, and goes through a buffer into the file.
 
 use std::sync::Arc;
 
@@ -239,11 +239,6 @@ impl IndexBuild {
     pub(crate) fn end_at(&mut self, end: Position) -> bool {
         self.end = end;
         self.at == end
-    }
-
-    /// The segment.
-    pub(crate) fn segment(&self) -> &Arc<Segment> {
-        &self.segment
     }
 
     /// Its ordinal.

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use crate::ids::{BatchId, Position, StreamId};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
-/// So many of each wait at most, 1.8 MB in all: what is noted of 50 to 300 MiB of short events.
+/// So many of each wait at most, some 2 MB in all: what is noted of 50 to 300 MiB of short events.
 const STRETCHES_MAX: usize = 2048;
 const REACH_BACK_MAX: usize = 65_536;
 const TYPES_MAX: usize = 8192;
+/// A stretch with more types is not noted: they are looked for one by one while the end of the log is held.
+const TYPES_A_STRETCH_MAX: usize = 16;
 const RUNS_MAX: usize = 32_768;
 const GIVEN_MAX: usize = 8192;
 
@@ -88,13 +90,14 @@ impl Noted {
         self.at..self.end
     }
 
-    /// Takes in the types of a batch, and when its events were recorded; `recent` is the type that was met last.
+    /// Takes in the types of a batch, and when its events were recorded; `recent` is the type that was met last. `false` where the
+    /// stretch comes to more than is noted of one.
     #[inline]
-    pub(crate) fn add_events<'a>(&mut self, events: impl Iterator<Item = (&'a str, i64)>, recent: &mut u32) {
+    pub(crate) fn add_events<'a>(&mut self, events: impl Iterator<Item = (&'a str, i64)>, recent: &mut u32) -> bool {
         let from = self.runs.len();
         for (name, recorded_at) in events {
             self.recorded_at = (self.recorded_at.0.min(recorded_at), self.recorded_at.1.max(recorded_at));
-            let name = self.number_of(name, recent);
+            let Some(name) = self.number_of(name, recent) else { return false };
             match self.runs[from..].iter_mut().rev().find(|run| run.name == name) {
                 Some(run) => run.events += 1,
                 None => self.runs.push(TypeRun { frames: u32::from(self.runs.len() == from), name, events: 1 }),
@@ -107,20 +110,24 @@ impl Noted {
             before.frames += 1;
             self.runs.pop();
         }
+        self.reach_back.len() <= REACH_BACK_MAX && self.runs.len() <= RUNS_MAX && self.given.len() <= GIVEN_MAX
     }
 
-    /// The number of a type.
+    /// The number of a type; `None` where there are too many.
     #[inline]
-    fn number_of(&mut self, name: &str, recent: &mut u32) -> u32 {
+    fn number_of(&mut self, name: &str, recent: &mut u32) -> Option<u32> {
         let is_it = |known: &Arc<[u8]>| **known == *name.as_bytes();
         if !self.types.get(*recent as usize).is_some_and(is_it) {
-            let number = self.types.iter().position(is_it).unwrap_or_else(|| {
+            let known = self.types.iter().position(is_it);
+            if known.is_none() {
+                if self.types.len() == TYPES_A_STRETCH_MAX {
+                    return None;
+                }
                 self.types.push(name.as_bytes().into());
-                self.types.len() - 1
-            });
-            *recent = number as u32;
+            }
+            *recent = known.unwrap_or(self.types.len() - 1) as u32;
         }
-        *recent
+        Some(*recent)
     }
 }
 

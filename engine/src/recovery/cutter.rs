@@ -202,6 +202,10 @@ impl Derive for Cutter {
         gather.is_some_and(|gather| gather.has_finished(from))
     }
 
+    fn takes_notes(&self) -> bool {
+        self.again_at != Position::MAX
+    }
+
     fn give_back(&mut self, memory: Memory) {
         if let Some(gather) = self.reading.as_mut().and_then(|reading| reading.replay.gather.as_mut()) {
             gather.give_back(memory);
@@ -218,7 +222,8 @@ impl Derive for Cutter {
     }
 
     fn take_gathered(&mut self, ordinal: SegmentOrdinal, end: Position) -> Option<IndexBuild> {
-        if self.again_at == Position::MAX || self.is_far(end) {
+        let is_begun = self.reading.is_some();
+        if self.again_at == Position::MAX || self.is_far(end) || !is_begun && end <= self.covered.max(self.again_at) {
             return None;
         }
         // What is left of it is read now, by who will need it, and not by somebody else from its beginning.
@@ -228,8 +233,12 @@ impl Derive for Cutter {
             while reading.replay.at < end && reading.replay.follow_to_block(end, Position::MAX)? {}
             Ok(reading.replay.gather.as_mut().and_then(|gather| gather.take(ordinal, end)))
         });
-        // Where it fails, the next step begins anew where the last checkpoint stands, and says what that means.
-        gathered.inspect_err(|_| self.reading = None).ok().flatten()
+        // Where it fails, a later step begins anew where the last checkpoint stands, and says what that means.
+        if gathered.is_err() {
+            self.reading = None;
+            self.again_at = self.again_at.max(end);
+        }
+        gathered.ok().flatten()
     }
 }
 

@@ -75,7 +75,7 @@ impl Store {
     /// Figures of the store.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io) from the system.
+    /// [`Io`](crate::ErrorKind::Io) from the system.
     pub fn stat(&self) -> Result<Stat> {
         let set = &self.view.set;
         set.check_process()?;
