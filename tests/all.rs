@@ -18,6 +18,7 @@ mod concurrency;
 mod crash;
 mod cursors;
 mod damage;
+mod derived;
 mod directory;
 mod durability;
 mod edges;
