@@ -10,7 +10,7 @@ use crate::format::Fault;
 use crate::format::frame::{Frame, KIND_SEAL};
 use crate::format::index_block::{IndexBlock, IndexedFrame};
 use crate::format::seal::Seal;
-use crate::ids::Position;
+use crate::ids::{Position, SegmentOrdinal};
 use crate::index::noted::{Noted, Waiting};
 use crate::index::streams::{Placed, StreamTable};
 use crate::segment::one::Segment;
@@ -108,7 +108,7 @@ impl Replay {
     /// Takes in a seal.
     pub(super) fn take_seal(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
         let seal = Seal::decode(frame)?;
-        let next = crate::ids::SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span));
+        let next = SegmentOrdinal(seal.ordinal.0 + u64::from(seal.span));
         self.seals = SealState { last: frame.position, hash: seal.hash, next };
         Ok(())
     }
