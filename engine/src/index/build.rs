@@ -2,7 +2,8 @@
 //!
 //! The frames are walked as readers walk them, by their chain: a segment with a frame that does not prove itself gets no
 //! index. Whoever walks them anyway, and proves as much, may hand them over one by one as he comes to them, or, of what his own
-//! process has just appended, as they were noted then; those that he did not come to are walked here. What is gathered meanwhile takes 16 bytes a section, and goes through a buffer into the file.
+//! process has just appended, as they were noted then; those that he did not come to are walked here. What is gathered meanwhile
+//! takes 16 bytes a section, and goes through a buffer into the file.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::segment::set::SegmentSet;
 use crate::{Error, Result};
 
 /// A segment with fewer sections gets no index: the links are as fast, and a file takes two blocks at least.
-const SECTIONS_MIN: usize = 8;
+pub(crate) const SECTIONS_MIN: usize = 8;
 /// So many links are followed to an older segment that has an index.
 const LINKS_MAX: u32 = 64;
 
@@ -97,7 +98,7 @@ impl StreamSoFar {
 }
 
 /// What a build took up, for the next one: megabytes for a segment of many streams, which would lie in pieces otherwise.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
     sections: Vec<Posting>,
     streams: Vec<StreamSoFar>,

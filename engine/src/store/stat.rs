@@ -9,6 +9,7 @@ use crate::error::{Damage, Error};
 use crate::format::batch::Sections;
 use crate::format::frame::KIND_BATCH;
 use crate::ids::{Epoch, Incarnation, StoreId};
+use crate::index::build::SECTIONS_MIN;
 use crate::recovery::{DirectoryStat, checkpoint};
 use crate::segment::set::Known;
 use crate::segment::walk::{LogWalk, Walked};
@@ -16,9 +17,6 @@ use crate::storage::Access;
 use crate::store::Store;
 use crate::watermark::Watermarks;
 use crate::{Result, limits};
-
-/// A segment with fewer needs no index (format-spec/13-segment-index.md).
-const INDEXED_SECTIONS_MIN: usize = 8;
 
 /// Figures of a store.
 #[derive(Clone, Debug)]
@@ -146,13 +144,13 @@ impl Store {
         }
         let mut walk = LogWalk::new(Arc::clone(&self.view.set), known.base);
         let mut sections = 0;
-        while sections < INDEXED_SECTIONS_MIN {
+        while sections < SECTIONS_MIN {
             let Ok(Walked::Frame(place)) = walk.next(end) else { return false };
             let frame = walk.frame(place);
             if frame.kind() == KIND_BATCH {
                 let Ok(mut of_frame) = Sections::new(frame) else { return false };
                 let more = std::iter::from_fn(|| of_frame.next().ok().flatten());
-                sections += more.take(INDEXED_SECTIONS_MIN).count();
+                sections += more.take(SECTIONS_MIN).count();
             }
         }
         true
