@@ -1,7 +1,8 @@
 //! Which events are asked for? What `cat` and `tail` read: of one stream or of all, by type, by time, the newest so many.
 //!
 //! The newest are those of what else is asked for: the last five failures, wherever they are. The engine knows the newest of any
-//! kind, so it is asked for more and more of these until enough are among them.
+//! kind, so it is asked for more and more of these until enough are among them. So the log is read more than once: always as it
+//! was at one place, whatever is appended meanwhile.
 
 use treering::{
     EventRef, LogReader, Position, ReadAllOptions, ReadOptions, Revision, Store, StreamReader, Token, Visibility,
@@ -52,26 +53,22 @@ impl Reader {
 
 impl Wanted<'_> {
     /// Hands out each event, and what is met in place of one.
-    pub(crate) fn read(
-        &self,
-        store: &Store,
-        mut take: impl FnMut(treering::Result<EventRef<'_>>) -> Outcome,
-    ) -> Outcome {
-        let at = self.at.map(|time| store.end_at(time, visibility(self.durable))).transpose()?;
-        let (among, mut before) = match self.last {
-            None => (None, 0),
-            Some(last) => self.newest(store, at, last).map(|(among, before)| (Some(among), before))?,
-        };
-        let mut reader = self.reader(store, at, among)?;
-        while let Some(next) = reader.next() {
-            match next {
-                Ok(event) if !self.wants(&event) => {}
-                Ok(_) if before > 0 => before -= 1,
-                Err(error) if before > 0 && error.damage().is_some() => {}
-                next => take(next)?,
-            }
+    pub(crate) fn read(&self, store: &Store, take: impl FnMut(treering::Result<EventRef<'_>>) -> Outcome) -> Outcome {
+        self.look(store)?.read(store, take)
+    }
+
+    /// Looks where in the log it lies.
+    fn look(&self, store: &Store) -> Outcome<Found<'_>> {
+        let mut at = self.at.map(|time| store.end_at(time, visibility(self.durable))).transpose()?;
+        let Some(last) = self.last else { return Ok(Found { wanted: self, at, among: None, before: 0 }) };
+        if self.after.is_some() {
+            store.refresh()?; // as each reader does that begins behind a token
         }
-        Ok(())
+        let marks = store.watermarks();
+        let end = if self.durable { marks.durable } else { marks.committed };
+        at = Some(at.map_or(end, |at| at.min(end)));
+        let (among, before) = self.newest(store, at, last)?;
+        Ok(Found { wanted: self, at, among: Some(among), before })
     }
 
     /// Among how many of any kind the newest so many are that are wanted, and how many wanted ones among these come before them.
@@ -160,7 +157,92 @@ impl Wanted<'_> {
     }
 }
 
+/// Where in the log that lies which is asked for.
+struct Found<'a> {
+    wanted: &'a Wanted<'a>,
+    /// The log as it was when it ended there.
+    at: Option<Position>,
+    /// Among the newest so many of any kind …
+    among: Option<u64>,
+    /// … behind so many that are wanted.
+    before: u64,
+}
+
+impl Found<'_> {
+    fn read(&self, store: &Store, mut take: impl FnMut(treering::Result<EventRef<'_>>) -> Outcome) -> Outcome {
+        let (mut reader, mut before) = (self.wanted.reader(store, self.at, self.among)?, self.before);
+        while let Some(next) = reader.next() {
+            match next {
+                Ok(event) if !self.wanted.wants(&event) => {}
+                Ok(_) if before > 0 => before -= 1,
+                Err(error) if before > 0 && error.damage().is_some() => {}
+                next => take(next)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What readers are shown: everything committed, unless told otherwise.
 pub(crate) fn visibility(durable: bool) -> Visibility {
     if durable { Visibility::Durable } else { Visibility::Committed }
+}
+
+#[cfg(test)]
+mod tests {
+    use treering::{Batch, Durability, Expected, NewEvent, Options};
+
+    use super::*;
+
+    fn append(store: &Store, stream: &str, event_type: &str, payload: &str) -> Token {
+        let event = [NewEvent::new(event_type, payload.as_bytes())];
+        let batch = Batch::to(stream, Expected::Any, &event).durability(Durability::Written);
+        store.append(&batch).unwrap().token()
+    }
+
+    fn payloads(found: &Found<'_>, store: &Store) -> Vec<String> {
+        let mut all = Vec::new();
+        let take = |next: treering::Result<EventRef<'_>>| {
+            all.push(String::from_utf8(next?.payload().to_vec()).unwrap());
+            Ok(())
+        };
+        found.read(store, take).unwrap();
+        all
+    }
+
+    /// Others append between the look and the reading. What begins behind a token takes that in.
+    #[test]
+    fn the_newest_are_those_of_one_place_of_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Store::open(folder.path(), Options::new()).unwrap();
+        let token = append(&writer, "a", "failure", "0");
+        for number in 1..30 {
+            append(&writer, "a", if number % 3 == 0 { "failure" } else { "step" }, &number.to_string());
+        }
+        let of = |stream, event_type, prefix, after| {
+            let (since, last) = (Some(0), Some(3));
+            Wanted { stream, event_type, prefix, after, since, last, ..Wanted::default() }
+        };
+        for wanted in [
+            of(Some("a"), Some("failure"), None, Some(&token)),
+            of(Some("a"), None, None, Some(&token)),
+            of(None, Some("failure"), None, Some(&token)),
+            of(None, None, Some("a"), Some(&token)),
+            of(None, Some("failure"), None, None),
+        ] {
+            // The same whatever kind of event comes.
+            for comes in ["failure", "step"] {
+                let store = Store::open_read_only(folder.path(), Options::new()).unwrap();
+                let end = store.watermarks().committed;
+                let found = wanted.look(&store).unwrap();
+                for number in 0..40 {
+                    append(&writer, "a", comes, &format!("later {number}"));
+                }
+                let shown = payloads(&found, &store);
+                let all = Wanted { last: None, after: None, ..wanted };
+                let all = payloads(&Found { wanted: &all, at: Some(end), among: None, before: 0 }, &store);
+                assert_eq!(shown, all[all.len() - 3..], "{wanted:?}, {comes}");
+            }
+        }
+    }
 }
