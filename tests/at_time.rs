@@ -1,12 +1,18 @@
 //! The log and its streams as they were at a time or a position, each held against a scan of everything.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use treering::format::file_name::{self, FileKind};
 use treering::format::frame::{FRAME_HEADER_BYTES, KIND_INDEX_BLOCK};
 use treering::format::segment_header::FIRST_FRAME_OFFSET;
 use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Storage};
-use treering::{Batch, Event, Expected, NewEvent, Position, ReadAllOptions, ReadOptions, Revision, Store, Visibility};
+use treering::{
+    Batch, Event, Expected, NewEvent, Position, ReadAllOptions, ReadOptions, Revision, Store, Visibility, maintain,
+};
+use treering_tests::grown::{Draw, grown, hit, spoil};
 use treering_tests::store::{everything, log, noise, open, open_read_only, stream};
 
 const STREAMS: [&str; 3] = ["a", "b", "c"];
@@ -75,6 +81,11 @@ fn compare(store: &Store, times: &[i64]) {
             assert_eq!(places(&stream(store, name, options)), places(of_stream.iter().copied()), "{name} at {time}");
             let last: Vec<_> = of_stream.iter().rev().take(2).copied().collect();
             assert_eq!(places(&stream(store, name, options.last(2).backwards())), places(last), "{name} at {time}");
+            let options = ReadOptions::new().visibility(Visibility::Committed).from_position(end);
+            let rest: Vec<&Event> = all[expected.len()..].iter().filter(|event| *event.stream == **name).collect();
+            assert_eq!(places(&stream(store, name, options)), places(rest.iter().copied()), "{name} behind {time}");
+            let last: Vec<_> = rest.iter().rev().take(2).copied().collect();
+            assert_eq!(places(&stream(store, name, options.last(2).backwards())), places(last), "{name} behind {time}");
         }
     }
     for event in all.iter().step_by(7) {
@@ -133,6 +144,79 @@ fn p18_the_log_at_a_time_needs_no_index_block() {
             assert_eq!(places(&found), places(prefix_at(&all, *time)), "at {time}, with {file} hit at {at}");
         }
     }
+}
+
+/// What a reader of a stream hands out: the events, and where it was told of damage.
+fn items(store: &Store, name: &str, options: ReadOptions<'_>) -> (Vec<Event>, Vec<Range<Position>>) {
+    let mut reader = store.read_stream(name, options.visibility(Visibility::Committed)).unwrap();
+    let (mut events, mut lost) = (Vec::new(), Vec::new());
+    while let Some(event) = reader.next() {
+        match event {
+            Ok(event) => events.push(event.hold()),
+            Err(error) => lost.push(error.damage().expect("nothing else").positions.clone()),
+        }
+    }
+    (events, lost)
+}
+
+/// A stream from a place of the log on is what a reader of all of it finds there: across forks, with the files that are derived
+/// lost, cut or changed, and with damage in the log, accepted or not.
+#[test]
+fn p18_a_stream_from_a_time_on_is_what_a_full_scan_says() {
+    let (mut cut, mut told_of) = (0, 0);
+    for seed in 0..16 {
+        let storage = MemStorage::with_seed(seed);
+        grown(&storage, seed).close().unwrap();
+        let mut draw = Draw::new(seed);
+        for round in 0..12 {
+            let copy = storage.deep_copy().unwrap();
+            (0..round % 3).for_each(|_| hit(&copy, &mut draw));
+            if round > 0 {
+                spoil(&copy, &mut draw);
+            }
+            if round > 3 {
+                let plan = maintain::accept_plan_on(Arc::new(copy.clone()), &mut ()).unwrap();
+                let _ = maintain::accept_on(Arc::new(copy.clone()), &plan).unwrap();
+            }
+            let store = open_read_only(&copy);
+            for stream in store.streams().unwrap() {
+                let (all, lost) = items(&store, &stream.name, ReadOptions::new());
+                for _ in 0..6 {
+                    let time = draw.below(1_000_000) as i64;
+                    let end = store.end_at(time, Visibility::Committed).unwrap();
+                    let options = ReadOptions::new().from_position(end);
+                    let (found, told) = items(&store, &stream.name, options);
+                    let begins = |event: &&Event| event.position >= end;
+                    let name = &stream.name;
+                    let expected = all.iter().filter(begins);
+                    assert_eq!(
+                        places(&found),
+                        places(expected),
+                        "{name} from {end}, seed {seed}, round {round}, lost {lost:?}"
+                    );
+                    let is_gap = |pair: &[Event]| pair[0].revision.get() + 1 < pair[1].revision.get();
+                    assert!(!told.is_empty() || !found.windows(2).any(is_gap), "{name} from {end}: nothing is told");
+                    let (found, _) = items(&store, &stream.name, ReadOptions::new().at(end));
+                    // A fork was not there before it was made.
+                    let is_there = stream.first.get() == 0 || stream.id.get() < end.get();
+                    let expected = all.iter().filter(|event| is_there && !begins(event));
+                    assert_eq!(places(&found), places(expected), "{name} up to {end}");
+                    if let Some(event) = all.get(draw.below(all.len() as u64 + 1) as usize) {
+                        let options = ReadOptions::new().after_token(&event.token());
+                        let rest = all.iter().filter(|other| other.position > event.position);
+                        assert_eq!(places(&items(&store, name, options).0), places(rest), "{name} behind {event:?}");
+                    }
+                    (cut, told_of) = (cut + u64::from(found.len() < all.len()), told_of + told.len());
+                    let (found, _) = items(&store, &stream.name, options.backwards().last(3));
+                    assert!(found.iter().all(|event| begins(&event)), "{name} from {end}");
+                }
+            }
+        }
+    }
+    assert!(
+        cut > 1000 && told_of > 50,
+        "{cut} readers began behind the beginning, {told_of} times one was told of damage"
+    );
 }
 
 fn readable(store: &Store, options: ReadAllOptions<'_>) -> Vec<Event> {

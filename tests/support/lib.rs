@@ -8,6 +8,7 @@ pub mod bodies;
 pub mod counting;
 pub mod damage;
 pub mod engine;
+pub mod grown;
 pub mod image;
 pub mod journal;
 pub mod lab;

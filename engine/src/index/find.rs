@@ -6,6 +6,7 @@
 //! that are known is walked instead, which is slower and finds the same.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Damage;
@@ -214,26 +215,79 @@ impl Finder {
 
     /// The frame that holds a revision of the stream, or the damage in its place.
     pub(crate) fn frame_holding(&self, stream: &Stream, revision: Revision) -> Result<Position> {
+        if let Some(place) = self.found(stream, revision)? {
+            return Ok(place);
+        }
+        match self.places_of(stream, revision)?.into_iter().next() {
+            Some(Place::Frame(position)) => Ok(position),
+            Some(Place::Lost(damage)) => Err(Error::from_damage(*damage)),
+            None => Err(in_no_frame(stream, revision)),
+        }
+    }
+
+    /// Between which positions a revision of the stream lies: that of its frame, or, where that is lost, all that may have held it.
+    pub(crate) fn whereabouts(&self, stream: &Stream, revision: Revision) -> Result<Range<Position>> {
+        if let Some(place) = self.found(stream, revision)? {
+            return Ok(place..Position(place.0 + 1));
+        }
+        let places = self.places_of(stream, revision)?;
+        let (Some(first), Some(last)) = (places.first(), places.last()) else {
+            return Err(in_no_frame(stream, revision));
+        };
+        let start = match first {
+            Place::Frame(position) => *position,
+            Place::Lost(damage) => damage.positions.start,
+        };
+        let end = match last {
+            Place::Frame(position) => Position(position.0 + 1),
+            Place::Lost(damage) => damage.positions.end,
+        };
+        Ok(start..end)
+    }
+
+    /// The frame that holds a revision of the stream, where links or indexes lead to it.
+    fn found(&self, stream: &Stream, revision: Revision) -> Result<Option<Position>> {
         let stretch = stream.stretch(revision);
         let place = match self.known.get(stream.id, revision) {
             None => self.find(&stretch, revision)?.map(|found| found.section.frame),
             known => known,
         };
-        if let Some(place) = place {
-            if self.is_in(place, stream.id, revision) {
-                return Ok(place);
-            }
+        if let Some(place) = place
+            && !self.is_in(place, stream.id, revision)
+        {
             self.forget(&stretch, revision);
+            return Ok(None);
         }
-        match self.around(stream, revision)?.into_iter().next() {
-            Some(Place::Frame(position)) => Ok(position),
-            Some(Place::Lost(damage)) => Err(Error::from_damage(*damage)),
-            None => Err(Error::new(
-                crate::ErrorKind::NotFound,
-                format!("revision {revision} of {:?} lies in no frame that is whole", stream.name),
-            )),
+        Ok(place)
+    }
+
+    /// By a walk over the log: the frame that holds a revision of the stream, else the damage that may have taken it. Where nothing
+    /// did, since revisions were accepted as lost, the next frame.
+    #[cold]
+    fn places_of(&self, stream: &Stream, revision: Revision) -> Result<Vec<Place>> {
+        let mut places = self.around(stream, revision)?;
+        // What is lost before its frame has to do with others.
+        let frame = places.iter().enumerate().find_map(|(at, place)| match place {
+            Place::Frame(position) => Some((at, *position)),
+            Place::Lost(_) => None,
+        });
+        match frame {
+            Some((at, position)) if at == 0 || self.is_in(position, stream.id, revision) => {
+                Ok(vec![Place::Frame(position)])
+            }
+            Some((at, _)) => {
+                places.truncate(at);
+                Ok(places)
+            }
+            None => Ok(places),
         }
     }
+}
+
+#[cold]
+fn in_no_frame(stream: &Stream, revision: Revision) -> Error {
+    let message = format!("revision {revision} of {:?} lies in no frame that is whole", stream.name);
+    Error::new(crate::ErrorKind::NotFound, message)
 }
 
 /// A stream that was read of, or that something in the log names.

@@ -50,9 +50,10 @@ impl StreamReader {
         let (low, high) = if backwards { (options.to, options.from) } else { (options.from, options.to) };
         let to = high.map_or(head, |to| to.min(head));
         let mut from = low.unwrap_or(Revision(0));
-        let token = after_token.filter(|token| !token.is_origin());
-        if let Some(token) = token.filter(|token| first.0 == 0 || token.frame.0 >= id.0) {
-            from = from.max(look_up::first_behind(finder, id, &token, first, last_event)?);
+        let begins =
+            [after_token.filter(|token| !token.is_origin()).map(Begin::Behind), options.from_position.map(Begin::At)];
+        for begin in begins.iter().flatten().filter(|begin| first.0 == 0 || begin.frame().0 >= id.0) {
+            from = from.max(begin.first_of(finder, id, first, last_event)?);
         }
         match options.last {
             Some(0) => return Ok(Some(reader)),
@@ -63,7 +64,7 @@ impl StreamReader {
         let lost_up_to = high.map_or(lost_up_to, |high| high.min(lost_up_to));
         let part = Part { stream: id, name, from: from.max(first), to, lost_up_to, place: None };
         if from < first {
-            return reader.across(finder, part, from, first, token).map(Some);
+            return reader.across(finder, part, from, first, begins).map(Some);
         }
         reader.own.begin(part);
         Ok(Some(reader))
@@ -77,7 +78,7 @@ impl StreamReader {
         own: Part,
         from: Revision,
         first: Revision,
-        token: Option<Token>,
+        begins: [Option<Begin>; 2],
     ) -> Result<StreamReader> {
         let upto = Revision(own.to.0.min(first.0 - 1));
         let Some(mut shared) = parts::shared(finder, own.stream, from, upto)? else {
@@ -87,9 +88,10 @@ impl StreamReader {
         if own.to >= first || own.lost_up_to >= first {
             shared.parts.insert(0, own);
         }
-        if let Some(token) = token {
-            shared.lost = None; // it lies before the token, or the token would not be known
-            behind(finder, &mut shared.parts, &token)?;
+        for begin in begins.iter().flatten() {
+            if cut(finder, &mut shared.parts, begin)? || matches!(begin, Begin::Behind(_)) {
+                shared.lost = None; // it lies before that, or the token would not be known
+            }
         }
         if self.backwards {
             shared.parts.reverse();
@@ -206,18 +208,47 @@ impl KnownHead {
     }
 }
 
-/// Leaves of the parts, the newest first, what lies behind the event that a token names.
-fn behind(finder: &Finder, parts: &mut Vec<Part>, token: &Token) -> Result<()> {
+/// Where in the log a reader begins.
+#[derive(Clone, Copy)]
+enum Begin {
+    /// With the frames there and behind.
+    At(Position),
+    /// Behind the event that a token names.
+    Behind(Token),
+}
+
+impl Begin {
+    /// No frame before it holds what is read.
+    fn frame(&self) -> Position {
+        match self {
+            Begin::At(position) => *position,
+            Begin::Behind(token) => token.frame,
+        }
+    }
+
+    /// The first revision that is read, of those that a stream has from `first` to `last`.
+    fn first_of(&self, finder: &Finder, stream: StreamId, first: Revision, last: Revision) -> Result<Revision> {
+        match self {
+            Begin::At(position) => look_up::first_at(finder, stream, *position, first, last),
+            Begin::Behind(token) => look_up::first_behind(finder, stream, token, first, last),
+        }
+    }
+}
+
+/// Leaves of the parts, the newest first, what a reader reads that begins there; `true` where that is not all of them.
+fn cut(finder: &Finder, parts: &mut Vec<Part>, begin: &Begin) -> Result<bool> {
+    let mut is_cut = false;
     // Positions rise with revisions: one part at most is cut.
     while let Some(part) = parts.last_mut() {
-        let first = look_up::first_behind(finder, part.stream, token, part.from, part.to)?;
+        let first = begin.first_of(finder, part.stream, part.from, part.to)?;
+        is_cut |= first > part.from;
         if first <= part.to {
             part.from = part.from.max(first);
-            return Ok(());
+            break;
         }
         parts.pop();
     }
-    Ok(())
+    Ok(is_cut)
 }
 
 /// The event with this revision, where it lies below `visible`.

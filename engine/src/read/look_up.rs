@@ -1,5 +1,6 @@
 //! What is looked up in a stream's own events without a reader: one of them, and where they end below a place of the log.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Result;
@@ -92,6 +93,18 @@ pub(crate) fn head_below(
     }
 }
 
+/// The first revision of a stream that lies in a frame at `position` or behind it.
+pub(crate) fn first_at(
+    finder: &Finder,
+    stream: StreamId,
+    position: Position,
+    first: Revision,
+    last_event: Revision,
+) -> Result<Revision> {
+    // What may lie behind it is told where it is lost.
+    first_where(finder, stream, first, last_event, |place| place.end > position)
+}
+
 /// The first revision of a stream whose event lies behind the one that a token names.
 pub(crate) fn first_behind(
     finder: &Finder,
@@ -100,8 +113,7 @@ pub(crate) fn first_behind(
     first: Revision,
     last_event: Revision,
 ) -> Result<Revision> {
-    let before = head_below_damage(finder, stream, token.frame, first, last_event)?;
-    let behind = before.map_or(first, |before| Revision(before.0 + 1));
+    let behind = first_at(finder, stream, token.frame, first, last_event)?;
     // Of the token's own frame the stream may have events on both sides of it. Where that is lost, so are they all.
     let dealt_with = || {
         let segment = finder.set.holding(token.frame).ok()?;
@@ -113,8 +125,7 @@ pub(crate) fn first_behind(
     Ok(dealt_with().map_or(behind, |revision| revision.max(behind)))
 }
 
-/// As [`head_below`], from anywhere in the stream, also where damage breaks the links: a section's position rises with its
-/// revisions.
+/// As [`head_below`], from anywhere in the stream, also where damage breaks the links.
 #[cold]
 fn head_below_damage(
     finder: &Finder,
@@ -123,22 +134,27 @@ fn head_below_damage(
     first: Revision,
     head: Revision,
 ) -> Result<Option<Revision>> {
+    let behind = first_where(finder, stream, first, head, |place| place.start >= visible)?;
+    Ok((behind > first).then(|| Revision(behind.0 - 1)))
+}
+
+/// The first revision whose whereabouts are behind something, else the one behind `head`: places rise with revisions.
+#[cold]
+fn first_where(
+    finder: &Finder,
+    stream: StreamId,
+    first: Revision,
+    head: Revision,
+    is_behind: impl Fn(Range<Position>) -> bool,
+) -> Result<Revision> {
     let stream = finder.of_stream(stream, Stream::clone)?;
     let (mut low, mut high) = (first.0, head.0 + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        let frame = match finder.frame_holding(&stream, Revision(middle)) {
-            Ok(frame) => frame,
-            Err(error) => match error.damage() {
-                Some(damage) => damage.positions.start,
-                None => return Err(error),
-            },
-        };
-        if frame < visible {
-            low = middle + 1;
-        } else {
-            high = middle;
+        match is_behind(finder.whereabouts(&stream, Revision(middle))?) {
+            true => high = middle,
+            false => low = middle + 1,
         }
     }
-    Ok((low > first.0).then(|| Revision(low - 1)))
+    Ok(Revision(low))
 }

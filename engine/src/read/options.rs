@@ -11,6 +11,7 @@ pub struct ReadOptions<'a> {
     pub(crate) to: Option<Revision>,
     pub(crate) last: Option<u64>,
     pub(crate) after_token: Option<Token>,
+    pub(crate) from_position: Option<Position>,
     pub(crate) at: Option<Position>,
     pub(crate) backwards: bool,
     pub(crate) visibility: Visibility,
@@ -50,6 +51,15 @@ impl<'a> ReadOptions<'a> {
     #[must_use]
     pub fn after_token(mut self, token: &Token) -> ReadOptions<'a> {
         self.after_token = Some(*token);
+        self
+    }
+
+    /// Only what lies in the log at `position` or behind it, in whole batches: those that begin there or later. With
+    /// [`Store::end_at`](crate::Store::end_at), which says where the log ended at a time, nothing is left out that was recorded later.
+    /// Costs a few looks, whatever lies before it.
+    #[must_use]
+    pub fn from_position(mut self, position: Position) -> ReadOptions<'a> {
+        self.from_position = Some(position);
         self
     }
 
