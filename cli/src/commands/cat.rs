@@ -42,8 +42,8 @@ Examples:
                                        as it was when that day began (UTC)
 
 --since and --until go by the time that is shown, when it happened; --at by when it was recorded. \
-Of all streams --since looks at what was recorded a day before TIME or later, since clocks may \
-differ. TIME is 2026-02-12T14:11:57Z, a day, or how long ago: 90s, 15m, 2h, 3d.
+--since looks at what was recorded a day before TIME or later, since clocks may differ. \
+TIME is 2026-02-12T14:11:57Z, a day, or how long ago: 90s, 15m, 2h, 3d.
 
 Shows what is committed; --durable leaves out what a power loss could still take.")]
 pub(crate) struct Args {

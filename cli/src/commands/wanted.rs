@@ -122,15 +122,17 @@ impl Wanted<'_> {
         if let Some(at) = at {
             options = options.at(at);
         }
+        if let Some(begin) = self.begin(store)? {
+            options = options.from_position(begin);
+        }
         Ok(Reader::Stream(store.read_stream(stream, options)?))
     }
 
     fn log_reader(&self, store: &Store, at: Option<Position>, last: Option<u64>) -> Outcome<Reader> {
         let visibility = visibility(self.durable);
         let mut options = ReadAllOptions::new().visibility(visibility);
-        if let Some(since) = self.since {
-            // What was recorded long before has not happened since.
-            options = options.from(store.end_at(since.saturating_sub(AHEAD_NANOS_MAX), visibility)?);
+        if let Some(begin) = self.begin(store)? {
+            options = options.from(begin);
         }
         if let Some(prefix) = self.prefix {
             options = options.stream_prefix(prefix);
@@ -148,6 +150,13 @@ impl Wanted<'_> {
             options = options.at(at);
         }
         Ok(Reader::Log(store.read_all(options)?))
+    }
+
+    /// Where that begins which may be new enough: what was recorded long before has not happened since.
+    fn begin(&self, store: &Store) -> Outcome<Option<Position>> {
+        let Some(since) = self.since else { return Ok(None) };
+        let before = since.saturating_sub(AHEAD_NANOS_MAX).saturating_sub(1);
+        Ok(Some(store.end_at(before, visibility(self.durable))?))
     }
 
     /// Whether an event is asked for, by its time.

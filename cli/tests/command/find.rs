@@ -112,6 +112,10 @@ fn since_does_not_read_what_was_recorded_long_before() {
     let since = |args: &[&str]| place.run("cat", &[&["--json", "--since"], args].concat());
     assert_eq!(payloads(since(&["2h"])), ["a 39", "today"]);
     assert_eq!(payloads(since(&["2h", "--last", "1"])), ["today"]);
+    assert_eq!(payloads(since(&["2h", "a"])), ["a 39", "today"]);
+    assert_eq!(payloads(since(&["2h", "a", "--last", "1"])), ["today"]);
+    assert_eq!(payloads(since(&["2h", "a", "--type", "step"])), ["a 39"]);
     assert_eq!(payloads(since(&["4d", "--last", "2"])), ["a 39", "today"]);
     since(&["11d"]).failed(4, "of damage");
+    since(&["11d", "a"]).failed(4, "of damage");
 }
