@@ -50,6 +50,7 @@ mod takeover;
 mod tidy;
 mod together;
 mod tokens;
+mod types;
 mod upkeep;
 mod verify;
 mod wakers;

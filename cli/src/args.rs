@@ -11,7 +11,7 @@ use treering::{Durability, Expected, Revision, Token};
 
 use crate::commands::{
     accept, append, bench, cat, claim, context, cursor, demo, diff, dump, export, fork, forks, import, intents,
-    project, reindex, salvage, snapshot, snapshots, stat, streams, tail, unlock, verify, watch,
+    project, reindex, salvage, snapshot, snapshots, stat, streams, tail, types, unlock, verify, watch,
 };
 use crate::exit::Outcome;
 
@@ -28,6 +28,7 @@ Examples:
   treering import s ~/.claude/projects
                                    every session found there, each as a stream
   treering streams s               what the store holds
+  treering types s                 which types of events there are, how often
   treering cat s SESSION --last 5  the last five events of one
   treering cat s --type failure --since 2h
                                    what failed in the last two hours, anywhere
@@ -79,6 +80,7 @@ enum Command {
     Context(context::Args),
     Cursor(cursor::Args),
     Streams(streams::Args),
+    Types(types::Args),
     Stat(stat::Args),
     Verify(verify::Args),
     Unlock(unlock::Args),
@@ -113,6 +115,7 @@ impl Cli {
             Command::Context(args) => context::run(args),
             Command::Cursor(args) => cursor::run(args),
             Command::Streams(args) => streams::run(args),
+            Command::Types(args) => types::run(args),
             Command::Stat(args) => stat::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Unlock(args) => unlock::run(args),

@@ -105,7 +105,7 @@ pub use projection::{EventView, Fold, Projection, Source, Unusable};
 pub use read::{Event, EventRef, LogReader, ReadAllOptions, ReadOptions, guard_mapped_reads};
 pub use recovery::{DirectoryStat, OpenReport};
 pub use snapshot::{Context, ContextOptions, ContextPart, ContextReader, Ignored, NewSnapshot, Snapshot, Snapshotted};
-pub use store::{Stat, Store, StreamInfo};
+pub use store::{Stat, Store, StreamInfo, TypeCount, TypeCounts};
 pub use watermark::{Visibility, Watermarks};
 
 /// The README's example, compiled and run as a test.

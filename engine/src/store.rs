@@ -5,6 +5,7 @@
 
 mod projections;
 mod stat;
+mod types;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::watermark::{Visibility, Watermarks};
 use crate::{Error, Result, limits};
 
 pub use self::stat::Stat;
+pub use self::types::{TypeCount, TypeCounts};
 
 /// An open store.
 ///

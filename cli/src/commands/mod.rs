@@ -25,6 +25,7 @@ pub(crate) mod snapshots;
 pub(crate) mod stat;
 pub(crate) mod streams;
 pub(crate) mod tail;
+pub(crate) mod types;
 pub(crate) mod unlock;
 pub(crate) mod verify;
 pub(crate) mod wanted;

@@ -142,7 +142,7 @@ impl DamageMet {
         }
     }
 
-    fn note(&mut self, damage: &Damage) {
+    pub(crate) fn note(&mut self, damage: &Damage) {
         let known = |met: &Damage| met.file == damage.file && met.bytes == damage.bytes;
         if !self.met.iter().any(known) {
             match output::is_json() {

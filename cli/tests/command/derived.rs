@@ -93,3 +93,40 @@ fn a_reindex_that_cannot_read_all_ends_so() {
     let text = place.run_on(&store, "reindex", &[]).text();
     assert!(text.starts_with("no index can be made of 0000000000000000.segment: "), "{text}");
 }
+
+/// `types` says what a scan says, with indexes and without, of some streams, and as of a time.
+#[test]
+fn types_are_counted_with_indexes_and_without() {
+    let (place, store) = filled();
+    for (event_type, count) in [("rare", 3), ("tool call", 40)] {
+        let lines = place.write("lines", "a line\n".repeat(count));
+        let mut append = treering(["append"]);
+        append.arg(&store).args(["c", "--type", event_type]).stdin(fs::File::open(lines).unwrap());
+        assert!(append.output().unwrap().status.success());
+    }
+    let json = |args: &[&str]| -> Vec<(String, u64)> {
+        let rows = place.run_on(&store, "types", &[&["--json"], args].concat()).json();
+        rows.iter().map(|row| (row["type"].as_str().unwrap().to_owned(), row["events"].as_u64().unwrap())).collect()
+    };
+    let scan = |args: &[&str]| {
+        let mut counts = std::collections::BTreeMap::<String, u64>::new();
+        for event in place.run_on(&store, "cat", &[&["--json"], args].concat()).json() {
+            *counts.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, events)| std::cmp::Reverse(*events));
+        counts
+    };
+    let all = scan(&[]);
+    assert_eq!(all.len(), 3);
+    for kind in ["", ".index", "checkpoint-"] {
+        assert!(kind.is_empty() || remove(&store, kind) >= 1);
+        assert_eq!(json(&[]), all, "without {kind}");
+        assert_eq!(json(&["c"]), scan(&["--streams", "c"]), "without {kind}");
+        assert_eq!(json(&["--at", "2026-02-12"]), []);
+    }
+    let text = place.run_on(&store, "types", &[]).text();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((&rows[0][..], &rows[1][..]), (&["type", "events", "%"][..], &["line", "40,000", "99.9"][..]), "{text}");
+    place.run("types", &["--since", "1h"]).failed(2, "unexpected argument");
+}

@@ -174,6 +174,11 @@ impl LogReader {
         self
     }
 
+    /// Where it begins, and where what it reads ends at the latest.
+    pub(crate) fn bounds(&self) -> (Position, Position) {
+        (self.from, self.behind)
+    }
+
     /// The place behind the event that was handed out last: a later reader goes on there. `None` before the first, unless
     /// the reader was itself begun behind a token.
     #[must_use]

@@ -63,6 +63,30 @@ pub fn find<'p, P: Payload + ?Sized>(
     Ok(None)
 }
 
+/// Hands out every type with the number of its events, in the order of names.
+///
+/// # Errors
+/// Where the types do not add up: what was handed out by then may be wrong.
+pub fn each<P: Payload + ?Sized>(
+    payload: &P,
+    head: &SegmentIndexHead,
+    mut take: impl FnMut(&str, u64),
+) -> Result<(), Fault> {
+    let (mut all, mut before) = (0u64, None);
+    for index in 0..head.types {
+        let record = nth(payload, head, index)?;
+        if before.replace(record.name).is_some_and(|before| before >= record.name) {
+            return Err(Fault::bad("the types of a segment index do not stand in the order of their names"));
+        }
+        all = all.saturating_add(record.events);
+        take(std::str::from_utf8(record.name).map_err(|_| Fault::bad("a type that is not UTF-8"))?, record.events);
+    }
+    match all == head.events {
+        true => Ok(()),
+        false => Err(Fault::bad(format!("types of {all} events in a segment index of {}", head.events))),
+    }
+}
+
 /// The type of the row `index`, which must be below [`SegmentIndexHead::types`].
 pub fn nth<'p, P: Payload + ?Sized>(
     payload: &'p P,
@@ -174,6 +198,28 @@ mod tests {
         for absent in ["", "aa", "e", "zz"] {
             assert_eq!(find(&payload[..], &head, absent.as_bytes()), Ok(None));
         }
+    }
+
+    /// [SIX-5] What the types say is taken where it adds up, and not where any bit is another one.
+    #[test]
+    fn p11_types_that_do_not_add_up_are_not_counted() {
+        let (payload, mut head) = index_of(&[("a", 100), ("b", 2), ("c", 900)]);
+        let all = |payload: &[u8], head: &SegmentIndexHead| {
+            let mut all = Vec::new();
+            each(payload, head, |name, events| all.push((name.to_owned(), events))).map(|()| all)
+        };
+        assert!(all(&payload, &head).is_err(), "the head tells of other events");
+        head.events = 2004;
+        let whole = all(&payload, &head).expect("adds up");
+        assert_eq!(whole, [("a".into(), 200), ("b".into(), 4), ("c".into(), 1800)]);
+        for bit in 0..payload.len() * 8 {
+            let mut flipped = payload.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let numbers = |all: Vec<(String, u64)>| all.into_iter().map(|(_, events)| events).sum::<u64>();
+            assert!(all(&flipped, &head).map_or(2004, numbers) == 2004, "bit {bit}");
+        }
+        let (twice, head) = index_of(&[("a", 1), ("a", 1)]);
+        assert!(all(&twice, &SegmentIndexHead { events: 4, ..head }).is_err());
     }
 
     #[test]
