@@ -6,8 +6,11 @@
 use std::io;
 use std::sync::Arc;
 
+use treering::format::watermark::Watermark;
 use treering::storage::mem::{Fault, MemStorage, Operation};
-use treering::{Batch, BatchId, BootId, Durability, Error, Event, Expected, NewEvent, ReadAllOptions, Receipt, Store};
+use treering::{
+    Batch, BatchId, BootId, Durability, Error, Event, Expected, NewEvent, ReadAllOptions, Receipt, Store, maintain,
+};
 use treering_tests::damage::wait_for_seals;
 use treering_tests::image::Image;
 use treering_tests::store::{everything, log, noise, open, open_read_only, put, small, try_open, try_put};
@@ -383,6 +386,49 @@ fn p11_a_watermark_file_may_be_missing_old_or_nonsense() {
             store.close().unwrap();
             assert!(open(&storage).open_report().was_clean, "{shown:?}");
         }
+    }
+}
+
+/// [WMK-5] Whoever writes next gives it its length; on the way, and where that fails anywhere, what its slots said is kept.
+#[test]
+fn p11_a_watermark_file_that_was_cut_is_mended_and_keeps_what_it_knew() {
+    let storage = MemStorage::new();
+    for number in 0..4 {
+        let store = open(&storage);
+        let _ = attempt(&store, number).unwrap();
+        store.close().unwrap();
+    }
+    // The newer slot is the first one, then the second one.
+    for number in 4..6 {
+        let whole = Image::take(&storage);
+        for len in [0, 1, 127, 128, 4095, 4096, 4097, 4223, 4224, 8191] {
+            let mut cut = whole.clone();
+            cut.0.get_mut("watermark").unwrap().truncate(len);
+            let slots = Watermark::slots(&cut.0["watermark"]);
+            for after in 0..12 {
+                cut.put_back(&storage);
+                storage.inject(Fault { after, error: io::ErrorKind::Other, sticky: true, on: None, keep: 0 });
+                if let Ok(store) = try_open(&storage) {
+                    let _ = store.close();
+                }
+                storage.clear_fault();
+                let now = Watermark::slots(&Image::take(&storage).0["watermark"]);
+                let newest = slots.first().map(|slot| slot.generation);
+                assert!(now.first().map(|slot| slot.generation) >= newest, "{len}: {slots:?}, then {now:?}");
+                let store = try_open(&storage).unwrap_or_else(|error| panic!("{len}, {after}: {error}"));
+                assert_eq!(everything(&store).len(), 3 * number as usize, "{len}, {after}");
+                store.close().unwrap();
+                open(&storage).close().unwrap();
+                let file = &Image::take(&storage).0["watermark"];
+                assert_eq!((file.len(), Watermark::slots(file).len()), (8192, 2), "{len}, {after}");
+                let report = maintain::verify_on(Arc::new(storage.clone()), &mut ()).unwrap();
+                assert!(!report.notes.iter().any(|note| note.contains("watermark")), "{len}: {:?}", report.notes);
+            }
+        }
+        whole.put_back(&storage);
+        let store = open(&storage);
+        let _ = attempt(&store, number).unwrap();
+        store.close().unwrap();
     }
 }
 

@@ -15,7 +15,9 @@ use crate::commit::tail::Ahead;
 use crate::commit::watch;
 use crate::commit::writer::Writer;
 use crate::format::file_name;
-use crate::format::watermark::{WATERMARK_FILE_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot};
+use crate::format::watermark::{
+    WATERMARK_FILE_BYTES, WATERMARK_SLOT_BYTES, WATERMARK_SLOT_STRIDE, Watermark, fold_boot,
+};
 use crate::storage::{Access, Storage, StorageFile, WritableMapping};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, now};
@@ -190,13 +192,15 @@ impl Signals {
 #[derive(Debug)]
 pub(crate) struct WatermarkFile {
     file: Option<Arc<dyn StorageFile>>,
+    /// It was cut short by somebody.
+    is_short: bool,
     generation: u64,
 }
 
 impl WatermarkFile {
     /// The generation that the file held when the store was opened.
     pub(crate) fn new(generation: u64) -> WatermarkFile {
-        WatermarkFile { file: None, generation }
+        WatermarkFile { file: None, is_short: false, generation }
     }
 
     /// Writes and syncs the slot whose turn it is.
@@ -252,11 +256,23 @@ impl WatermarkFile {
                 }
                 other => other,
             };
-            self.file = Some(file.map_err(failed)?);
+            let file = file.map_err(failed)?;
+            let len = file.len().map_err(failed)?;
+            self.is_short = len < WATERMARK_FILE_BYTES;
+            if self.is_short && len < WATERMARK_SLOT_BYTES as u64 {
+                let _ = file.write_at(&[0; WATERMARK_SLOT_BYTES], 0); // a piece of a slot says nothing
+            }
+            self.file = Some(file);
         }
         let file = self.file.as_ref().expect("it was just opened");
         let slot = watermark.generation % 2 * WATERMARK_SLOT_STRIDE;
-        file.write_at(&watermark.encode(), slot).and_then(|()| file.sync_data()).map_err(failed)?;
+        let mut bytes = watermark.encode().to_vec();
+        if self.is_short {
+            // With the rest of its block: so the other slot is not touched, and the second one gives the file its length.
+            bytes.resize(WATERMARK_SLOT_STRIDE as usize, 0);
+        }
+        file.write_at(&bytes, slot).and_then(|()| file.sync_data()).map_err(failed)?;
+        self.is_short &= slot == 0;
         self.generation = watermark.generation;
         Ok(())
     }

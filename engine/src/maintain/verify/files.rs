@@ -28,6 +28,9 @@ const REINDEX: &str = "it is derived: nothing is lost, and `treering reindex` ma
 const DELETE: &str =
     "it is derived: nothing is lost; deleted while nobody writes to the store, it is made anew by the next writer";
 
+/// What it says of one that was cut short, which writers mend.
+const SHORT: &str = "it is derived: nothing is lost, and writers give it its length as they go on";
+
 /// Reads the identity file; where it is lost, what the segments repeat of it.
 pub(in crate::maintain) fn identity(
     storage: &dyn Storage,
@@ -181,7 +184,7 @@ fn wrong_index(found: &Found, known: &Known, end: Position) -> Option<String> {
 /// Notes what is wrong with the watermark file, which is derived.
 fn watermark(found: &Found, notes: &mut Vec<String>) {
     let name = file_name::WATERMARK;
-    let mut note = |what: String| notes.push(format!("{name}: {what}; {DELETE}"));
+    let mut note = |what: String, way_out: &str| notes.push(format!("{name}: {what}; {way_out}"));
     let mut bytes = vec![0; WATERMARK_FILE_BYTES as usize];
     let read = found.set.storage.open(name, Access::Read).and_then(|file| {
         let read = file.read_at(&mut bytes, 0)?;
@@ -189,25 +192,27 @@ fn watermark(found: &Found, notes: &mut Vec<String>) {
     });
     let (read, len) = match read {
         Ok(read) => read,
-        Err(error) => return note(format!("it cannot be read: {error}")),
+        Err(error) => return note(format!("it cannot be read: {error}"), DELETE),
     };
     if len != WATERMARK_FILE_BYTES {
-        note(format!("it is {len} bytes long instead of {WATERMARK_FILE_BYTES}"));
+        let way_out = if len < WATERMARK_FILE_BYTES { SHORT } else { DELETE };
+        note(format!("it is {len} bytes long instead of {WATERMARK_FILE_BYTES}"), way_out);
     }
     for number in 0..2usize {
         let start = (number as u64 * WATERMARK_SLOT_STRIDE) as usize;
         let block = bytes[..read].get(start..(start + WATERMARK_SLOT_STRIDE as usize).min(read)).unwrap_or_default();
         match Watermark::decode(block) {
             Err(Fault::Absent) => {}
-            Err(fault) => note(format!("slot {number}: {fault}")),
+            Err(Fault::Short) if len < WATERMARK_FILE_BYTES => {} // that was said
+            Err(fault) => note(format!("slot {number}: {fault}"), DELETE),
             Ok(slot) => {
                 if let Some(what) = contradiction(found, &slot) {
-                    note(format!("slot {number} {what}"));
+                    note(format!("slot {number} {what}"), DELETE);
                 }
             }
         }
         if block.get(WATERMARK_SLOT_BYTES..).unwrap_or_default().iter().any(|byte| *byte != 0) {
-            note(format!("the rest of the block of slot {number} is not zero"));
+            note(format!("the rest of the block of slot {number} is not zero"), DELETE);
         }
     }
 }
