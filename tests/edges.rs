@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use treering::format::file_name;
 use treering::storage::Storage;
 use treering::storage::mem::MemStorage;
 use treering::{
@@ -261,4 +262,19 @@ fn p20_what_is_printed_of_a_store_and_its_readers_does_not_grow_with_the_log() {
     for (short, long) in lens[0].iter().zip(lens[1]) {
         assert!(long < 6_000 && long < short + 500, "{lens:?}");
     }
+}
+
+/// What another process is just making is nothing yet: neither to be written nor to be read.
+#[test]
+fn who_makes_a_store_is_named_until_it_is_made_or_has_ended() {
+    let storage = MemStorage::new();
+    let making = storage.create(&file_name::temporary(file_name::IDENTITY, 0), 0).unwrap();
+    assert!(making.try_lock().unwrap());
+    let error = try_open(&storage).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains("nothing to be read either. Try again then, or once it has ended"), "{error}");
+    let read = Store::open_read_only_on(Arc::new(storage.clone()), small()).unwrap_err();
+    assert_eq!(read.kind(), ErrorKind::NotFound);
+    drop(making);
+    let _ = put(&open(&storage), "a", b"made");
 }

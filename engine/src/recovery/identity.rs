@@ -238,7 +238,8 @@ fn lock(storage: &dyn Storage, file: &dyn StorageFile) -> Result<()> {
     }
     let holder = file.lock_holder().map_or_else(|| "another process".into(), |holder| holder.to_string());
     let message = format!(
-        "the store {} is locked by who makes it: {holder}; wait until it ends, or open the store for reading",
+        "the store {} is locked by who makes it: {holder}; until that is done there is nothing to be read either. Try again \
+         then, or once it has ended: what it leaves half made is made anew",
         storage.describe()
     );
     Err(Error::new(ErrorKind::Locked, message))
