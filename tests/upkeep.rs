@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use treering::format::frame::{KIND_INDEX_BLOCK, KIND_SEAL};
 use treering::storage::Storage;
@@ -216,4 +217,20 @@ fn p15_no_frame_begins_a_stride_behind_an_index_block_whoever_appends_it() {
         }
     }
     assert!(seals > 100, "{seals} seals");
+}
+
+/// Killed in the middle of a burst, a writer leaves a log of which little lies behind its last checkpoint.
+#[test]
+fn p15_checkpoints_keep_up_while_a_burst_of_copies_lasts() {
+    const BODY: usize = 200_000;
+    const FAR: u64 = 64 << 20;
+    const EVENTS_MAX: u64 = 4_000; // less than sixteen segments of 64 MiB
+    let options = Options::new().exclusive(true).sync_interval(Duration::from_millis(1));
+    let store = Store::open_on(Arc::new(MemStorage::new()), options).unwrap();
+    let body = noise(0, BODY);
+    let is_far = |number: u64| {
+        drop(try_put(&store, "s", &body, Durability::Written).unwrap());
+        number.is_multiple_of(10) && store.stat().unwrap().directory.is_some_and(|made| made.covered.0 > FAR)
+    };
+    assert!((0..EVENTS_MAX).any(is_far), "{:?}", store.stat().unwrap());
 }

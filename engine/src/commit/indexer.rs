@@ -6,7 +6,6 @@
 //! is tried again after the next opening. Index files are derived: nothing waits for them, and a failure is nobody's error.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::Result;
 use crate::commit::writer::Writer;
@@ -17,12 +16,9 @@ use crate::index::directory::Directory;
 use crate::index::segment_indexes::SegmentIndex;
 use crate::segment::set::Known;
 use crate::storage::Access;
-use crate::sync::now;
 
 /// So much of a segment is walked in one step.
 const PIECE_BYTES: u64 = 1 << 20;
-/// So many finished segments may wait for their indexes while a burst of copies goes on.
-const UNINDEXED_MAX: u64 = 16;
 
 /// What making all derived files anew came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,13 +137,6 @@ impl Indexer {
             }
             None => self.begin(writer),
         }
-    }
-
-    /// When it should go on, where that is later than now: while a burst of copies goes on it waits, as long as it is not far
-    /// behind.
-    pub(crate) fn waits_until(&self, writer: &Writer, calm_at: Option<Instant>) -> Option<Instant> {
-        let last = writer.set.last().map_or(0, |last| last.ordinal.0);
-        calm_at.filter(|at| last.saturating_sub(self.next.0) <= UNINDEXED_MAX && *at > now())
     }
 
     /// Makes the indexes of all finished segments anew; `tell` hears how many of how many are done.

@@ -87,8 +87,6 @@ struct Asked {
     index: bool,
     /// Of the watching thread: a look at the log.
     call: bool,
-    /// When the burst of copies is taken to be over.
-    calm_at: Option<Instant>,
 }
 
 impl Signals {
@@ -470,7 +468,6 @@ fn run_worker(writer: &Writer) {
         if let Some((ahead, to)) = pages {
             ahead.fault_in(to); // what cannot be had is met by the copy itself, which then takes the other way
             sealer.calm_at = Some(now() + CALM);
-            signals.asked.lock().calm_at = sealer.calm_at;
         }
         drop(left);
         if work {
@@ -485,6 +482,8 @@ fn run_worker(writer: &Writer) {
     }
 }
 
+/// Unlike the seals, what is derived does not wait for the end of a burst: where its writer is killed, opening reads the log from the
+/// last checkpoint on.
 fn run_indexer(writer: &Writer) {
     let signals = &writer.signals;
     writer.set.storage.give_way();
@@ -492,25 +491,15 @@ fn run_indexer(writer: &Writer) {
     loop {
         {
             let mut asked = signals.asked.lock();
-            while !signals.is_stopping() && !asked.index {
-                let calm_at = asked.calm_at.filter(|_| !is_idle);
-                let until = writer.indexer.lock().waits_until(writer, calm_at);
-                match until {
-                    Some(until) => {
-                        signals.wake_indexer.wait_until(&mut asked, until);
-                    }
-                    None if is_idle => signals.wake_indexer.wait(&mut asked),
-                    None => break,
-                }
+            while is_idle && !asked.index && !signals.is_stopping() {
+                signals.wake_indexer.wait(&mut asked);
             }
             asked.index = false;
         }
         if signals.is_stopping() {
             return;
         }
-        let calm_at = signals.asked.lock().calm_at;
-        let mut indexer = writer.indexer.lock();
-        is_idle = indexer.waits_until(writer, calm_at).is_none() && !indexer.step(writer);
+        is_idle = !writer.indexer.lock().step(writer);
     }
 }
 

@@ -188,8 +188,7 @@ impl IndexBlockBuilder {
         for (stream, range) in &self.stream_entries {
             let stored = &self.streams[range.clone()];
             let (flags, stored) = stored.split_last().expect("an entry ends with its flags");
-            out.push(*flags);
-            put_var(out, position.0 - stream.0);
+            out.extend_from_slice(Few::<11>::new().u8(*flags).var(position.0 - stream.0).bytes());
             let mut wire = Wire::new(stored);
             if flags & INDEX_NAMED != 0 {
                 let name = wire.bytes().expect("the builder wrote it");
