@@ -510,3 +510,18 @@ proptest! {
         prop_assert_eq!(&answers(&open(&storage), &names), &whole);
     }
 }
+
+/// All of the log is read for the directory, then each finished segment again for its index.
+#[test]
+fn a_reindex_tells_how_far_it_is_from_its_beginning_to_its_end() {
+    let storage = MemStorage::new();
+    let store = open(&storage);
+    fill(&store, 900, 20);
+    let mut told = Vec::new();
+    let _ = store.reindex(&mut |done, all| told.push((done, all))).unwrap();
+    let (log, all) = (store.watermarks().durable.get(), told[0].1);
+    assert!(log < all && all <= 2 * log && told.iter().all(|(_, each)| *each == all), "{told:?}");
+    assert!(told.is_sorted() && told[0].0 == 0 && told.last() == Some(&(all, all)), "{told:?}");
+    let places = |range: std::ops::Range<u64>| told.iter().filter(|(done, _)| range.contains(done)).count();
+    assert!(places(1..log) > 5 && places(log..all) > 5, "{log} of {told:?}");
+}

@@ -3,9 +3,6 @@
 //! The directory of streams first, which takes a walk over the whole log; then the index of each finished segment.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::Duration;
 
 use serde::Serialize;
 use treering::maintain::verify;
@@ -16,10 +13,7 @@ use crate::commands::stat::Directory;
 use crate::commands::verify::Bar;
 use crate::exit::Outcome;
 use crate::opening;
-use crate::output::{Out, bytes, bytes_bar, counted, printable, steps_bar};
-
-/// How often it is looked how far the directory is.
-const LOOK: Duration = Duration::from_millis(200);
+use crate::output::{Out, bytes, bytes_bar, counted, printable};
 
 /// Make the indexes and the directory of a store anew
 #[derive(Debug, clap::Args)]
@@ -96,41 +90,11 @@ fn outcome_of_damaged(store: &Path) -> Outcome {
 
 /// Makes it all, and shows how far it is.
 fn reindex(store: &Store) -> treering::Result<ReindexReport> {
-    let (indexing, is_made) = channel::<()>();
-    thread::scope(|scope| {
-        let directory = scope.spawn(move || show_directory(store, &is_made));
-        let mut made = Some((indexing, directory));
-        let bar = steps_bar(0).with_message("segments");
-        let report = store.reindex(&mut |done, all| {
-            if let Some((indexing, directory)) = made.take() {
-                drop(indexing);
-                let _ = directory.join();
-            }
-            bar.set_length(all);
-            bar.set_position(done);
-        });
-        bar.finish_and_clear();
-        report
-    })
-}
-
-/// Shows how far the directory is until it is made: up to where that is which is kept of it, now and then.
-fn show_directory(store: &Store, is_made: &Receiver<()>) {
-    let bar = bytes_bar(store.watermarks().committed.get()).with_message("directory");
-    if bar.is_hidden() {
-        return;
-    }
-    let covered = || store.stat().ok().and_then(|stat| stat.directory).map_or(0, |directory| directory.covered.get());
-    let before = covered();
-    let mut is_new = before == 0;
-    bar.tick();
-    while is_made.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-        let covered = covered();
-        // The one of before stands until a part of the new one does.
-        is_new |= covered < before;
-        if is_new {
-            bar.set_position(covered);
-        }
-    }
+    let bar = bytes_bar(0).with_message("reindexing");
+    let report = store.reindex(&mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
     bar.finish_and_clear();
+    report
 }

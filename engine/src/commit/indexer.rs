@@ -40,8 +40,8 @@ pub(crate) trait Derive: std::fmt::Debug + Send {
     /// The store is being closed, and everything is durable: does what the next opening gains most by.
     fn close(&mut self, writer: &Writer);
 
-    /// What there is of it is to be made anew.
-    fn make_anew(&mut self, writer: &Writer);
+    /// Makes anew what there is of it; `tell` hears how far in the log that is.
+    fn make_anew(&mut self, writer: &Writer, tell: &mut dyn FnMut(Position));
 
     /// The newest directory of streams that there is of what this process has taken in, whoever made it.
     fn directory(&self, writer: &Writer) -> Option<Arc<Directory>>;
@@ -139,34 +139,44 @@ impl Indexer {
         }
     }
 
-    /// Makes the indexes of all finished segments anew; `tell` hears how many of how many are done.
+    /// Makes all that is derived anew; `tell` hears how many bytes of the log of how many were read. What else is derived takes
+    /// all of them, then each index those of its segment.
     ///
     /// # Errors
     /// Where an index cannot be written. Those before it are made.
     pub(crate) fn make_all(&mut self, writer: &Writer, tell: &mut dyn FnMut(u64, u64)) -> Result<ReindexReport> {
         self.current = None;
         clear_void(writer);
+        let durable = writer.marks.get().durable;
+        let finished = |known: &Known| known.end.filter(|end| *end <= durable).map(|end| end.0 - known.base.0);
+        let all = writer.set.all();
+        let whole = durable.0 + all.iter().filter_map(finished).sum::<u64>();
+        let mut done = 0;
+        tell(done, whole);
         if let Some(first) = &mut self.first {
-            first.make_anew(writer);
+            first.make_anew(writer, &mut |at| {
+                done = done.max(at.0.min(durable.0));
+                tell(done, whole);
+            });
             let _ = first.has_gathered(SegmentOrdinal(u64::MAX)); // all are walked below, one after the other
         }
-        let durable = writer.marks.get().durable;
-        let mut all = writer.set.all();
-        all.retain(|known| known.end.is_some_and(|end| end <= durable));
+        done = durable.0;
         let mut report = ReindexReport::default();
-        for (done, known) in all.iter().enumerate() {
+        for known in all.iter() {
+            let Some(bytes) = finished(known) else { continue };
             writer.poison.check()?;
-            tell(done as u64, all.len() as u64);
+            tell(done, whole);
             if let Err(why) = make(writer, known)? {
                 report.left_out.push((file_name::segment(known.ordinal), why));
             }
+            done += bytes;
             writer.finder.indexes.look_again(known.ordinal);
             if let Some(index) = writer.finder.indexes.of(known) {
                 report.indexed_segments += 1;
                 report.index_bytes += index.file.file_len();
             }
         }
-        tell(all.len() as u64, all.len() as u64);
+        tell(whole, whole);
         Ok(report)
     }
 

@@ -124,6 +124,14 @@ impl Cutter {
         self.reading = None;
     }
 
+    /// Goes on as far as can be; `tell` hears how far it is.
+    fn step_all(&mut self, writer: &Writer, tell: &mut dyn FnMut(Position)) {
+        let due = self.store.index_stride_bytes / CLOSING_SHARE;
+        while self.step_to(writer.marks.get().durable, writer.set.last_index_block(), due) {
+            tell(self.reading.as_ref().map_or(self.covered, |reading| reading.replay.at));
+        }
+    }
+
     /// Begins to read at the checkpoint that was found, where it has not yet and can.
     fn begin_reading(&mut self) -> Result<()> {
         if self.reading.is_none() {
@@ -184,13 +192,12 @@ impl Derive for Cutter {
 
     /// A checkpoint is written behind the last index block, so that the next opening has little to read.
     fn close(&mut self, writer: &Writer) {
-        let due = self.store.index_stride_bytes / CLOSING_SHARE;
-        while self.step_to(writer.marks.get().durable, writer.set.last_index_block(), due) {}
+        self.step_all(writer, &mut |_| ());
     }
 
-    fn make_anew(&mut self, writer: &Writer) {
+    fn make_anew(&mut self, writer: &Writer, tell: &mut dyn FnMut(Position)) {
         self.begin_anew();
-        self.close(writer);
+        self.step_all(writer, tell);
     }
 
     fn directory(&self, writer: &Writer) -> Option<Arc<Directory>> {
