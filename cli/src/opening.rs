@@ -1,4 +1,4 @@
-//! Opening a store, and saying so where that takes long.
+//! Opening a store, and saying so where that takes long; and the same of other work that shows nothing meanwhile.
 //!
 //! A store opens in a moment, whatever it holds, as long as its directory of streams is there. Where it is missing or old the log
 //! behind it is read first: people at a terminal are told after a second what they are waiting for.
@@ -26,15 +26,17 @@ pub(crate) fn for_writing(path: &Path, options: Options) -> Result<Store> {
 }
 
 fn told(path: &Path, open: impl FnOnce() -> Result<Store>) -> Result<Store> {
+    let path = path.to_string_lossy();
+    let opening = format!("opening {}", output::printable(&path));
+    patiently(&opening, "what its directory of streams does not cover is read first (see treering stat)", open)
+}
+
+/// Does some work; who sits at a terminal is told after a second that it is still being done, and why that takes so long.
+pub(crate) fn patiently<T>(what: &str, why: &str, work: impl FnOnce() -> T) -> T {
     if output::is_json() || !io::stderr().is_terminal() {
-        return open();
+        return work();
     }
-    after(MOMENT, open, || {
-        output::note(format_args!(
-            "treering: still opening {}; what its directory of streams does not cover is read first (see treering stat)",
-            output::printable(&path.to_string_lossy())
-        ));
-    })
+    after(MOMENT, work, || output::note(format_args!("treering: still {what}; {why}")))
 }
 
 /// Runs it, and says something meanwhile if it takes longer than this.

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use treering::Token;
+use treering::{Store, Token};
 
 use crate::args::token;
 use crate::commands::show::{DamageMet, Shown};
@@ -16,7 +16,7 @@ use crate::commands::wanted::Wanted;
 use crate::exit::{Failure, Outcome};
 use crate::import::mark::{Gluer, ending};
 use crate::opening;
-use crate::output::{Out, printable, width};
+use crate::output::{Out, count, printable, width};
 use crate::time::parse_moment;
 
 /// Print the events of a stream, or of all of them
@@ -95,7 +95,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     if let Some(stream) = &args.stream
         && store.stream(stream)?.is_none()
     {
-        return Err(no_such_stream(stream));
+        return Err(no_such_stream(&store, stream));
     }
     let (mut out, mut damage, mut gluer) = (Out::stdout(), DamageMet::at_opening(&store), Gluer::default());
     let width = width();
@@ -146,7 +146,16 @@ pub(crate) fn moment(text: &str) -> Result<i64, String> {
     parse_moment(text, i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// The error for a stream that is not there.
-pub(crate) fn no_such_stream(name: &str) -> Failure {
-    Failure::Error(format!("there is no stream {}; `treering streams` lists what there is", printable(name)))
+/// The error for a stream that is not there: mostly its name was not written to its end.
+pub(crate) fn no_such_stream(store: &Store, name: &str) -> Failure {
+    let begin_so = if name.is_empty() { Vec::new() } else { store.streams_with_prefix(name).unwrap_or_default() };
+    let (name, first) = (printable(name), begin_so.first().map(|stream| printable(&stream.name)));
+    Failure::Error(match (first, begin_so.len()) {
+        (None, _) => format!("there is no stream {name}; `treering streams` lists what there is"),
+        (Some(first), 1) => format!("there is no stream {name}; one begins so: {first}"),
+        (Some(first), many) => format!(
+            "there is no stream {name}; {} begin so, {first} among them: `treering streams STORE {name}` lists them",
+            count(many as u64)
+        ),
+    })
 }

@@ -81,7 +81,7 @@ struct StandsFor<'a> {
 pub(crate) fn run(args: Args) -> Outcome {
     let store = opening::for_reading(&args.store)?;
     let mut damage = DamageMet::at_opening(&store);
-    let Some(stream) = store.stream(&args.stream)? else { return Err(no_such_stream(&args.stream)) };
+    let Some(stream) = store.stream(&args.stream)? else { return Err(no_such_stream(&store, &args.stream)) };
     if let Some(at) = args.at.filter(|at| *at > stream.head.get()) {
         let (name, head) = (printable(&args.stream), stream.head);
         return Err(Failure::Error(format!("{name} has no revision {at}: it ends with revision {head}")));

@@ -103,7 +103,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         if store.stream(name)?.is_none() {
             // What was asked for and is there comes all the same.
             out.flush()?;
-            return Err(no_such_stream(name));
+            return Err(no_such_stream(&store, name));
         }
         let mut reader = store.read_stream(name, one)?;
         let mut before: Option<String> = None;

@@ -128,7 +128,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// The streams that are forks or have some; those of one stream where one is named, and that itself.
 fn gather(store: &Store, below: Option<&str>, damage: &mut DamageMet) -> Outcome<Family> {
     let below = match below {
-        Some(name) => Some(store.stream(name)?.ok_or_else(|| no_such_stream(name))?.id),
+        Some(name) => Some(store.stream(name)?.ok_or_else(|| no_such_stream(store, name))?.id),
         None => None,
     };
     let mut nodes: Vec<Node> = Vec::new();

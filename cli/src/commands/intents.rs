@@ -52,7 +52,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let store = opening::for_reading(&args.store)?;
     let damage = DamageMet::at_opening(&store);
     if store.stream(&args.stream)?.is_none() {
-        return Err(no_such_stream(&args.stream));
+        return Err(no_such_stream(&store, &args.stream));
     }
     let intents: Vec<&str> = args.intents.iter().map(String::as_str).collect();
     let outcomes: Vec<&str> = args.outcomes.iter().map(String::as_str).collect();

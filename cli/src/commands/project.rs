@@ -160,7 +160,7 @@ fn fold_over<P: Projection>(
     fold: &mut P,
     mut ready: impl FnMut(&mut P, u64) -> Outcome,
 ) -> Outcome {
-    let Some(stream) = store.stream(&args.stream)? else { return Err(no_such_stream(&args.stream)) };
+    let Some(stream) = store.stream(&args.stream)? else { return Err(no_such_stream(store, &args.stream)) };
     let head = stream.head.get();
     let mut options = ReadOptions::new().visibility(visibility(args.durable));
     if let Some(at) = args.at {

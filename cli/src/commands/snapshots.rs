@@ -43,7 +43,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let store = opening::for_reading(&args.store)?;
     let mut damage = DamageMet::at_opening(&store);
     if store.stream(&args.stream)?.is_none() {
-        return Err(no_such_stream(&args.stream));
+        return Err(no_such_stream(&store, &args.stream));
     }
     let mut out = Out::stdout();
     let mut table = Table::new(&["label", ">from", ">to", ">events", "version", "their stream"]);

@@ -74,7 +74,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         options = SubscribeOptions::stream(name.clone());
         is_there = store.stream(name)?.is_some();
         if !is_there && !args.follow {
-            return Err(no_such_stream(name));
+            return Err(no_such_stream(&store, name));
         }
         if !is_there {
             output::note(format_args!("treering: there is no stream {} yet; waiting for it", printable(name)));

@@ -25,8 +25,8 @@ Examples:
 The most frequent come first. What the engine keeps in streams of its own is not counted, nor is \
 what forks share counted twice.
 
-Finished segments are not read: their indexes say it. Of some streams all events are read, and an \
-event that went bad since its segment was indexed is counted; `treering verify` looks for those.
+Finished segments are not read: their indexes say it, also of an event that went bad since. \
+`treering verify` looks for those. With PREFIX all events of these streams are read.
 
 `treering cat s --type T` shows the events of one.")]
 pub(crate) struct Args {

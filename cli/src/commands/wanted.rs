@@ -9,6 +9,7 @@ use treering::{
 };
 
 use crate::exit::Outcome;
+use crate::opening;
 
 /// By so much the clock by which an event happened may be ahead of the one that recorded it: whole time zones, not years.
 const AHEAD_NANOS_MAX: i64 = 24 * 3600 * 1_000_000_000;
@@ -67,7 +68,9 @@ impl Wanted<'_> {
         let marks = store.watermarks();
         let end = if self.durable { marks.durable } else { marks.committed };
         at = Some(at.map_or(end, |at| at.min(end)));
-        let (among, before) = self.newest(store, at, last)?;
+        let why = "few of the newest are among them, so it is looked further and further back";
+        let looking = || self.newest(store, at, last);
+        let (among, before) = opening::patiently("looking for the last events that are asked for", why, looking)?;
         Ok(Found { wanted: self, at, among: Some(among), before })
     }
 

@@ -43,7 +43,14 @@ fn cat_shows_the_stretch_that_was_asked_for() {
         assert_eq!(place.run("cat", &[&["a"], *args].concat()).text().lines().count(), json.len());
     }
     place.run("cat", &["a", "--raw", "--json"]).failed(2, "cannot be used with");
-    place.run("cat", &["gone"]).failed(1, "there is no stream gone");
+    place.run("cat", &["gone"]).failed(1, "there is no stream gone; `treering streams` lists what there is");
+    for name in ["session/1", "session/2", "solo"] {
+        place.feed("append", &[name], b"x\n").ok();
+    }
+    place.run("cat", &["so"]).failed(1, "there is no stream so; one begins so: solo");
+    let words =
+        "there is no stream session; 2 begin so, session/1 among them: `treering streams STORE session` lists them";
+    place.run("cat", &["session"]).failed(1, words);
 }
 
 #[test]
