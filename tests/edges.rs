@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use treering::format::file_name;
 use treering::storage::Storage;
@@ -270,7 +271,8 @@ fn who_makes_a_store_is_named_until_it_is_made_or_has_ended() {
     let storage = MemStorage::new();
     let making = storage.create(&file_name::temporary(file_name::IDENTITY, 0), 0).unwrap();
     assert!(making.try_lock().unwrap());
-    let error = try_open(&storage).unwrap_err();
+    let hasty = small().patience(Duration::from_millis(10));
+    let error = Store::open_on(Arc::new(storage.clone()), hasty).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains("nothing to be read either. Try again then, or once it has ended"), "{error}");
     let read = Store::open_read_only_on(Arc::new(storage.clone()), small()).unwrap_err();
