@@ -387,3 +387,32 @@ fn p04_a_segment_that_is_lost_gives_none_of_its_revisions_again() {
         check_damaged(&storage, &events, &format!("{name} without its head"));
     }
 }
+
+/// What is bad in a segment below one that is lost is no torn tail that the log ends in.
+#[test]
+fn p05_behind_a_bad_segment_and_a_lost_one_a_writer_goes_on_after_an_accept() {
+    let (storage, _) = filled();
+    let whole = Image::take(&storage);
+    let segments = whole.clone().segments();
+    let mut torn = 0;
+    for pair in segments.windows(2) {
+        let ((bad, bytes), (lost, _)) = (&pair[0], &pair[1]);
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        for at in (8192..used).step_by(131) {
+            flip(&storage, bad, at as u64, 0x20);
+            storage.remove(lost).unwrap();
+            torn += u64::from(open_read_only(&storage).open_report().torn_tail.is_some());
+            if accept(&storage) {
+                for _ in 0..2 {
+                    let store = open(&storage);
+                    let _ = put(&store, "behind", b"it goes on");
+                    store.close().unwrap();
+                }
+                let (read, _) = readable(&open_read_only(&storage));
+                assert_eq!(read.iter().filter(|event| &*event.stream == "behind").count(), 2, "{bad}, byte {at}");
+            }
+            whole.put_back(&storage);
+        }
+    }
+    assert!(torn > 3, "{torn} openings found such bytes");
+}

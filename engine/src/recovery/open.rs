@@ -280,7 +280,7 @@ fn join(found: &Found) -> Result<Tail> {
         return Err(Error::new(ErrorKind::Damage, message));
     };
     let segment = open_to_write(found, ordinal)?;
-    if let Some(torn) = &replay.torn_tail {
+    if let Some(torn) = replay.torn_end() {
         again::clear(&segment, replay.at, torn.positions.end)?;
     }
     let segment = Arc::new(segment);

@@ -60,7 +60,7 @@ pub(crate) fn make_durable(set: &SegmentSet, replay: &Replay, kept: Option<&Segm
             .sync_directory()
             .map_err(|error| Error::io("sync the directory of", &set.storage.describe(), error))?;
     }
-    match (kept, &replay.torn_tail) {
+    match (kept, replay.torn_end()) {
         (Some(kept), Some(torn)) => clear(kept, replay.at, torn.positions.end),
         _ => Ok(()),
     }

@@ -175,8 +175,14 @@ impl Replay {
             !damage.is_accepted && (damage.positions.start < damage.positions.end || damage.bytes.is_empty())
         };
         if self.tail == TailState::Damage && !self.damage.iter().any(is_in_the_way) {
-            self.tail = if self.torn_tail.is_some() { TailState::Torn } else { TailState::End };
+            self.tail = if self.torn_end().is_some() { TailState::Torn } else { TailState::End };
         }
+    }
+
+    /// The torn tail in which the log ends. In a segment below one that is lost there may be another, which is told of and ends
+    /// nothing.
+    pub(crate) fn torn_end(&self) -> Option<&Damage> {
+        self.torn_tail.as_ref().filter(|torn| torn.positions.start == self.at)
     }
 
     /// Streams whose last event lies before it may have had later ones, which are lost; so may streams nobody knows.
