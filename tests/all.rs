@@ -8,6 +8,7 @@
 
 mod accept;
 mod append;
+mod around;
 mod at_time;
 mod bad_input;
 mod bodies;

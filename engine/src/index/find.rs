@@ -398,7 +398,9 @@ fn walk_log(
                     Ok(Some(section)) if section.last_revision() >= revision => {
                         places.push(Place::Frame(place.position));
                     }
-                    Ok(_) => {}
+                    // What was lost before it held earlier revisions still.
+                    Ok(Some(_)) => places.clear(),
+                    Ok(None) => {}
                     Err(fault) => {
                         let segment = walk.segment().expect("the walk stands in a segment");
                         places.push(Place::Lost(Box::new(segment.damage(

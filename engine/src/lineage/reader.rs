@@ -274,5 +274,14 @@ pub(crate) fn read_one(
     }
     let options = ReadOptions::new().from(revision).to(revision);
     let Some(mut reader) = StreamReader::new(finder, name, visible, options)? else { return Ok(None) };
-    reader.next().transpose().map(|event| event.map(|event| event.hold()))
+    // Where links are broken the log is walked, and damage is met that may have held it: what comes behind decides.
+    let mut lost = None;
+    while let Some(event) = reader.next() {
+        match event {
+            Ok(event) => return Ok(Some(event.hold())),
+            Err(error) if error.damage().is_some() => lost = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    lost.map_or(Ok(None), Err)
 }
