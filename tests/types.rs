@@ -157,3 +157,21 @@ fn p13_types_are_counted_without_reading_segments_that_have_an_index() {
     assert!(scanned(&store, committed()).1, "a scan meets that");
     assert_eq!(counted(&store, committed()).0, before);
 }
+
+/// Who begins behind a token takes in what others have appended, as a reader does.
+#[test]
+fn types_behind_a_token_are_counted_up_to_where_a_reader_goes() {
+    let storage = MemStorage::new();
+    let writer = Store::open_on(Arc::new(storage.clone()), options()).unwrap();
+    let _ = put(&writer, "a", b"x");
+    let open = || Store::open_read_only_on(Arc::new(storage.clone()), options()).unwrap();
+    let (counting, scanning) = (open(), open());
+    let token = put(&writer, "a", b"x").token();
+    for _ in 0..3 {
+        let _ = put(&writer, "a", b"x");
+    }
+    let options = committed().after_token(&token);
+    let all = scanned(&scanning, options).0;
+    assert_eq!(all, Counts::from([("t".to_owned(), 3)]));
+    assert_eq!(counted(&counting, options).0, all);
+}

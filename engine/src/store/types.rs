@@ -55,9 +55,9 @@ impl Store {
     /// # Errors
     /// As [`read_all`](Store::read_all), and what ends reading there. Damage is no error: what was met of it is handed out.
     pub fn count_types(&self, options: ReadAllOptions<'_>, tell: &mut dyn FnMut(u64, u64)) -> Result<TypeCounts> {
-        let visible = self.view.visible(options.visibility);
         let (from, behind) = self.view.log_reader(options)?.bounds();
-        let end = behind.min(visible);
+        // Looked up last: who begins behind a token takes in first what others have appended.
+        let end = behind.min(self.view.visible(options.visibility));
         let mut counting = Counting {
             store: self,
             // The places are known by now.
