@@ -432,6 +432,28 @@ fn p11_a_watermark_file_that_was_cut_is_mended_and_keeps_what_it_knew() {
     }
 }
 
+/// [WMK-5] So it is where somebody cuts it while a writer has it open.
+#[test]
+fn p11_a_watermark_file_that_is_cut_under_a_writer_gets_its_length_back() {
+    let storage = MemStorage::new();
+    let store = Store::open_on(Arc::new(storage.clone()), small().background_threads(false)).unwrap();
+    let note = || {
+        let _ = put(&store, "a", b"x");
+        let _ = store.sync().unwrap();
+        store.work_in_background().unwrap();
+        Watermark::slots(&Image::take(&storage).0["watermark"])
+    };
+    for len in [0, 1, 128, 4095, 4096, 4097, 4224, 8191] {
+        let before = note();
+        storage.set_len("watermark", len).unwrap();
+        let first = note();
+        assert!(first[0].generation > before[0].generation, "{len}");
+        let _ = note();
+        let file = &Image::take(&storage).0["watermark"];
+        assert_eq!((file.len(), Watermark::slots(file).len()), (8192, 2), "{len}");
+    }
+}
+
 /// Each kill inside a sync costs a segment, since nobody knows how the sync ended. The segment that is left gives its unused
 /// blocks back when it is sealed: so many kills cost no more than a few blocks each, and none of them costs an event.
 #[test]

@@ -190,15 +190,13 @@ impl Signals {
 #[derive(Debug)]
 pub(crate) struct WatermarkFile {
     file: Option<Arc<dyn StorageFile>>,
-    /// It was cut short by somebody.
-    is_short: bool,
     generation: u64,
 }
 
 impl WatermarkFile {
     /// The generation that the file held when the store was opened.
     pub(crate) fn new(generation: u64) -> WatermarkFile {
-        WatermarkFile { file: None, is_short: false, generation }
+        WatermarkFile { file: None, generation }
     }
 
     /// Writes and syncs the slot whose turn it is.
@@ -254,23 +252,21 @@ impl WatermarkFile {
                 }
                 other => other,
             };
-            let file = file.map_err(failed)?;
-            let len = file.len().map_err(failed)?;
-            self.is_short = len < WATERMARK_FILE_BYTES;
-            if self.is_short && len < WATERMARK_SLOT_BYTES as u64 {
-                let _ = file.write_at(&[0; WATERMARK_SLOT_BYTES], 0); // a piece of a slot says nothing
-            }
-            self.file = Some(file);
+            self.file = Some(file.map_err(failed)?);
         }
         let file = self.file.as_ref().expect("it was just opened");
+        // Somebody may cut it at any time.
+        let len = file.len().map_err(failed)?;
+        if len < WATERMARK_SLOT_BYTES as u64 {
+            let _ = file.write_at(&[0; WATERMARK_SLOT_BYTES], 0); // a piece of a slot says nothing
+        }
         let slot = watermark.generation % 2 * WATERMARK_SLOT_STRIDE;
         let mut bytes = watermark.encode().to_vec();
-        if self.is_short {
+        if len < WATERMARK_FILE_BYTES {
             // With the rest of its block: so the other slot is not touched, and the second one gives the file its length.
             bytes.resize(WATERMARK_SLOT_STRIDE as usize, 0);
         }
         file.write_at(&bytes, slot).and_then(|()| file.sync_data()).map_err(failed)?;
-        self.is_short &= slot == 0;
         self.generation = watermark.generation;
         Ok(())
     }
