@@ -36,6 +36,23 @@ fn p05_a_lost_newest_segment_stays_reported_after_a_writer_went_on() {
     check(&golden, &Change { what, bytes: vec![(name, 0..8192)], ..Change::default() }, true);
 }
 
+/// [REC-3] Any segment is gone, and the newest has lost its head, whose salt the watermark file knows: both are reported.
+#[test]
+fn p05_a_segment_that_is_missing_below_one_without_a_head_is_reported() {
+    let golden = Golden::new(Shape::Every);
+    let newest = golden.image.last_segment();
+    for (missing, _) in golden.segments().filter(|(name, _)| **name != newest) {
+        let mut image = golden.image.clone();
+        drop(image.0.remove(missing));
+        image.0.get_mut(&newest).unwrap()[..8192].fill(0xEE);
+        image.put_back(&golden.storage);
+        let what = format!("{missing}, and the head of the newest segment");
+        let (files, bytes) = (vec![missing.clone()], vec![(newest.clone(), 0..8192)]);
+        check(&golden, &Change { what, files, bytes, ..Change::default() }, true);
+        golden.put_back();
+    }
+}
+
 /// A segment in the middle, and any two.
 #[test]
 fn p05_missing_segments_are_reported_and_the_others_are_read() {

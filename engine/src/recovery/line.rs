@@ -317,6 +317,22 @@ impl Line {
         if let Some(found) = self.damage.iter_mut().find(|damage| **damage == whole) {
             *found = head_only(whole);
         }
+        self.add_holes_above_newest(segment_bytes);
+    }
+
+    /// The log reached the last segment of the line: what is not there between it and the newest that proves itself is missing.
+    fn add_holes_above_newest(&mut self, segment_bytes: u64) {
+        let proven = self.newest.as_ref().map_or(SegmentOrdinal(0), |newest| newest.next_ordinal());
+        let mut above = self.known.len();
+        while let Some(index) = above.checked_sub(1).filter(|index| self.known[*index].ordinal >= proven) {
+            let below = index.checked_sub(1).map_or(0, |below| self.known[below].file_end.0 / segment_bytes);
+            if let Some(hole) = hole_in(below..self.known[index].ordinal.0, segment_bytes) {
+                self.damage.extend(hole.damage.clone());
+                self.known.insert(index, hole);
+                self.stated.insert(index, None);
+            }
+            above = index;
+        }
     }
 
     /// A segment that the watermark file knew, behind all that are there, is missing.
