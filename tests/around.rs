@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use treering::format::file_name::{self, FileKind};
 use treering::maintain;
 use treering::storage::mem::MemStorage;
 use treering::storage::{Access, Storage};
@@ -13,7 +12,7 @@ use treering::{
 use treering_tests::image::Image;
 use treering_tests::store::{noise, open_read_only};
 
-use crate::directory::open;
+use crate::directory::{derived, open};
 
 /// Draws numbers from a seed.
 struct Draw(u64);
@@ -35,24 +34,6 @@ struct Life {
     storage: MemStorage,
     batches: u64,
     forks: Vec<String>,
-}
-
-fn is_of_directory(name: &str) -> bool {
-    matches!(file_name::parse(name), FileKind::Directory(_) | FileKind::Checkpoint(_))
-}
-
-fn names(storage: &MemStorage, is_it: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut names: Vec<String> =
-        storage.list().unwrap().into_iter().map(|entry| entry.name).filter(|name| is_it(name)).collect();
-    names.sort();
-    names
-}
-
-fn bytes_of(storage: &MemStorage, name: &str) -> Vec<u8> {
-    let file = storage.open(name, Access::Read).unwrap();
-    let mut bytes = vec![0; file.len().unwrap() as usize];
-    file.read_at(&mut bytes, 0).unwrap();
-    bytes
 }
 
 impl Life {
@@ -109,9 +90,8 @@ impl Life {
 
     /// Something happens to a file of the log, as `kind` says.
     fn hurt(&mut self, kind: u64) {
-        let segments = names(&self.storage, |name| matches!(file_name::parse(name), FileKind::Segment(_)));
-        let name = &segments[self.draw.below(segments.len() as u64) as usize];
-        let bytes = bytes_of(&self.storage, name);
+        let segments = Image::take(&self.storage).segments();
+        let (name, bytes) = &segments[self.draw.below(segments.len() as u64) as usize];
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) as u64 + 1;
         let file = self.storage.open(name, Access::ReadWrite).unwrap();
         match kind {
@@ -131,7 +111,7 @@ impl Life {
     }
 
     fn remove_directory(&self) {
-        for name in names(&self.storage, is_of_directory) {
+        for name in derived(&self.storage) {
             self.storage.remove(&name).unwrap();
         }
     }

@@ -51,7 +51,7 @@ fn filled(batches: u64, streams: u64) -> MemStorage {
 }
 
 /// The files of the directory and the checkpoints.
-fn derived(storage: &MemStorage) -> Vec<String> {
+pub(crate) fn derived(storage: &MemStorage) -> Vec<String> {
     let is_derived = |name: &String| matches!(file_name::parse(name), FileKind::Directory(_) | FileKind::Checkpoint(_));
     let mut names: Vec<String> =
         storage.list().unwrap().into_iter().map(|entry| entry.name).filter(is_derived).collect();

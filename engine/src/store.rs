@@ -368,7 +368,8 @@ impl Store {
 
     /// Makes everything anew that is derived from the log, after making that durable: the directory of streams, then the indexes of
     /// finished segments. Nothing depends on it but the time that reading takes; it is for who does not trust these files. `tell` hears
-    /// how many bytes of how many were read: all of the log for the directory, and each finished segment again for its index.
+    /// how many bytes of how many were read: all of the log for the directory, and each finished segment again for its index. Who makes
+    /// derived files in the background waits meanwhile, so `tell` must not call this again: it would wait for itself.
     ///
     /// # Errors
     /// As [`sync`](Store::sync); [`NoSpace`](ErrorKind::NoSpace) and [`Io`](ErrorKind::Io) where a file cannot be written;

@@ -47,10 +47,10 @@ impl Store {
     /// Counts events by their types: those that [`read_all`](Store::read_all) with these options hands out. `tell` hears how many bytes
     /// of the log of how many are dealt with.
     ///
-    /// Costs a look at the index of each segment, and reading what has none. Where a [prefix](ReadAllOptions::stream_prefix) is asked
-    /// for, the events of these streams are read, since an index says of a type how often it occurs, and not in which stream. An event
-    /// whose bytes went bad since its segment was indexed is counted, and nothing is told of that damage:
-    /// [`verify`](fn@crate::maintain::verify) looks for it.
+    /// Costs a look at the index of each segment, and reading what has none, or holds more of the engine's own than is looked up.
+    /// Where a [prefix](ReadAllOptions::stream_prefix) is asked for, the events of these streams are read, since an index says of a
+    /// type how often it occurs, and not in which stream. An event whose bytes went bad since its segment was indexed is counted, and
+    /// nothing is told of that damage: [`verify`](fn@crate::maintain::verify) looks for it.
     ///
     /// # Errors
     /// As [`read_all`](Store::read_all), and what ends reading there. Damage is no error: what was met of it is handed out.
